@@ -1,0 +1,1 @@
+"""Write path: sources -> documents -> chunks -> index generation."""

@@ -1,0 +1,43 @@
+"""What one generation holds: fields, versions, manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FORMAT_VERSION = 1
+TEXT_FIELDS: tuple[str, ...] = ("content", "path", "symbols", "heading", "keys")  # token streams, each with its own weight
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """One source within a generation."""
+
+    name: str
+    kind: str
+    product: str
+    groups: tuple[str, ...]
+    trust: str
+    revision: str
+    location: str  # where its files lie now (work tree, folder, mirror or export)
+    files: int
+    chunks: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    indexed_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a generation was built from. `content_hash` is independent of build order and parents (I19)."""
+
+    generation: int
+    parent: int | None
+    format_version: int
+    embedder: str  # "static-256/<hash>" or "openai:<model>/<dim>"; "" = no vectors
+    dimensions: int
+    chunker: str
+    created_at: str
+    config_hash: str
+    content_hash: str
+    chunks: int
+    files: int
+    sources: tuple[SourceState, ...]

@@ -1,0 +1,219 @@
+"""The nouns of the write path, as frozen values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Kind = Literal["code", "ticket", "design", "commit"]
+Role = Literal["source", "test", "example", "docs", "config", "compat", "generated", "vendored"]
+Trust = Literal["high", "normal", "low"]
+
+KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """One configured origin: who it belongs to and who may see it."""
+
+    name: str
+    kind: Kind
+    product: str
+    groups: tuple[str, ...]
+    trust: Trust = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One readable document of a snapshot, not read yet. `path` is unique within its source.
+
+    `content_hash` is the SHA-256 (hex) of the bytes that `Snapshot.read` returns. `stamp` lets a source
+    skip re-hashing an unchanged file (opaque, stored with the file row). `blob` is the git object id where there is one.
+    """
+
+    path: str
+    content_hash: str
+    size: int
+    stamp: str = ""
+    blob: str = ""
+    uncommitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A file that is not indexed, with a reason code of `SKIP_REASONS` and a detail for people."""
+
+    path: str
+    reason: str
+    detail: str = ""
+
+
+SKIP_REASONS: dict[str, str] = {
+    "ignored": "matched by .gitignore",
+    "codecairnignore": "matched by .codecairnignore or an exclude pattern",
+    "generated": "marked or recognised as generated",
+    "vendored": "third-party code kept in the tree",
+    "binary": "not text",
+    "oversized": "larger than index.max_file_bytes",
+    "long_lines": "minified or data: extremely long lines",
+    "unreadable": "no permission or read error",
+    "symlink": "symbolic link (never followed)",
+    "special": "no regular file (device, socket, FIFO)",
+    "submodule": "git submodule (configure it as a source of its own)",
+    "lfs_pointer": "Git LFS pointer, content not in the repository",
+    "bad_name": "file name that cannot be shown safely",
+    "encoding": "no encoding fits the bytes",
+    "parse_killed": "the parser exceeded its memory or time limit",
+    "empty": "no content",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """A file that moved between the previous and this snapshot."""
+
+    old_path: str
+    new_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """What the parent generation knows of a file; lets a source skip hashing."""
+
+    content_hash: str
+    size: int
+    stamp: str
+    blob: str
+
+
+class Snapshot(Protocol):
+    """One source at one revision. `read` may be called from the building process only."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+    @property
+    def revision(self) -> str:
+        """Commit id, export timestamp or a hash over the entries: changes when the content changes."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[Entry]: ...
+    @property
+    def skipped(self) -> Sequence[Skip]: ...
+    def read(self, entry: Entry) -> bytes:
+        """Bytes of one entry. Raises SourceError if it changed or vanished since the snapshot."""
+        ...
+
+    def documents(self, entry: Entry, data: bytes) -> Iterable[Document]:
+        """Parse one entry into documents: one for a code or design file, one per ticket or commit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file, ticket, design doc or commit at a revision."""
+
+    source: SourceInfo
+    path: str | None  # repo-relative POSIX; null for tickets and commits
+    key: str | None  # '#123', 'PROJ-7', a commit id
+    title: str
+    text: str
+    content_hash: str
+    language: str | None = None
+    role: Role = "source"
+    revision: str = ""
+    state: str = ""  # ticket: open|closed, design: accepted|superseded...
+    created_at: str = ""  # ISO 8601 UTC or ""
+    updated_at: str = ""
+    links: tuple[str, ...] = ()  # ticket keys, design ids, paths named by the document; a commit: touched paths
+    fallback: str = ""  # reason code when it could only be chunked by lines
+
+    @property
+    def ref(self) -> str:
+        """Path or key: what a person calls this document within its source."""
+        return self.path or self.key or self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """Named definition with kind and line span. Lines are 1-based inclusive."""
+
+    name: str
+    qualname: str  # dotted: Class.method
+    kind: str  # function|method|class|interface|struct|enum|trait|type|constant|variable|module|macro|namespace|property
+    start_line: int
+    end_line: int
+    signature: str = ""
+    doc: str = ""  # first sentence of the doc comment
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Smallest indexed unit."""
+
+    id: int  # 63 bit, see chunk_id
+    source: str
+    kind: Kind
+    product: str
+    groups: tuple[str, ...]
+    path: str | None
+    key: str | None
+    title: str
+    language: str | None
+    role: Role
+    start_line: int
+    end_line: int
+    symbol: str | None  # qualified name of the definition that the chunk belongs to
+    context: str  # enclosing signature(s) or heading path, "" at top level
+    text: str
+    text_hash: str
+    content_hash: str  # of the whole document
+    symbols: tuple[Symbol, ...] = ()  # definitions that start in this chunk
+    state: str = ""
+    created_at: str = ""
+    updated_at: str = ""
+    links: tuple[str, ...] = ()
+    trust: Trust = "normal"
+    redactions: tuple[tuple[str, int], ...] = ()  # (rule id, count)
+
+    @property
+    def ref(self) -> str:
+        """Path or key."""
+        return self.path or self.key or self.title
+
+
+def chunk_id(source: str, ref: str, text_hash: str, repeat: int) -> int:
+    """63-bit id: the same text in the same document keeps its id when it moves within the document.
+
+    `repeat` counts equal texts within one document, from 0.
+    """
+    raw = "\x00".join((source, ref, text_hash, str(repeat))).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big") >> 1
+
+
+def hash_text(text: str) -> str:
+    """BLAKE2b-128 (hex) of a chunk's text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a query may see and wants to see. Empty `groups` or `sources` see nothing (default deny)."""
+
+    groups: frozenset[str]
+    sources: frozenset[str]
+    kinds: frozenset[str] = frozenset(KINDS)
+    product: str = ""
+    language: str = ""
+    path_glob: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A chunk ready to be written: token streams per text field and, where embedded, its vector (float32, L2 norm 1)."""
+
+    chunk: Chunk
+    tokens: dict[str, str] = field(default_factory=dict)  # field -> space separated tokens
+    vector: bytes | None = None

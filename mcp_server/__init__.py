@@ -1,0 +1,1 @@
+"""Read path and every surface."""

@@ -1,0 +1,149 @@
+"""The JSON contract: what every surface returns, as frozen values (DESIGN: `search` and `answer`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Freshness = Literal["fresh", "moved", "changed", "gone", "unchecked"]
+Verdict = Literal[
+    "supported",
+    "weak",
+    "misattributed",
+    "misquoted",
+    "unsupported_by_context",
+    "contradicted",
+    "fabricated",
+    "stale",
+    "unverified",
+    "no_anchor",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One parsed call of `search_code`, whatever the surface. `sources` holds kinds or source names; empty = all."""
+
+    query: str
+    limit: int = 8
+    cursor: str = ""
+    sources: tuple[str, ...] = ()
+    product: str = ""
+    path_glob: str = ""
+    mode: Literal["ranked", "all"] = "ranked"
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """One parsed call of `answer`."""
+
+    question: str
+    sources: tuple[str, ...] = ()
+    product: str = ""
+    path_glob: str = ""
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingName:
+    """A name of the query that exists nowhere, with the nearest ones that do."""
+
+    name: str
+    nearest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One final ranked chunk. A ticket has `key` and a null `path`. Lines are 1-based inclusive."""
+
+    path: str | None
+    key: str | None
+    title: str
+    start_line: int
+    end_line: int
+    symbol: str | None
+    kind: str
+    text: str
+    score: float
+    why: tuple[str, ...]
+    source: str
+    product: str
+    revision: str
+    freshness: Freshness
+    chunk_id: int = 0
+    language: str | None = None
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What `search_code` found in one generation."""
+
+    hits: tuple[Hit, ...]
+    total: int
+    next_cursor: str | None
+    generation: int
+    index_age_s: float
+    degraded: tuple[str, ...]
+    not_found: tuple[MissingName, ...]
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A checked pointer: path (or key) + lines + revision, with its freshness against the tree now."""
+
+    id: str  # "C1"
+    path: str | None
+    key: str | None
+    start_line: int
+    end_line: int
+    symbol: str | None
+    source: str
+    product: str
+    revision: str
+    freshness: Freshness
+    moved_to: str | None = None  # "path:start-end" or a renamed path
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One checkable statement of an answer."""
+
+    text: str
+    verdict: Verdict
+    reason: str
+    citations: tuple[str, ...]  # Citation ids
+
+
+@dataclass(frozen=True, slots=True)
+class Ungrounded:
+    """A part of the question without evidence, or a claim that the evidence does not support."""
+
+    kind: Literal["question", "claim"]
+    text: str
+    verdict: str
+    reason: str
+    nearest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerResult:
+    """What `answer` returns. `ungrounded` is the one list that users read; empty means nothing was left open."""
+
+    answer: str
+    mode: Literal["extractive", "model", "capabilities", "abstained"]
+    claims: tuple[Claim, ...]
+    citations: tuple[Citation, ...]
+    ungrounded: tuple[Ungrounded, ...]
+    not_found: tuple[MissingName, ...]
+    stale: tuple[str, ...]  # citation ids
+    abstained: bool
+    cached: bool
+    degraded: tuple[str, ...]
+    latency_ms: float
+    generation: int
+    index_age_s: float
+    trace_id: str
+    nearest: tuple[Hit, ...] = ()  # nearest misses when abstained
