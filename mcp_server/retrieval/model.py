@@ -1,0 +1,56 @@
+"""What retrieval hands on: ranked chunks, resolved entities, and how sure the text side was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ingest.model import Chunk
+from mcp_server.results import MissingName
+
+EntityKind = Literal["symbol", "path", "ticket", "design"]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedChunk:
+    """A chunk in its final rank, with why it stands there."""
+
+    chunk: Chunk
+    score: float
+    why: tuple[str, ...] = ()
+    features: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Something named in the query that exists: `text` as written, and the chunks that define or are it."""
+
+    text: str
+    kind: EntityKind
+    chunk_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTerm:
+    """One content word of the query: index token, its rarity, and the word as written."""
+
+    token: str
+    idf: float
+    df: int = 0
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Everything that one retrieval found, best first, in one generation."""
+
+    chunks: tuple[RankedChunk, ...]
+    entities: tuple[Entity, ...] = ()
+    not_found: tuple[MissingName, ...] = ()
+    route: str = "conceptual"  # symbol | path | ticket | design | conceptual | smalltalk
+    terms: tuple[QueryTerm, ...] = ()
+    top_text_norm: float = 0.0  # BM25 of the best chunk / the highest BM25 that the terms could reach, 0..1
+    vector_top: float = 0.0  # cosine of the nearest chunk; 0 when there is no vector side
+    generation: int = 0
+    degraded: tuple[str, ...] = ()
