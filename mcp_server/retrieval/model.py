@@ -29,6 +29,7 @@ class Entity:
     text: str
     kind: EntityKind
     chunk_ids: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()  # "path:line" of every definition, or the paths: more than one is an ambiguity
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,4 @@ class Retrieval:
     vector_top: float = 0.0  # cosine of the nearest chunk; 0 when there is no vector side
     generation: int = 0
     degraded: tuple[str, ...] = ()
+    query: str = ""  # as normalised

@@ -1,0 +1,55 @@
+"""Entity resolution: names, paths and keys of the query against the index, under the caller's filters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ingest.index import Index
+from ingest.model import KINDS, Filters
+from mcp_server.results import MissingName
+from mcp_server.retrieval.candidates import symbol_names
+from mcp_server.retrieval.model import Entity
+from mcp_server.retrieval.query import ParsedQuery
+
+MAX_ALTERNATIVES = 12
+
+
+def resolve_entities(index: Index, query: ParsedQuery, filters: Filters) -> tuple[tuple[Entity, ...], tuple[MissingName, ...]]:
+    """Return what the query's names resolve to, and the names that exist nowhere, with the nearest ones."""
+    wide = replace(filters, kinds=frozenset(KINDS), path_glob="", language="")
+    entities: list[Entity] = []
+    missing: list[MissingName] = []
+    for name in symbol_names(query):
+        entity = resolve_symbol(index, name, wide)
+        if entity:
+            entities.append(entity)
+        elif not occurs(index, name, wide):
+            missing.append(MissingName(name, tuple(index.near_symbols(name, wide))))
+    for path in query.paths:
+        found = index.find_paths(path, wide, MAX_ALTERNATIVES)
+        if found:
+            entities.append(Entity(path, "path", (), tuple(p for _, p in found)))
+        else:
+            missing.append(MissingName(path, tuple(index.near_paths(path, wide))))
+    for key in (*query.tickets, *query.designs):
+        chunks = index.find_keys(key, wide)
+        if chunks:
+            entities.append(Entity(key, "design" if key in query.designs else "ticket", tuple(chunks), ()))
+        elif not index.linked_to(key, wide, 1) and not occurs(index, key, wide):
+            missing.append(MissingName(key, ()))
+    return tuple(entities), tuple(missing)
+
+
+def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
+    """Return the definitions of a name: exact or qualified ones, else those that differ in case only."""
+    hits = [hit for hit in index.find_symbol(name, filters, MAX_ALTERNATIVES) if hit.how in ("exact", "qualified", "case")]
+    if not hits:
+        return None
+    places = tuple(f"{hit.path}:{hit.symbol.start_line}" for hit in hits)
+    return Entity(name, "symbol", tuple(dict.fromkeys(hit.chunk_id for hit in hits)), places)
+
+
+def occurs(index: Index, name: str, filters: Filters) -> bool:
+    """Tell whether a visible chunk holds the name's last part as a token (a use without a definition)."""
+    token = name.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1].strip("`()#?!").lower()
+    return bool(token) and bool(index.search_text([(token, 1.0)], filters, 1, {"content": 1.0, "keys": 1.0}))

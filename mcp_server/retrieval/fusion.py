@@ -1,0 +1,32 @@
+"""Fusion: weighted reciprocal ranks; each retriever's contribution is kept for the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mcp_server.retrieval.candidates import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A chunk with the sum of its retrievers' contributions, scaled so that the best chunk has 1."""
+
+    chunk_id: int
+    score: float
+    contributions: tuple[tuple[str, float], ...]  # (retriever, share of score), sorted by retriever
+
+
+def fuse(lists: Mapping[str, Sequence[Candidate]], weights: Mapping[str, float], rrf_k: int) -> list[Fused]:
+    """Return chunks by weighted reciprocal rank (Cormack, Clarke, Buettcher 2009): sum of weight / (k + rank)."""
+    shares: dict[int, dict[str, float]] = {}
+    for retriever in sorted(lists):
+        for candidate in lists[retriever]:
+            share = weights.get(retriever, 0.0) / (rrf_k + candidate.rank)
+            shares.setdefault(candidate.chunk_id, {})[retriever] = share
+    totals = {chunk_id: sum(parts[name] for name in sorted(parts)) for chunk_id, parts in shares.items()}
+    best = max(totals.values(), default=0.0) or 1.0
+    ordered = sorted(totals, key=lambda chunk_id: (-totals[chunk_id], chunk_id))
+    return [
+        Fused(c, totals[c] / best, tuple((name, shares[c][name] / best) for name in sorted(shares[c]))) for c in ordered
+    ]

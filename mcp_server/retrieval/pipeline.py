@@ -1,0 +1,170 @@
+"""The search algorithm, top to bottom. Stages are pure functions on values; only this module knows the trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from ingest.errors import VectorUnavailable
+from ingest.index import Index
+from ingest.model import Chunk, Filters
+from mcp_server.errors import Unavailable
+from mcp_server.retrieval.candidates import (
+    Candidate,
+    retrieve_links,
+    retrieve_symbol,
+    retrieve_text,
+    retrieve_vector,
+)
+from mcp_server.retrieval.entities import resolve_entities
+from mcp_server.retrieval.fusion import Fused, fuse
+from mcp_server.retrieval.model import QueryTerm, RankedChunk, Retrieval
+from mcp_server.retrieval.query import ParsedQuery, normalise_query, parse_query
+from mcp_server.retrieval.rerank import Ranked, rerank
+from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
+
+
+class Trace(Protocol):
+    """What the pipeline needs of a trace."""
+
+    def span(self, name: str) -> Any:  # noqa: ANN401 - a context manager whose value has record(...)
+        """Open a span."""
+        ...
+
+
+_POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="retrieve")
+RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
+    "text": retrieve_text,
+    "vector": retrieve_vector,
+    "symbol": retrieve_symbol,
+    "link": retrieve_links,
+}
+
+
+def search(
+    index: Index,
+    text: str,
+    filters: Filters,
+    trace: Trace,
+    *,
+    weights: RankWeights = DEFAULT_WEIGHTS,
+    strict: bool = False,
+) -> Retrieval:
+    """Search one generation. Raises Unavailable under `strict` when a retriever fails."""
+    with trace.span("normalise") as span:
+        normalised = normalise_query(text)
+        span.record(output={"query_norm": normalised})
+    with trace.span("route") as span:
+        query = parse_query(normalised)
+        span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
+    with trace.span("entities") as span:
+        entities, missing = resolve_entities(index, query, filters)
+        span.record(output={"entities": [[e.text, e.kind, list(e.places)] for e in entities], "missing": [m.name for m in missing]})
+    with trace.span("transform") as span:
+        span.record(output={"transform": "none"})
+    lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
+    with trace.span("fusion") as span:
+        fused = fuse(lists, list_weights(query, weights), weights.rrf_k)
+        chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
+        span.record(config=list_weights(query, weights), output=describe_fused(fused, chunks))
+    with trace.span("rerank") as span:
+        counts = index.term_stats([term.token for term in query.terms])
+        idf = term_weights(index.manifest.chunks, counts)
+        ranked = rerank(query, keyword_weights(query, idf), fused, chunks, weights)
+        span.record(output=describe_ranked(ranked))
+    with trace.span("diversify") as span:
+        span.record(output={"kept": len(ranked), "rule": "saturation per file"})
+    return Retrieval(
+        query=query.text,
+        route=query.route,
+        chunks=tuple(RankedChunk(r.chunk, r.score, explain(r, lists), dict(r.features)) for r in ranked),
+        entities=entities,
+        not_found=missing,
+        terms=tuple(QueryTerm(t.token, idf.get(t.token, 0.0), counts.get(t.token, 0), t.word) for t in query.terms),
+        top_text_norm=normalised_top(index, query, filters, idf),
+        vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
+        generation=index.generation,
+        degraded=degraded,
+    )
+
+
+def retrieve_all(
+    index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights, trace: Trace, strict: bool
+) -> tuple[dict[str, list[Candidate]], tuple[str, ...]]:
+    """Run the retrievers side by side; a vector side that cannot be read leaves the others, named in `degraded`."""
+
+    def run(name: str) -> list[Candidate]:
+        with trace.span(f"search.{name}") as span:
+            found = RETRIEVERS[name](index, query, filters, weights)
+            span.record(output={"candidates": [[c.chunk_id, c.score, c.rank, c.how] for c in found]})
+            return found
+
+    pending: dict[str, Future[list[Candidate]]] = {
+        name: _POOL.submit(run, name) for name in RETRIEVERS if name != "link" or query.tickets or query.designs
+    }
+    lists: dict[str, list[Candidate]] = {}
+    degraded: list[str] = []
+    for name, future in pending.items():
+        try:
+            lists[name] = future.result()
+        except VectorUnavailable as error:
+            if strict:
+                raise Unavailable(f"{error} (strict = true forbids answering from text search only.)") from error
+            degraded.append("vector_unavailable")
+    return lists, tuple(degraded)
+
+
+def list_weights(query: ParsedQuery, weights: RankWeights) -> dict[str, float]:
+    """Return each retriever's weight for this kind of query."""
+    vector = weights.vector_symbol if query.route in ("symbol", "path", "ticket", "design") else weights.vector
+    return {"text": weights.text, "vector": vector, "symbol": weights.symbol, "link": weights.link}
+
+
+def term_weights(total: int, counts: Mapping[str, int]) -> dict[str, float]:
+    """Return the BM25 idf of each query term."""
+    return {t: math.log(1 + (total - n + 0.5) / (n + 0.5)) for t, n in counts.items()}
+
+
+def keyword_weights(query: ParsedQuery, idf: Mapping[str, float]) -> dict[str, float]:
+    """Return the content words of the query, weighted by how rare they are."""
+    weights: dict[str, float] = {}
+    for term in query.terms:
+        word = term.word.lower()
+        if term.token == word and len(word) > 1:
+            weights[word] = term.weight * max(idf.get(term.token, 0.0), 0.5)
+    return weights
+
+
+def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapping[str, float]) -> float:
+    """Return the best BM25 score over its attainable maximum, (k1 + 1) x sum of idf (k1 = 1.2)."""
+    whole = [term for term in query.terms if term.token == term.word.lower()]
+    attainable = 2.2 * sum(idf.get(term.token, 0.0) for term in whole)
+    best = index.search_text([(term.token, 1.0) for term in whole], filters, 1, {"content": 1.0})
+    return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0
+
+
+def explain(ranked: Ranked, lists: Mapping[str, Sequence[Candidate]]) -> tuple[str, ...]:
+    """Return why a chunk ranks where it does, in the words of a person."""
+    reasons = []
+    for name, share in sorted(ranked.contributions, key=lambda item: (-item[1], item[0])):
+        if share > 0:
+            rank = next(c.rank for c in lists[name] if c.chunk_id == ranked.chunk.id)
+            reasons.append(f"{name} #{rank}")
+    features = dict(ranked.features)
+    if features.get("definition"):
+        reasons.insert(0, "defines it")
+    if features.get("path", 0) > 0:
+        reasons.append("file name")
+    return tuple(reasons)
+
+
+def describe_fused(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> list[list[object]]:
+    """Return the fused list for the trace: chunk, score, contributions."""
+    return [[chunks[f.chunk_id].text_hash, f.chunk_id, f.score, [list(part) for part in f.contributions]] for f in fused[:20]]
+
+
+def describe_ranked(ranked: Sequence[Ranked]) -> list[list[object]]:
+    """Return the final list for the trace: chunk, score, features."""
+    return [[r.chunk.text_hash, r.chunk.id, r.score, [list(f) for f in r.features]] for r in ranked[:40]]

@@ -1,0 +1,161 @@
+"""Query understanding: text -> terms, identifiers, intent and route. Pure, no index."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from ingest.index.tokens import split_identifier, words
+
+Route = Literal["symbol", "path", "ticket", "design", "conceptual", "smalltalk"]
+
+MAX_TERMS = 64  # a pasted file becomes its most distinctive words, not a thousand-clause query
+
+# Function words and question scaffolding: they say how the question is put, not what it is about.
+STOP_WORDS = frozenset(
+    """a an and any are as at be been but by can could did do does for from get gets had has have how i if in into is
+    it its let may me might must my no not of off on or our shall should so some such than that the their them then
+    there these they this those to up us was we were what when where which while who whom whose why will with within
+    without would you your about above across after again all also am because before being below between both down
+    during each few further here just more most only other out over own same s t too under until very via""".split()
+)
+# Words of the request itself; worth little as evidence.
+SCAFFOLD_WORDS = frozenset(
+    """work works working implemented implementation implement implements code codebase function functions file files
+    find show explain tell defined definition handle handled handles handling used uses use using happen happens
+    internals logic mechanism make makes made""".split()
+)
+SCAFFOLD_WEIGHT = 0.35
+PART_WEIGHT = 0.6  # a part of an identifier says less than the identifier
+
+IDENTIFIER = re.compile(
+    r"`([^`\n]{1,120})`|((?:[A-Za-z_$][\w$]*(?:::|\.|->|\\|#))+[A-Za-z_$][\w$]*[?!]?|[A-Za-z_$][\w$]*)(\(\))?"
+)
+SHAPED = re.compile(r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z][a-z0-9]+[A-Z]|::|->|\w\.\w|\\")
+CAPITALISED = re.compile(r"^[A-Z][A-Za-z0-9]+$")
+PATH = re.compile(
+    r"(?:[\w.@~+-]+/){2,}[\w.@+-]+|(?:[\w.@~+-]+/)+[\w@+-]+\.\w+|\b[\w+-]+\.(?:pyi?|[cm]?[jt]sx?|go|rs|java|kt|scala|c|cc|cpp|cxx|h|hh|hpp|cs|rb|php|md|rst|txt|toml|ya?ml|json|sh|swift|lua|exs?|hs|zig|sql|tf|proto|html|css)\b"
+)
+TICKET = re.compile(r"(?<![\w/])(?:#\d{1,7}|[A-Z][A-Z0-9]{1,9}-\d{1,7})\b")
+DESIGN = re.compile(r"\b(?:ADR|RFC|KEP|MSC|PEP|DESIGN|DEP)[- ]?\d{1,5}\b", re.IGNORECASE)
+SMALLTALK = re.compile(
+    r"^\s*(?:hi|hello|hey|hallo|good (?:morning|evening|day)|thanks?|thank you|ok(?:ay)?|bye|help"
+    r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?|who are you|how are you)\s*[?!.]*\s*$",
+    re.IGNORECASE,
+)
+TEST_INTENT = re.compile(r"\btests?\b(?! (?:client|runner|config|server|request|mode|framework|case))|\bunit[- ]tests?\b|\bspecs?\b", re.IGNORECASE)
+EXAMPLE_INTENT = re.compile(r"\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
+DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One index token of the query with its weight; `word` is the query word that it came from."""
+
+    token: str
+    weight: float
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedQuery:
+    """A query after parsing."""
+
+    text: str
+    route: Route
+    terms: tuple[Term, ...]
+    keywords: tuple[str, ...]  # content words, lower-cased, in order, without repeats
+    identifiers: tuple[str, ...]  # names as written that look like code
+    paths: tuple[str, ...]
+    tickets: tuple[str, ...]
+    designs: tuple[str, ...]
+    wants_tests: bool
+    wants_examples: bool
+    wants_docs: bool
+
+
+def normalise_query(text: str) -> str:
+    """Return the text without control, format and bidi characters, white space collapsed (Unicode NFC)."""
+    visible = "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
+    return " ".join(unicodedata.normalize("NFC", visible).split())
+
+
+def find_identifiers(text: str) -> tuple[str, ...]:
+    """Return names that look like code: back-ticked, dotted, snake_case, camelCase, CONSTANT or call()."""
+    found: dict[str, None] = {}
+    for match in IDENTIFIER.finditer(text):
+        name = (match[1] or match[2]).strip().removesuffix("()")
+        if match[1] or match[3] or SHAPED.search(name):
+            found.setdefault(name)
+    return tuple(name for name in found if not PATH.fullmatch(name) and name not in text_keys(text))
+
+
+def text_keys(text: str) -> frozenset[str]:
+    """Return the words of ticket keys and design ids, which are no identifiers."""
+    return frozenset(part for key in (*TICKET.findall(text), *DESIGN.findall(text)) for part in (key, *re.split(r"[- #]", key)))
+
+
+def is_lone_identifier(text: str) -> bool:
+    """Tell whether the whole query is one name."""
+    match = IDENTIFIER.fullmatch(text)
+    return bool(match) and (bool(match[1] or match[3]) or bool(SHAPED.search(text)) or bool(CAPITALISED.match(text)))
+
+
+def choose_route(text: str, paths: tuple[str, ...], tickets: tuple[str, ...], designs: tuple[str, ...]) -> Route:
+    """Pick the route; the most specific reading wins."""
+    if SMALLTALK.match(text):
+        return "smalltalk"
+    if tickets and len(text.split()) <= 8:
+        return "ticket"
+    if designs and len(text.split()) <= 8:
+        return "design"
+    if paths and len(text.split()) == 1:
+        return "path"
+    return "symbol" if is_lone_identifier(text) else "conceptual"
+
+
+def weigh_terms(text: str) -> tuple[Term, ...]:
+    """Return the query's index tokens with weights: whole words 1, parts of identifiers less, stop words none."""
+    weights: dict[str, Term] = {}
+
+    def add(token: str, weight: float, word: str) -> None:
+        known = weights.get(token)
+        if known is None or known.weight < weight:
+            weights[token] = Term(token, weight, word)
+
+    for word in words(text):
+        lower = word.lower()
+        if lower in STOP_WORDS:
+            continue
+        weight = SCAFFOLD_WEIGHT if lower in SCAFFOLD_WORDS else 1.0
+        add(lower, weight, word)
+        parts = split_identifier(word)
+        for part in parts if len(parts) > 1 else ():
+            if part not in STOP_WORDS and len(part) > 1:
+                add(part, weight * PART_WEIGHT, word)
+    kept = list(weights.values()) or [Term(w.lower(), 1.0, w) for w in dict.fromkeys(words(text))]
+    return tuple(kept[:MAX_TERMS])
+
+
+def parse_query(text: str) -> ParsedQuery:
+    """Parse a normalised query."""
+    paths = tuple(dict.fromkeys(PATH.findall(text)))
+    designs = tuple(dict.fromkeys(DESIGN.findall(text)))
+    tickets = tuple(t for t in dict.fromkeys(TICKET.findall(text)) if t not in designs)
+    terms = weigh_terms(text)
+    keywords = tuple(dict.fromkeys(t.word.lower() for t in terms if t.weight >= SCAFFOLD_WEIGHT))
+    return ParsedQuery(
+        text=text,
+        route=choose_route(text, paths, tickets, designs),
+        terms=terms,
+        keywords=keywords,
+        identifiers=find_identifiers(text),
+        paths=paths,
+        tickets=tickets,
+        designs=designs,
+        wants_tests=bool(TEST_INTENT.search(text)),
+        wants_examples=bool(EXAMPLE_INTENT.search(text)),
+        wants_docs=bool(DOCS_INTENT.search(text)),
+    )

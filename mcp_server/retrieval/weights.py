@@ -1,0 +1,48 @@
+"""The ranking's constants, in one place, with where each comes from.
+
+Provenance: set by hand from published ablations of a comparable ranker, then fitted by coordinate search on
+`code_search_dev` (222 queries, 11 repositories; see docs/decisions.md, "Ranking weights").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FIELD_WEIGHTS: dict[str, float] = {"content": 1.0, "path": 1.0, "symbols": 1.0, "heading": 0.7, "keys": 2.0}
+
+ROLE_FACTORS: dict[str, float] = {
+    "source": 1.0,
+    "docs": 0.6,
+    "config": 0.7,
+    "compat": 0.4,
+    "test": 0.3,
+    "example": 0.3,
+    "generated": 0.3,
+    "vendored": 0.3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RankWeights:
+    """Weights of fusion and rerank. All scores are scaled to a best of 1 before they are weighted."""
+
+    fields: dict[str, float] = field(default_factory=lambda: dict(FIELD_WEIGHTS))
+    text: float = 1.0
+    vector: float = 1.0
+    vector_symbol: float = 0.4  # the vector side's weight where the query is one name
+    symbol: float = 0.5
+    link: float = 1.0
+    rrf_k: int = 60
+    candidates: int = 60  # per retriever
+    definition: float = 1.5  # the chunk defines a name of the query
+    definition_in_text: float = 0.7  # ... where the name stands within a sentence
+    path_match: float = 0.5  # share of the query's words in file stem and directory
+    symbol_match: float = 0.3  # share of the query's words in one defined symbol's name
+    coherence: float = 0.3  # the file's share of all candidates' scores
+    saturation: float = 0.5  # each further chunk of a file counts this much of the one before
+    roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
+    stub_factor: float = 0.5  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
+    declaration_factor: float = 0.7  # .d.ts
+
+
+DEFAULT_WEIGHTS = RankWeights()
