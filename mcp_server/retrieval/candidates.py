@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ingest.index import Index
 from ingest.model import Filters
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
+
+if TYPE_CHECKING:
+    from ingest.index import Index
 
 Retriever = Literal["text", "vector", "symbol", "link"]
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ingest.index import Index
 from ingest.model import KINDS, Filters
 from mcp_server.results import MissingName
 from mcp_server.retrieval.candidates import symbol_names
 from mcp_server.retrieval.model import Entity
 from mcp_server.retrieval.query import ParsedQuery
 
+if TYPE_CHECKING:
+    from ingest.index import Index
+
 MAX_ALTERNATIVES = 12
 
 
-def resolve_entities(index: Index, query: ParsedQuery, filters: Filters) -> tuple[tuple[Entity, ...], tuple[MissingName, ...]]:
+def resolve_entities(
+    index: Index, query: ParsedQuery, filters: Filters
+) -> tuple[tuple[Entity, ...], tuple[MissingName, ...]]:
     """Return what the query's names resolve to, and the names that exist nowhere, with the nearest ones."""
     wide = replace(filters, kinds=frozenset(KINDS), path_glob="", language="")
     entities: list[Entity] = []
@@ -42,7 +47,8 @@ def resolve_entities(index: Index, query: ParsedQuery, filters: Filters) -> tupl
 
 def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
     """Return the definitions of a name: exact or qualified ones, else those that differ in case only."""
-    hits = [hit for hit in index.find_symbol(name, filters, MAX_ALTERNATIVES) if hit.how in ("exact", "qualified", "case")]
+    found = index.find_symbol(name, filters, MAX_ALTERNATIVES)
+    hits = [hit for hit in found if hit.how in ("exact", "qualified", "case")]
     if not hits:
         return None
     places = tuple(f"{hit.path}:{hit.symbol.start_line}" for hit in hits)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest.errors import VectorUnavailable
-from ingest.index import Index
 from ingest.model import Chunk, Filters
 from mcp_server.errors import Unavailable
 from mcp_server.retrieval.candidates import (
@@ -24,6 +23,9 @@ from mcp_server.retrieval.model import QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.rerank import Ranked, rerank
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
+
+if TYPE_CHECKING:
+    from ingest.index import Index
 
 
 class Trace(Protocol):
@@ -61,7 +63,8 @@ def search(
         span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
     with trace.span("entities") as span:
         entities, missing = resolve_entities(index, query, filters)
-        span.record(output={"entities": [[e.text, e.kind, list(e.places)] for e in entities], "missing": [m.name for m in missing]})
+        resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
+        span.record(output={"entities": resolved, "missing": [name.name for name in missing]})
     with trace.span("transform") as span:
         span.record(output={"transform": "none"})
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
@@ -162,7 +165,10 @@ def explain(ranked: Ranked, lists: Mapping[str, Sequence[Candidate]]) -> tuple[s
 
 def describe_fused(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> list[list[object]]:
     """Return the fused list for the trace: chunk, score, contributions."""
-    return [[chunks[f.chunk_id].text_hash, f.chunk_id, f.score, [list(part) for part in f.contributions]] for f in fused[:20]]
+    return [
+        [chunks[item.chunk_id].text_hash, item.chunk_id, item.score, [list(part) for part in item.contributions]]
+        for item in fused[:20]
+    ]
 
 
 def describe_ranked(ranked: Sequence[Ranked]) -> list[list[object]]:

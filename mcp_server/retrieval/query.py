@@ -42,10 +42,14 @@ TICKET = re.compile(r"(?<![\w/])(?:#\d{1,7}|[A-Z][A-Z0-9]{1,9}-\d{1,7})\b")
 DESIGN = re.compile(r"\b(?:ADR|RFC|KEP|MSC|PEP|DESIGN|DEP)[- ]?\d{1,5}\b", re.IGNORECASE)
 SMALLTALK = re.compile(
     r"^\s*(?:hi|hello|hey|hallo|good (?:morning|evening|day)|thanks?|thank you|ok(?:ay)?|bye|help"
-    r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?|who are you|how are you)\s*[?!.]*\s*$",
+    r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?|who are you|how are you)"
+    r"\s*[?!.]*\s*$",
     re.IGNORECASE,
 )
-TEST_INTENT = re.compile(r"\btests?\b(?! (?:client|runner|config|server|request|mode|framework|case))|\bunit[- ]tests?\b|\bspecs?\b", re.IGNORECASE)
+TEST_INTENT = re.compile(
+    r"\btests?\b(?! (?:client|runner|config|server|request|mode|framework|case))|\bunit[- ]tests?\b|\bspecs?\b",
+    re.IGNORECASE,
+)
 EXAMPLE_INTENT = re.compile(r"\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
 DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
 
@@ -94,7 +98,8 @@ def find_identifiers(text: str) -> tuple[str, ...]:
 
 def text_keys(text: str) -> frozenset[str]:
     """Return the words of ticket keys and design ids, which are no identifiers."""
-    return frozenset(part for key in (*TICKET.findall(text), *DESIGN.findall(text)) for part in (key, *re.split(r"[- #]", key)))
+    keys = (*TICKET.findall(text), *DESIGN.findall(text))
+    return frozenset(part for key in keys for part in (key, *re.split(r"[- #]", key)))
 
 
 def is_lone_identifier(text: str) -> bool:

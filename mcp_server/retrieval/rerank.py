@@ -115,7 +115,12 @@ def best_chunks(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> set[int]
 
 
 def score_chunk(
-    query: ParsedQuery, keywords: Mapping[str, float], item: Fused, chunk: Chunk, file_share: float, weights: RankWeights
+    query: ParsedQuery,
+    keywords: Mapping[str, float],
+    item: Fused,
+    chunk: Chunk,
+    file_share: float,
+    weights: RankWeights,
 ) -> Ranked:
     """Return the chunk with its score: (fused + bonuses) x factors."""
     definition, _ = match_symbols(query, chunk)

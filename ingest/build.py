@@ -1,0 +1,198 @@
+"""Build one index generation: the write path as an algorithm, top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.chunking import CHUNKER_VERSION
+from ingest.config import IndexConfig, SourceConfig
+from ingest.embedding import Embedder
+from ingest.errors import SourceError
+from ingest.executor import open_executor
+from ingest.index import Index
+from ingest.index.generation import Publication, begin_publication
+from ingest.index.schema import Manifest
+from ingest.model import Entry, KnownFile, Skip, Snapshot
+from ingest.prepare import FileJob, FileResult
+from ingest.sources import open_snapshots, source_infos
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a build is; `total` is 0 while it is not known."""
+
+    stage: str  # "reading" | "indexing" | "publishing"
+    source: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What one source contributed to a build."""
+
+    name: str
+    new: int
+    changed: int
+    deleted: int
+    unchanged: int
+    failed: int
+    skipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did."""
+
+    manifest: Manifest
+    published: bool
+    sources: tuple[SourceReport, ...]
+    chunks_written: int
+    embedded: int
+    redactions: Mapping[str, int]
+    duration_s: float
+
+
+@dataclass(slots=True)
+class _Tally:
+    chunks: int = 0
+    embedded: int = 0
+    redactions: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delta:
+    changed: tuple[Entry, ...]
+    deleted: tuple[str, ...]
+    touched: tuple[Entry, ...]  # same content, new stamp
+    new: int
+    unchanged: int
+
+
+def build_index(
+    sources: Sequence[SourceConfig],
+    index: IndexConfig,
+    embedder: Embedder | None,
+    data_dir: Path,
+    *,
+    now: str,
+    config_hash: str = "",
+    trigger: str = "cli",
+    progress: Callable[[Progress], None] = lambda _: None,
+    allow_drop: bool = False,
+    smoke: Sequence[Callable[[Index], str | None]] = (),
+) -> BuildReport:
+    """Bring the index up to the sources as they are now and publish the difference as one generation.
+
+    Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the current generation stays.
+    """
+    started = time.perf_counter()
+    tally = _Tally()
+    reports = []
+    with begin_publication(
+        data_dir,
+        embedder.id if embedder else "",
+        embedder.dimensions if embedder else 0,
+        chunker=f"{CHUNKER_VERSION}/{index.chunk_chars}",
+        config_hash=config_hash,
+        trigger=trigger,
+        allow_drop=allow_drop,
+        drop_guard=index.drop_guard,
+        keep=index.keep_generations,
+    ) as publication:
+        drop_unconfigured(publication, sources)
+        with open_executor(index, embedder) as executor:
+            for config in sources:
+                for snapshot in open_snapshots(config, data_dir=data_dir, limits=index, known=publication.known_files):
+                    reports.append(stage_source(publication, snapshot, executor.map, tally, progress))
+        progress(Progress("publishing", "", 0, 0))
+        parent = publication.parent
+        manifest = publication.commit(now, smoke)
+    published = parent is None or manifest.generation != parent.generation
+    duration_s = time.perf_counter() - started
+    return BuildReport(
+        manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s
+    )
+
+
+def drop_unconfigured(publication: Publication, sources: Sequence[SourceConfig]) -> None:
+    """Remove sources that the configuration no longer names."""
+    configured = {info.name for config in sources for info in source_infos(config)}
+    for state in publication.parent.sources if publication.parent else ():
+        if state.name not in configured:
+            publication.remove_source(state.name)
+
+
+def stage_source(
+    publication: Publication,
+    snapshot: Snapshot,
+    map_jobs: Callable[[Iterable[FileJob]], Iterator[FileResult]],
+    tally: _Tally,
+    progress: Callable[[Progress], None],
+) -> SourceReport:
+    """Stage one source's difference to the parent generation."""
+    name = snapshot.info.name
+    publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
+    delta = compare(publication.known_files(name), snapshot.entries)
+    for path in delta.deleted:
+        publication.remove_file(name, path)
+    for entry in delta.touched:
+        publication.touch_file(name, entry)
+    skips = list(snapshot.skipped)
+    for done, result in enumerate(map_jobs(read_jobs(snapshot, delta.changed, skips)), 1):
+        stage_result(publication, name, result, skips, tally)
+        progress(Progress("indexing", name, done, len(delta.changed)))
+    publication.record_skips(name, skips)
+    publication.record_renames(name, snapshot.renames)
+    counts: dict[str, int] = {}
+    for skip in skips:
+        counts[skip.reason] = counts.get(skip.reason, 0) + 1
+    failed = sum(1 for skip in skips if skip.reason in ("unreadable", "parse_killed"))
+    changed = len(delta.changed) - delta.new
+    return SourceReport(name, delta.new, changed, len(delta.deleted), delta.unchanged, failed, counts)
+
+
+def compare(known: Mapping[str, KnownFile], entries: Sequence[Entry]) -> _Delta:
+    """Return what changed between the parent's files and the snapshot's entries."""
+    changed = tuple(e for e in entries if e.path not in known or known[e.path].content_hash != e.content_hash)
+    same = [e for e in entries if e.path in known and known[e.path].content_hash == e.content_hash]
+    present = {entry.path for entry in entries}
+    return _Delta(
+        changed=changed,
+        deleted=tuple(sorted(path for path in known if path not in present)),
+        touched=tuple(e for e in same if (e.stamp, e.blob) != (known[e.path].stamp, known[e.path].blob)),
+        new=sum(1 for entry in changed if entry.path not in known),
+        unchanged=len(same),
+    )
+
+
+def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], skips: list[Skip]) -> Iterator[FileJob]:
+    """Read entries one by one, as the executor asks for them; what cannot be read becomes a skip."""
+    for entry in entries:
+        try:
+            data = snapshot.read(entry)
+        except SourceError as error:
+            skips.append(Skip(entry.path, "unreadable", str(error)))
+            continue
+        yield snapshot.job(entry, data)
+
+
+RETRIED = frozenset({"unreadable", "parse_killed"})  # never recorded as indexed, so the next build tries again
+
+
+def stage_result(
+    publication: Publication, source: str, result: FileResult, skips: list[Skip], tally: _Tally
+) -> None:
+    """Stage one prepared file; a failed one leaves nothing behind, not even its older version."""
+    if result.skip and result.skip.reason in RETRIED:
+        skips.append(result.skip)
+        publication.remove_file(source, result.entry.path)
+        return
+    publication.add_file(source, result.entry, result.prepared, skip=result.skip)
+    tally.chunks += len(result.prepared)
+    tally.embedded += sum(1 for item in result.prepared if item.vector is not None)
+    for rule, count in result.redactions:
+        tally.redactions[rule] = tally.redactions.get(rule, 0) + count

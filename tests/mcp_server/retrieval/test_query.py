@@ -1,0 +1,64 @@
+"""Query understanding on plain strings."""
+
+import pytest
+
+from mcp_server.retrieval.query import normalise_query, parse_query
+
+
+@pytest.mark.req("T4")
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("RouterGroup", "symbol"),
+        ("Console.print", "symbol"),
+        ("uv_loop_init", "symbol"),
+        ("render()", "symbol"),
+        ("std::vec::Vec", "symbol"),
+        ("src/flask/app.py", "path"),
+        ("app.py", "path"),
+        ("what does #123 touch", "ticket"),
+        ("PROJ-77", "ticket"),
+        ("ADR-7", "design"),
+        ("how are redirects followed", "conceptual"),
+        ("read/write lock", "conceptual"),
+        ("hello", "smalltalk"),
+        ("What can you do?", "smalltalk"),
+    ],
+)
+def test_route(text, route):
+    assert parse_query(normalise_query(text)).route == route
+
+
+def test_stop_words_carry_no_weight_and_scaffolding_little():
+    weights = {term.token: term.weight for term in parse_query("how does the session cookie work").terms}
+    assert set(weights) == {"session", "cookie", "work"}
+    assert weights["work"] < weights["cookie"] == 1.0
+
+
+def test_identifiers_are_searched_whole_and_in_parts():
+    weights = {term.token: term.weight for term in parse_query("where is getHTTPResponse called").terms}
+    assert weights["gethttpresponse"] > weights["http"] > 0
+
+
+@pytest.mark.parametrize("text", ["the and of", "???", "ист", "検索 インデックス", "a.*b[c](d)"])
+def test_odd_queries_parse(text):
+    query = parse_query(normalise_query(text))
+    assert query.text == normalise_query(text)
+
+
+def test_only_stop_words_fall_back_to_the_words_themselves():
+    assert [term.token for term in parse_query("what is this").terms] == ["what", "is", "this"]
+
+
+@pytest.mark.req("T4")
+def test_control_and_bidi_characters_are_removed():
+    assert normalise_query("find\u202e\x00 \x1b[31mme\u200b") == "find [31mme"
+
+
+def test_intent_to_find_tests():
+    assert parse_query("tests for url parsing").wants_tests
+    assert not parse_query("how does the test client work").wants_tests
+
+
+def test_long_pastes_are_bounded():
+    assert len(parse_query(" ".join(f"word{i}" for i in range(5000))).terms) <= 64

@@ -1,0 +1,56 @@
+"""Rerank on hand-made chunks."""
+
+import pytest
+
+from ingest.model import Chunk, Symbol
+from mcp_server.retrieval.fusion import Fused
+from mcp_server.retrieval.query import parse_query
+from mcp_server.retrieval.rerank import rerank
+from mcp_server.retrieval.weights import RankWeights
+
+
+def chunk(number, path, *symbols, role="source"):
+    return Chunk(
+        id=number, source="s", kind="code", product="p", groups=("local",), path=path, key=None, title=path,
+        language="python", role=role, start_line=1, end_line=9, symbol=symbols[0] if symbols else None, context="",
+        text="", text_hash=str(number), content_hash=path,
+        symbols=tuple(Symbol(name.rsplit(".", 1)[-1], name, "function", 1, 9) for name in symbols),
+    )  # fmt: skip
+
+
+def order(text, *chunks, weights=None):
+    fused = [Fused(item.id, 1.0 - place / 100, ()) for place, item in enumerate(chunks)]
+    query = parse_query(text)
+    keywords = {word: 1.0 for word in query.keywords}
+    ranked = rerank(query, keywords, fused, {item.id: item for item in chunks}, weights or RankWeights())
+    return [item.chunk.id for item in ranked], ranked
+
+
+def test_definition_of_the_named_symbol_comes_first():
+    ids, _ = order("parse_url", chunk(1, "a.py", "other"), chunk(2, "b.py", "parse_url"))
+    assert ids == [2, 1]
+
+
+def test_file_name_that_matches_the_words_comes_first():
+    ids, _ = order("cookie session handling", chunk(1, "a.py"), chunk(2, "sessions.py"))
+    assert ids == [2, 1]
+
+
+def test_tests_rank_below_source_unless_asked_for():
+    one, two = chunk(1, "tests/test_url.py", role="test"), chunk(2, "lib/net.py")
+    assert order("url parsing", one, two)[0] == [2, 1]
+    assert order("tests for url parsing", two, one)[0] == [1, 2]
+
+
+def test_second_chunk_of_a_file_gives_way_to_another_file():
+    ids, _ = order("x", chunk(1, "a.py"), chunk(2, "a.py"), chunk(3, "b.py"))
+    assert ids == [1, 3, 2]
+
+
+@pytest.mark.req("T11")
+def test_score_can_be_recomputed_from_the_features():
+    _, ranked = order("parse_url", chunk(1, "a.py"), chunk(2, "url.py", "parse_url"), chunk(3, "url.py"))
+    for item in ranked:
+        features = dict(item.features)
+        factors = features.pop("role_factor") * features.pop("saturation", 1.0)
+        assert item.score == pytest.approx((item.fused + sum(features.values())) * factors)
