@@ -1,0 +1,11 @@
+(module name: (_) @name) @module
+(class name: (_) @name) @class
+(method name: (_) @name) @method
+(singleton_method name: (_) @name) @method
+(program (assignment left: (constant) @name) @constant)
+(body_statement (assignment left: (constant) @name) @constant)
+((call method: (identifier) @_attr arguments: (argument_list (simple_symbol) @name)) @property
+  (#any-of? @_attr "attr_accessor" "attr_reader" "attr_writer"))
+((call method: (identifier) @_define arguments: (argument_list . (simple_symbol) @name)) @method
+  (#any-of? @_define "define_method" "alias_method"))
+(alias name: (identifier) @name) @method
