@@ -1,0 +1,611 @@
+"""Git, hardened: the only module that starts git or imports GitPython.
+
+A repository is untrusted. Git runs in a bare mirror that this module made, under a fixed environment; the one
+command that touches the source repository is the mirror's fetch from it. Whatever else is needed of a work tree
+(HEAD, refs, files) is read as bytes, following no symbolic link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Literal
+
+from ingest.errors import GitError, SourceError
+
+FIXED_ENVIRONMENT: Mapping[str, str] = {
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_CONFIG_COUNT": "6",
+    "GIT_CONFIG_KEY_0": "core.fsmonitor",
+    "GIT_CONFIG_VALUE_0": "false",
+    "GIT_CONFIG_KEY_1": "core.hooksPath",
+    "GIT_CONFIG_VALUE_1": os.devnull,
+    "GIT_CONFIG_KEY_2": "safe.bareRepository",
+    "GIT_CONFIG_VALUE_2": "explicit",
+    "GIT_CONFIG_KEY_3": "gc.autoDetach",  # the mirror's own housekeeping ends with the fetch that caused it
+    "GIT_CONFIG_VALUE_3": "false",
+    "GIT_CONFIG_KEY_4": "maintenance.autoDetach",
+    "GIT_CONFIG_VALUE_4": "false",
+    "GIT_CONFIG_KEY_5": "diff.renameLimit",
+    "GIT_CONFIG_VALUE_5": "2000",
+}
+
+# Every option that this module may pass; a positional argument never starts with a dash.
+ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
+    "init": frozenset({"--bare", "--quiet", "--template=", "--object-format=sha1", "--object-format=sha256"}),
+    "fetch": frozenset(
+        {
+            "--quiet",
+            "--prune",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--update-shallow",
+            "--unshallow",
+            "--upload-pack=git-upload-pack",
+        }
+    ),
+    "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
+    "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
+    "cat-file": frozenset({"--batch"}),
+    "rev-list": frozenset({"--no-merges", "--max-count"}),
+    "diff-tree": frozenset(),
+    "log": frozenset(),
+}
+
+FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
+READ_TIMEOUT_S = 300.0
+MAX_OUTPUT_BYTES = 512 * 1024 * 1024
+MAX_POINTER_BYTES = 4096  # HEAD, a loose ref, `gitdir:`
+MAX_PACKED_REFS_BYTES = 256 * 1024 * 1024
+SYMREF_DEPTH = 5  # git's own limit
+HEAD_REF = "refs/codecairn/head"
+
+OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+REF_NAME = re.compile(r"(?!.*(?:\.\.|@\{|//))[A-Za-z0-9_][A-Za-z0-9_./+@#%=-]{0,250}")
+
+Algorithm = Literal["sha1", "sha256"]
+FileType = Literal["file", "symlink", "submodule"]
+
+
+class FileGone(SourceError):
+    """The file, or a folder on the way to it, does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """Where a repository's parts lie. `work_tree` is None for a bare one."""
+
+    work_tree: Path | None
+    git_dir: Path  # HEAD of this work tree
+    common_dir: Path  # objects and refs; differs from git_dir in a linked work tree
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is checked out: the ref that HEAD names (None when detached) and its commit (None when unborn)."""
+
+    ref: str | None
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Our own bare copy, and the commit that was asked for (None: the repository has no commit yet)."""
+
+    path: Path
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One file of a commit. `path` keeps undecodable bytes as surrogates; `size` is 0 unless asked for."""
+
+    path: str
+    blob: str
+    type: FileType
+    size: int
+
+
+# Files of a work tree ------------------------------------------------------------------------------------------------
+
+
+def read_worktree_file(root: Path, relpath: str, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file below `root`, following no symbolic link below it.
+
+    Raises FileGone where there is none and SourceError for everything that is no readable regular file within the cap.
+    """
+    fd = open_worktree_file(root, relpath)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"{relpath!r} below {root} is no regular file, so it is not read.")
+        return _read_capped(fd, status.st_size, max_bytes, f"{relpath!r} below {root}")
+    finally:
+        os.close(fd)
+
+
+def open_worktree_file(root: Path, relpath: str) -> int:
+    """Return a descriptor of `relpath`, opened folder by folder with O_NOFOLLOW. Raises as read_worktree_file."""
+    parts = relpath.split("/")
+    if "\x00" in relpath or any(part in ("", ".", "..") for part in parts):
+        raise SourceError(f"{relpath!r} is no path below {root}: give a relative path without '.' and '..'.")
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        for part in parts[:-1]:
+            fd = _descend(fd, part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        return _descend(fd, parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _explain_open_error(error, root, relpath) from None
+
+
+def _descend(parent: int, name: str, flags: int) -> int:
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _explain_open_error(error: OSError, root: Path, relpath: str) -> SourceError:
+    where = f"{relpath!r} below {root}"
+    if error.errno == errno.ENOENT:
+        return FileGone(f"{where} does not exist.")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return SourceError(f"{where} leads through a symbolic link or a file, which is not followed.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return SourceError(f"{where} may not be read: give the user that runs this command permission to read it.")
+    return SourceError(f"{where} cannot be opened: {error.strerror}.")
+
+
+def _read_capped(fd: int, size: int, max_bytes: int, where: str) -> bytes:
+    if size > max_bytes:
+        raise SourceError(f"{where} has {size} bytes, more than the {max_bytes} that are read.")
+    parts: list[bytes] = []
+    left = max_bytes + 1  # one more than allowed: a file that grows while it is read is noticed
+    try:
+        while left and (part := os.read(fd, min(left, max(size + 1, 65_536)))):
+            parts.append(part)
+            left -= len(part)
+    except OSError as error:
+        raise SourceError(f"{where} cannot be read: {error.strerror}.") from None
+    if not left:
+        raise SourceError(f"{where} has more than the {max_bytes} bytes that are read.")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+# Repositories, HEAD and refs, read as text ----------------------------------------------------------------------------
+
+
+def find_repository(path: Path) -> Repository:
+    """Return where the repository of a work tree's top folder, or a bare repository, keeps its parts.
+
+    Raises SourceError if there is none, or if its `.git` leads somewhere that does not lead back.
+    """
+    if not path.is_dir():
+        raise SourceError(f"The source folder {path} does not exist or is no folder. Correct `path` of this source.")
+    dot_git = path / ".git"
+    try:
+        mode = os.lstat(dot_git).st_mode
+    except FileNotFoundError:
+        return _find_bare(path)
+    except OSError as error:
+        raise SourceError(f"{dot_git} cannot be read: {error.strerror}.") from None
+    if stat.S_ISLNK(mode):
+        raise SourceError(
+            f"{dot_git} is a symbolic link, which is not followed, because it could lend another repository's "
+            'content to this source. Set `path` to the work tree that it belongs to, or type = "folder".'
+        )
+    git_dir = dot_git if stat.S_ISDIR(mode) else _follow_gitdir_file(path)
+    return Repository(path, git_dir, _find_common_dir(git_dir))
+
+
+def _find_bare(path: Path) -> Repository:
+    if (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir():
+        return Repository(None, path, path)
+    above = next((parent for parent in path.resolve().parents if (parent / ".git").exists()), None)
+    hint = f" {above} is one: set `path` to it" if above else " Set `path` to a clone"
+    raise SourceError(f'No git repository at {path}.{hint}, or set type = "folder" to index the files without git.')
+
+
+def _follow_gitdir_file(work_tree: Path) -> Path:
+    """Return the folder that a `.git` file names, if that folder names this work tree back."""
+    text = _read_pointer(work_tree, ".git")
+    if not text or not text.startswith("gitdir: "):
+        raise SourceError(f"{work_tree / '.git'} is no repository: it does not start with 'gitdir: '.")
+    git_dir = Path(os.path.normpath(work_tree / text.removeprefix("gitdir: ").strip()))
+    if not (git_dir / "HEAD").is_file():
+        raise SourceError(f"{work_tree / '.git'} names {git_dir}, which holds no repository. Run `git worktree repair`.")
+    if not _names_back(git_dir, work_tree):
+        raise SourceError(
+            f"{work_tree / '.git'} names {git_dir}, but that repository does not name {work_tree} as its work tree, so "
+            "it is not read. Run `git worktree repair` there, or "
+            f"`git config core.worktree {work_tree}` for a separate git folder."
+        )
+    return git_dir
+
+
+def _names_back(git_dir: Path, work_tree: Path) -> bool:
+    backlink = _read_pointer(git_dir, "gitdir")  # linked work trees
+    if backlink is not None:
+        return _same_place(git_dir / backlink.strip(), work_tree / ".git")
+    config = _read_text(git_dir, "config", MAX_PACKED_REFS_BYTES) or ""  # submodules and separate git folders
+    named = re.findall(r'^[ \t]*worktree[ \t]*=[ \t]*"?([^"\n]+?)"?[ \t]*$', config, re.MULTILINE | re.IGNORECASE)
+    return any(_same_place(git_dir / value, work_tree) for value in named)
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _find_common_dir(git_dir: Path) -> Path:
+    text = _read_pointer(git_dir, "commondir")
+    if text is None:
+        return git_dir
+    common = Path(os.path.normpath(git_dir / text.strip()))
+    if git_dir.parent.name != "worktrees" or not _same_place(git_dir.parent.parent, common):
+        raise SourceError(
+            f"{git_dir / 'commondir'} names {common}, which this is no linked work tree of, so it is not read. "
+            "Remove that file, or add the work tree again with `git worktree add`."
+        )
+    return common
+
+
+def read_head(path: Path) -> Head:
+    """Return what is checked out in a work tree (or is the default of a bare repository), without starting git.
+
+    Raises SourceError if there is no repository.
+    """
+    return _read_head(find_repository(path))
+
+
+def head_commit(path: Path) -> str | None:
+    """Return the commit that is checked out, or None where there is no repository or no commit yet."""
+    try:
+        return read_head(path).commit
+    except SourceError:
+        return None
+
+
+def _read_head(repository: Repository) -> Head:
+    text = (_read_pointer(repository.git_dir, "HEAD") or "").strip()
+    if OBJECT_ID.fullmatch(text):
+        return Head(None, text)
+    if not text.startswith("ref: "):
+        raise SourceError(f"{repository.git_dir / 'HEAD'} holds {text[:80]!r}, which is neither a ref nor a commit id.")
+    ref = text.removeprefix("ref: ").strip()
+    return Head(ref, _read_ref(repository, ref))
+
+
+def _read_ref(repository: Repository, ref: str) -> str | None:
+    for _ in range(SYMREF_DEPTH):
+        if not _is_safe_ref(ref):
+            return None
+        text = _read_pointer(repository.git_dir, ref) or _read_pointer(repository.common_dir, ref)
+        if text is None:
+            return _read_packed_ref(repository.common_dir, ref)
+        if not text.startswith("ref: "):
+            commit = text.strip()
+            return commit if OBJECT_ID.fullmatch(commit) else None
+        ref = text.removeprefix("ref: ").strip()
+    return None
+
+
+def _is_safe_ref(ref: str) -> bool:
+    return ref.startswith("refs/") and "\x00" not in ref and ".." not in ref and "//" not in ref and ref[-1] != "/"
+
+
+def _read_packed_ref(common_dir: Path, ref: str) -> str | None:
+    text = _read_text(common_dir, "packed-refs", MAX_PACKED_REFS_BYTES)
+    if text is None:
+        return None
+    match = re.search(rf"^([0-9a-f]{{40,64}}) {re.escape(ref)}$", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _read_pointer(folder: Path, name: str) -> str | None:
+    return _read_text(folder, name, MAX_POINTER_BYTES)
+
+
+def _read_text(folder: Path, name: str, max_bytes: int) -> str | None:
+    """Return a small file of a git folder as text, or None where there is none that may be read."""
+    try:
+        return read_worktree_file(folder, name, max_bytes).decode("utf-8", "surrogateescape")
+    except SourceError:
+        return None
+
+
+def read_exclude_file(repository: Repository) -> str:
+    """Return the text of `.git/info/exclude`, or ""."""
+    return _read_text(repository.common_dir, "info/exclude", 1_000_000) or ""
+
+
+# Mirrors ----------------------------------------------------------------------------------------------------------------
+
+
+def mirror_path(repository: Repository, data_dir: Path) -> Path:
+    """Return where the mirror of a repository (of one work tree) lies."""
+    name = hashlib.sha256(os.fsencode(os.path.realpath(repository.git_dir))).hexdigest()[:16]
+    return data_dir.absolute() / "mirrors" / name
+
+
+def update_mirror(repository: Repository, data_dir: Path, ref: str = "") -> Mirror:
+    """Bring the mirror up to the repository; its commit is that of `ref`, or of HEAD.
+
+    Starts no git process when HEAD is already there. Raises GitError.
+    """
+    path = mirror_path(repository, data_dir)
+    if ref:
+        _fetch(repository, path, None)
+        return Mirror(path, resolve(path, ref))
+    head = _read_head(repository)
+    if head.commit is None and not _uses_reftable(repository):
+        return Mirror(path, None)
+    if head.commit is None or _read_ref(Repository(None, path, path), HEAD_REF) != head.commit:
+        _fetch(repository, path, head.commit or "HEAD")
+    return Mirror(path, head.commit or resolve(path, HEAD_REF))
+
+
+def _uses_reftable(repository: Repository) -> bool:
+    return (repository.common_dir / "reftable").is_dir()
+
+
+def _fetch(repository: Repository, path: Path, wanted: str | None) -> None:
+    _refuse_borrowed_objects(repository.common_dir)
+    if path.is_dir():
+        try:
+            return _fetch_into(repository, path, wanted)
+        except GitError:
+            pass  # a killed fetch may have left locks or half a pack: a fresh mirror says whether the source is at fault
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
+    try:
+        algorithm = _read_algorithm(repository.common_dir)
+        run_git("init", "--bare", "--quiet", "--template=", f"--object-format={algorithm}", str(fresh))
+        _fetch_into(repository, fresh, wanted)
+        shutil.rmtree(path, ignore_errors=True)
+        fresh.rename(path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _read_algorithm(common_dir: Path) -> Algorithm:
+    config = _read_text(common_dir, "config", MAX_PACKED_REFS_BYTES) or ""
+    return "sha256" if re.search(r"^\s*objectformat\s*=\s*sha256", config, re.MULTILINE | re.IGNORECASE) else "sha1"
+
+
+def _fetch_into(repository: Repository, mirror: Path, wanted: str | None) -> None:
+    """Fetch all refs, and `wanted` under a ref of our own, which a prune of the others would otherwise delete."""
+    refspecs = ["+refs/*:refs/*", f"^{HEAD_REF}"]
+    if wanted:
+        refspecs.append(f"+{wanted}:{HEAD_REF}")
+    options = ["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
+    options += ["--upload-pack=git-upload-pack"]
+    is_shallow = (repository.common_dir / "shallow").exists()
+    if not is_shallow and (mirror / "shallow").exists():
+        options.append("--unshallow")
+    elif is_shallow:
+        options.append("--update-shallow")
+    with _operator_trust() as trust:
+        run_git(
+            "fetch",
+            *options,
+            str(repository.git_dir.absolute()),
+            *refspecs,
+            git_dir=mirror,
+            environment={"GIT_ALLOW_PROTOCOL": "file", "GIT_CONFIG_GLOBAL": trust},
+            timeout_s=FETCH_TIMEOUT_S,
+        )
+
+
+@contextlib.contextmanager
+def _operator_trust() -> Iterator[str]:
+    """Yield a global configuration that lets upload-pack serve a repository of another owner.
+
+    The operator named the source, and upload-pack runs neither hooks nor filters; without this, a container's
+    root could not index a folder that is mounted into it.
+    """
+    with tempfile.NamedTemporaryFile("w", prefix="codecairn-", suffix=".gitconfig") as file:
+        file.write("[safe]\n\tdirectory = *\n")
+        file.flush()
+        yield file.name
+
+
+def _refuse_borrowed_objects(common_dir: Path) -> None:
+    """Raise SourceError if the object store leads out of the repository: it could lend another one's content."""
+    objects = common_dir / "objects"
+    try:
+        borrowed = [path for path in (objects, common_dir / "refs") if path.is_symlink()]
+        borrowed += [Path(entry) for entry in os.scandir(objects) if entry.is_symlink()]
+        borrowed += [Path(entry) for entry in _scan(objects / "pack") if entry.is_symlink()]
+        borrowed += [path for path in (objects / "info" / "alternates",) if path.exists() or path.is_symlink()]
+    except OSError as error:
+        raise SourceError(f"{objects} cannot be read: {error.strerror}.") from None
+    if borrowed:
+        raise SourceError(
+            f"The repository {common_dir} takes objects from elsewhere ({borrowed[0]}), which is not followed. Run "
+            "`git repack -a -d` in it and remove that file or link, clone it again without --shared and --reference, "
+            'or set type = "folder".'
+        )
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def resolve(mirror: Path, ref: str) -> str:
+    """Return the commit id of a branch, tag or commit in a mirror. Raises GitError naming the ref."""
+    if not REF_NAME.fullmatch(ref):
+        raise GitError(f"{ref!r} is no branch, tag or commit id. Correct `ref` of this source.")
+    try:
+        output = run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", git_dir=mirror)
+    except GitError:
+        raise GitError(f"The repository has no branch, tag or commit {ref!r}. Correct `ref` of this source.") from None
+    return output.decode("ascii").strip()
+
+
+# Objects ------------------------------------------------------------------------------------------------------------------
+
+
+def list_tree(mirror: Path, commit: str, *, sizes: bool = False) -> list[TreeEntry]:
+    """Return all files of a commit in git's order. Raises GitError."""
+    options = ["-r", "-z", "--full-tree", *(["-l"] if sizes else [])]
+    output = run_git("ls-tree", *options, _object(commit), git_dir=mirror)
+    return [_parse_tree_entry(record) for record in output.split(b"\x00") if record]
+
+
+TREE_TYPES: Mapping[bytes, FileType] = {b"120000": "symlink", b"160000": "submodule"}
+
+
+def _parse_tree_entry(record: bytes) -> TreeEntry:
+    head, _, path = record.partition(b"\t")
+    mode, _, blob, *size = head.split()
+    length = int(size[0]) if size and size[0].isdigit() else 0
+    return TreeEntry(
+        path.decode("utf-8", "surrogateescape"), blob.decode("ascii"), TREE_TYPES.get(mode, "file"), length
+    )
+
+
+def read_blobs(mirror: Path, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (id, bytes) of objects in the given order, from one process. Raises GitError for a missing one."""
+    if not blobs:
+        return
+    requests = "".join(f"{_object(blob)}\n" for blob in blobs).encode("ascii")
+    with _git_process(["cat-file", "--batch"], mirror, requests, {}, READ_TIMEOUT_S) as output:
+        for blob in blobs:
+            fields = output.readline().split()
+            if len(fields) != 3:
+                raise GitError(f"The object {blob} is missing from {mirror}. Remove that folder and index again.")
+            data = output.read(int(fields[2]))
+            output.read(1)
+            yield blob, data
+
+
+def blob_id(data: bytes, algorithm: Algorithm = "sha1") -> str:
+    """Return the id that git gives these bytes as a blob."""
+    digest = hashlib.new(algorithm, b"blob %d\x00" % len(data), usedforsecurity=False)
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def _object(value: str) -> str:
+    if not OBJECT_ID.fullmatch(value):
+        raise GitError(f"{value[:80]!r} is no object id.")
+    return value
+
+
+# Processes ------------------------------------------------------------------------------------------------------------------
+
+
+def run_git(
+    subcommand: str,
+    *arguments: str,
+    git_dir: Path | None = None,
+    stdin: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    timeout_s: float = READ_TIMEOUT_S,
+) -> bytes:
+    """Run one allow-listed git command and return what it printed. Raises GitError."""
+    check_arguments(subcommand, arguments)
+    with _git_process([subcommand, *arguments], git_dir, stdin, environment or {}, timeout_s) as output:
+        data = output.read(MAX_OUTPUT_BYTES + 1)
+        if len(data) > MAX_OUTPUT_BYTES:
+            raise GitError(f"git {subcommand} printed more than {MAX_OUTPUT_BYTES} bytes and was stopped.")
+        return data
+
+
+def check_arguments(subcommand: str, arguments: Iterable[str]) -> None:
+    """Raise GitError unless the subcommand and every option are on the allow-list."""
+    allowed = ALLOWED_OPTIONS.get(subcommand)
+    if allowed is None:
+        raise GitError(f"git {subcommand} is not on the allow-list of ingest/gitio.py.")
+    for argument in arguments:
+        if argument.startswith("-") and argument not in allowed:
+            raise GitError(f"git {subcommand} {argument} is not on the allow-list of ingest/gitio.py.")
+
+
+@contextlib.contextmanager
+def _git_process(
+    command: Sequence[str], git_dir: Path | None, stdin: bytes, environment: Mapping[str, str], timeout_s: float
+) -> Iterator[IO[bytes]]:
+    """Start git with its input in a file, yield its output, and raise GitError unless it ends well and in time."""
+    location = [f"--git-dir={git_dir}"] if git_dir else []
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as requests:
+        requests.write(stdin)
+        requests.seek(0)
+        try:
+            process = subprocess.Popen(
+                ["git", *location, *command],
+                stdin=requests,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=git_dir or os.sep,
+                env={"PATH": os.environ.get("PATH", os.defpath), **FIXED_ENVIRONMENT, **environment},
+                start_new_session=True,  # a timeout ends upload-pack with its parent
+            )
+        except FileNotFoundError:
+            raise GitError('git was not found. Install git 2.39 or later, or set type = "folder".') from None
+        yield from _supervise(process, command[0], errors, timeout_s)
+
+
+def _supervise(process: subprocess.Popen[bytes], name: str, errors: IO[bytes], timeout_s: float) -> Iterator[IO[bytes]]:
+    expired = threading.Event()
+
+    def stop() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(timeout_s, stop)
+    timer.start()
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+        process.stdout.close()
+        code = process.wait()
+    finally:
+        timer.cancel()
+        _kill(process)
+        process.stdout.close()
+        process.wait()
+    if expired.is_set():
+        raise GitError(f"git {name} took longer than {timeout_s:.0f} s and was stopped.")
+    if code:
+        errors.seek(0)
+        message = errors.read(2000).decode("utf-8", "replace").strip()
+        raise GitError(f"git {name} failed with status {code}: {_one_line(message)}")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split()) or "no message"
+
+
+def find_renames(mirror: Path, old: str, new: str) -> dict[str, str]:
+    return {}

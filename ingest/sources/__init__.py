@@ -1,0 +1,57 @@
+"""Sources: configured origins, read into snapshots of entries and documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ingest.config import IndexConfig, SourceConfig
+from ingest.model import Kind, KnownFile, Snapshot, SourceInfo
+from ingest.sources.folder import open_folder
+from ingest.sources.git import open_git
+
+KIND_OF_TYPE: Mapping[str, Kind] = {"git": "code", "folder": "code", "tickets": "ticket", "designs": "design"}
+HISTORY_SUFFIX = ".history"
+
+
+def source_infos(config: SourceConfig) -> list[SourceInfo]:
+    """Return what one configured source registers: itself and, for git with history, its commits."""
+    info = SourceInfo(
+        name=config.name,
+        kind=KIND_OF_TYPE[config.type],
+        product=config.product or name_product(config.path),
+        groups=config.groups,
+        trust=config.trust,
+    )
+    if config.type != "git" or not config.history:
+        return [info]
+    return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit")]
+
+
+def name_product(path: Path) -> str:
+    """Return the product of a source that names none: its repository's or folder's name."""
+    absolute = path.absolute()
+    return absolute.name.removesuffix(".git") or absolute.parent.name or "root"
+
+
+def open_snapshots(
+    config: SourceConfig,
+    *,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Callable[[str], Mapping[str, KnownFile]],
+    previous: Callable[[str], str] = lambda name: "",
+) -> list[Snapshot]:
+    """Read a source as it is now: one snapshot, and a second one of commits for git with history.
+
+    `known` and `previous` say, by source name, what the parent generation holds and at which revision.
+    Raises SourceError, GitError.
+    """
+    info, *history = source_infos(config)
+    if config.type == "folder":
+        return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
+    snapshot, mirror = open_git(
+        config, info, data_dir=data_dir, limits=limits, known=known(info.name), previous=previous(info.name)
+    )
+    return [snapshot]

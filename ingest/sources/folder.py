@@ -1,0 +1,54 @@
+"""A folder of files, taken as it is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ingest.config import IndexConfig, SourceConfig
+from ingest.errors import SourceError
+from ingest.gitio import read_worktree_file
+from ingest.model import Entry, KnownFile, Skip, SourceInfo
+from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
+from ingest.sources.ignore import root_scope
+from ingest.sources.worktree import hash_bytes, inspect_file, walk_folder
+
+
+def open_folder(
+    config: SourceConfig, info: SourceInfo, *, data_dir: Path, limits: IndexConfig, known: Mapping[str, KnownFile]
+) -> FileSnapshot:
+    """Return a folder as it is now. Raises SourceError if it is gone."""
+    root = config.path
+    check_folder(root)
+    walk = walk_folder(root, root_scope(config.include, config.exclude), avoid=data_dir)
+    entries: list[Entry] = []
+    for found in walk.files:
+        result = inspect_file(root, found, known.get(found.path), limits.max_file_bytes)
+        if isinstance(result, Skip):
+            walk.skips.append(result)
+        else:
+            entries.append(result[0])
+    entries.sort(key=lambda entry: entry.path)
+    return FileSnapshot(
+        info=info,
+        revision=hash_entries(entries),
+        location=str(root),
+        entries=tuple(entries),
+        skipped=tuple(sorted(walk.skips, key=lambda skip: (skip.path, skip.reason))),
+        load=lambda entry: read_unchanged(root, entry),
+        renames=as_renames(find_moves(known, entries)),
+    )
+
+
+def check_folder(path: Path) -> None:
+    """Raise SourceError unless a path is a folder."""
+    if not path.is_dir():
+        raise SourceError(f"The source folder {path} does not exist or is no folder. Correct `path` of this source.")
+
+
+def read_unchanged(root: Path, entry: Entry) -> bytes:
+    """Return a file's bytes. Raises SourceError if they are no longer those of the entry."""
+    data = read_worktree_file(root, entry.path, entry.size)
+    if hash_bytes(data) != entry.content_hash:
+        raise SourceError(f"{entry.path} changed while it was being indexed; the next run takes it up.")
+    return data
