@@ -217,3 +217,30 @@ class Prepared:
     chunk: Chunk
     tokens: dict[str, str] = field(default_factory=dict)  # field -> space separated tokens
     vector: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """One entry to prepare in a worker. `documents` is set when the source parsed it (tickets, commits); else `data` is."""
+
+    info: SourceInfo
+    entry: Entry
+    data: bytes = b""
+    documents: tuple[Document, ...] | None = None
+    revision: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes or characters to work on."""
+        return len(self.data) + sum(len(document.text) for document in self.documents or ())
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """A prepared entry, or why it is left out. `fallback` is the reason code when it could only be cut by lines."""
+
+    entry: Entry
+    prepared: tuple[Prepared, ...] = ()
+    skip: Skip | None = None
+    redactions: tuple[tuple[str, int], ...] = ()
+    fallback: str = ""
