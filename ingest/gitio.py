@@ -20,7 +20,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
 
@@ -68,10 +67,12 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
     "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
     "cat-file": frozenset({"--batch"}),
-    "rev-list": frozenset({"--no-merges", "--max-count"}),
-    "diff-tree": frozenset(),
-    "log": frozenset(),
+    "rev-list": frozenset({"--no-merges", "--end-of-options"}),
+    "diff-tree": frozenset(
+        {"--stdin", "-r", "-z", "--root", "--always", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"}
+    ),
 }
+ALLOWED_PREFIXES = ("--max-count=", "--format=%")
 
 FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
 READ_TIMEOUT_S = 300.0
@@ -127,7 +128,7 @@ class TreeEntry:
     size: int
 
 
-# Files of a work tree ------------------------------------------------------------------------------------------------
+# Files of a work tree -----------------------------------------------------------------------------------------------
 
 
 def read_worktree_file(root: Path, relpath: str, max_bytes: int) -> bytes:
@@ -193,7 +194,7 @@ def _read_capped(fd: int, size: int, max_bytes: int, where: str) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-# Repositories, HEAD and refs, read as text ----------------------------------------------------------------------------
+# Repositories, HEAD and refs, read as text --------------------------------------------------------------------------
 
 
 def find_repository(path: Path) -> Repository:
@@ -229,15 +230,16 @@ def _find_bare(path: Path) -> Repository:
 
 def _follow_gitdir_file(work_tree: Path) -> Path:
     """Return the folder that a `.git` file names, if that folder names this work tree back."""
+    dot_git = work_tree / ".git"
     text = _read_pointer(work_tree, ".git")
     if not text or not text.startswith("gitdir: "):
-        raise SourceError(f"{work_tree / '.git'} is no repository: it does not start with 'gitdir: '.")
+        raise SourceError(f"{dot_git} is no repository: it does not start with 'gitdir: '.")
     git_dir = Path(os.path.normpath(work_tree / text.removeprefix("gitdir: ").strip()))
     if not (git_dir / "HEAD").is_file():
-        raise SourceError(f"{work_tree / '.git'} names {git_dir}, which holds no repository. Run `git worktree repair`.")
+        raise SourceError(f"{dot_git} names {git_dir}, which holds no repository. Run `git worktree repair`.")
     if not _names_back(git_dir, work_tree):
         raise SourceError(
-            f"{work_tree / '.git'} names {git_dir}, but that repository does not name {work_tree} as its work tree, so "
+            f"{dot_git} names {git_dir}, but that repository does not name {work_tree} as its work tree, so "
             "it is not read. Run `git worktree repair` there, or "
             f"`git config core.worktree {work_tree}` for a separate git folder."
         )
@@ -339,7 +341,7 @@ def read_exclude_file(repository: Repository) -> str:
     return _read_text(repository.common_dir, "info/exclude", 1_000_000) or ""
 
 
-# Mirrors ----------------------------------------------------------------------------------------------------------------
+# Mirrors ------------------------------------------------------------------------------------------------------------
 
 
 def mirror_path(repository: Repository, data_dir: Path) -> Path:
@@ -372,10 +374,9 @@ def _uses_reftable(repository: Repository) -> bool:
 def _fetch(repository: Repository, path: Path, wanted: str | None) -> None:
     _refuse_borrowed_objects(repository.common_dir)
     if path.is_dir():
-        try:
+        # A killed fetch may have left locks or half a pack: then a fresh mirror says whether the source is at fault.
+        with contextlib.suppress(GitError):
             return _fetch_into(repository, path, wanted)
-        except GitError:
-            pass  # a killed fetch may have left locks or half a pack: a fresh mirror says whether the source is at fault
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
     try:
@@ -466,7 +467,7 @@ def resolve(mirror: Path, ref: str) -> str:
     return output.decode("ascii").strip()
 
 
-# Objects ------------------------------------------------------------------------------------------------------------------
+# Objects ------------------------------------------------------------------------------------------------------------
 
 
 def list_tree(mirror: Path, commit: str, *, sizes: bool = False) -> list[TreeEntry]:
@@ -516,7 +517,81 @@ def _object(value: str) -> str:
     return value
 
 
-# Processes ------------------------------------------------------------------------------------------------------------------
+# History ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit without its author. `authored_at` is in seconds since 1970, `paths` are those that it touched."""
+
+    id: str
+    authored_at: int
+    subject: str
+    body: str
+    paths: tuple[str, ...]
+
+
+COMMIT_FORMAT = "--format=%x00%x00%H%x00%at%x00%s%x00%b"
+COMMIT_BATCH = 500
+
+
+def list_commits(mirror: Path, head: str, limit: int) -> list[str]:
+    """Return the ids of the commits that lead to `head`, newest first, without merges. Raises GitError."""
+    output = run_git("rev-list", "--no-merges", f"--max-count={limit:d}", _object(head), git_dir=mirror)
+    return output.decode("ascii").split()
+
+
+def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
+    """Yield commits in the given order, a few hundred per process. Raises GitError.
+
+    Not GitPython: its iter_commits and one diff per commit took 60 s where this takes 0.6 s (12,000 commits).
+    """
+    options = ["--stdin", "-r", "-z", "--root", "--always", "--name-only", "--no-renames", COMMIT_FORMAT]
+    options += ["--no-ext-diff", "--no-textconv"]
+    for start in range(0, len(commits), COMMIT_BATCH):
+        requests = "".join(f"{_object(commit)}\n" for commit in commits[start : start + COMMIT_BATCH])
+        output = run_git("diff-tree", *options, git_dir=mirror, stdin=requests.encode("ascii"))
+        yield from _parse_commits(output.split(b"\x00"))
+
+
+def _parse_commits(fields: Sequence[bytes]) -> Iterator[Commit]:
+    """Parse by position: two empty fields, four of the commit (which may be empty), then paths (which are not)."""
+    at = 0
+    while at + 6 <= len(fields):
+        commit, authored_at, subject, body = (field.decode("utf-8", "replace") for field in fields[at + 2 : at + 6])
+        at += 6
+        paths = []
+        while at < len(fields) and fields[at]:
+            paths.append(fields[at].decode("utf-8", "surrogateescape"))
+            at += 1
+        if paths:
+            paths[0] = paths[0].removeprefix("\n")
+        yield Commit(commit, int(authored_at or 0), subject, body.strip("\n"), tuple(filter(None, paths)))
+
+
+def find_renames(mirror: Path, old: str, new: str) -> dict[str, str]:
+    """Return old path -> new path for files that moved between two commits, edited ones included.
+
+    Empty if `old` is no longer in the mirror. Raises GitError. Cache it per pair of commits.
+    """
+    import git  # 0.1 s, and only needed after a commit
+
+    repo = git.Repo(mirror)
+    try:
+        repo.git.update_environment(**FIXED_ENVIRONMENT, GIT_DIR=str(mirror))
+        try:
+            before = repo.commit(_object(old))
+        except (ValueError, git.exc.GitError, git.exc.ODBError):
+            return {}
+        moves = before.diff(repo.commit(_object(new)), M=True, no_ext_diff=True, no_textconv=True)
+        return {move.a_path: move.b_path for move in moves if move.renamed_file and move.a_path and move.b_path}
+    except (git.exc.GitError, git.exc.ODBError, OSError) as error:
+        raise GitError(f"The renames from {old} to {new} cannot be read: {_one_line(str(error))}") from None
+    finally:
+        repo.close()
+
+
+# Processes ----------------------------------------------------------------------------------------------------------
 
 
 def run_git(
@@ -542,7 +617,7 @@ def check_arguments(subcommand: str, arguments: Iterable[str]) -> None:
     if allowed is None:
         raise GitError(f"git {subcommand} is not on the allow-list of ingest/gitio.py.")
     for argument in arguments:
-        if argument.startswith("-") and argument not in allowed:
+        if argument.startswith("-") and argument not in allowed and not argument.startswith(ALLOWED_PREFIXES):
             raise GitError(f"git {subcommand} {argument} is not on the allow-list of ingest/gitio.py.")
 
 
@@ -605,7 +680,3 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split()) or "no message"
-
-
-def find_renames(mirror: Path, old: str, new: str) -> dict[str, str]:
-    return {}

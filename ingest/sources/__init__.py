@@ -8,8 +8,11 @@ from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
 from ingest.model import Kind, KnownFile, Snapshot, SourceInfo
+from ingest.sources.designs import open_designs
 from ingest.sources.folder import open_folder
 from ingest.sources.git import open_git
+from ingest.sources.history import open_history
+from ingest.sources.tickets import open_tickets
 
 KIND_OF_TYPE: Mapping[str, Kind] = {"git": "code", "folder": "code", "tickets": "ticket", "designs": "design"}
 HISTORY_SUFFIX = ".history"
@@ -51,7 +54,11 @@ def open_snapshots(
     info, *history = source_infos(config)
     if config.type == "folder":
         return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
-    snapshot, mirror = open_git(
+    if config.type == "designs":
+        return [open_designs(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
+    if config.type == "tickets":
+        return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
+    files, mirror = open_git(
         config, info, data_dir=data_dir, limits=limits, known=known(info.name), previous=previous(info.name)
     )
-    return [snapshot]
+    return [files, *(open_history(info, mirror, config.path, known(info.name)) for info in history)]

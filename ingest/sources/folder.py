@@ -15,14 +15,20 @@ from ingest.sources.worktree import hash_bytes, inspect_file, walk_folder
 
 
 def open_folder(
-    config: SourceConfig, info: SourceInfo, *, data_dir: Path, limits: IndexConfig, known: Mapping[str, KnownFile]
+    config: SourceConfig,
+    info: SourceInfo,
+    *,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Mapping[str, KnownFile],
+    suffixes: tuple[str, ...] = ("",),
 ) -> FileSnapshot:
-    """Return a folder as it is now. Raises SourceError if it is gone."""
+    """Return a folder as it is now, or its files with certain suffixes. Raises SourceError if it is gone."""
     root = config.path
     check_folder(root)
     walk = walk_folder(root, root_scope(config.include, config.exclude), avoid=data_dir)
     entries: list[Entry] = []
-    for found in walk.files:
+    for found in (found for found in walk.files if found.path.lower().endswith(suffixes)):
         result = inspect_file(root, found, known.get(found.path), limits.max_file_bytes)
         if isinstance(result, Skip):
             walk.skips.append(result)

@@ -10,12 +10,19 @@ from pathlib import Path
 
 from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
-from ingest.errors import SourceError
 from ingest.gitio import Mirror, Repository, TreeEntry
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
 from ingest.sources.folder import read_unchanged
-from ingest.sources.ignore import MAX_RULE_FILE_BYTES, NOT_CONTENT, RULE_FILES, Scope, is_unsafe_name, root_scope, show_path
+from ingest.sources.ignore import (
+    MAX_RULE_FILE_BYTES,
+    NOT_CONTENT,
+    RULE_FILES,
+    Scope,
+    is_unsafe_name,
+    root_scope,
+    show_path,
+)
 from ingest.sources.worktree import (
     FoundFile,
     Walk,
@@ -65,7 +72,7 @@ def _find_git_moves(
     return {old: new for old, new in moves.items() if old in known and old not in present and new in present}
 
 
-# Objects only -----------------------------------------------------------------------------------------------------------
+# Objects only -------------------------------------------------------------------------------------------------------
 
 
 def _open_commit(
@@ -147,7 +154,7 @@ class BlobReader:
         return list(blobs)
 
 
-# Overlay ----------------------------------------------------------------------------------------------------------------
+# Overlay ------------------------------------------------------------------------------------------------------------
 
 
 def _open_overlay(
@@ -223,7 +230,7 @@ def _name_revision(commit: str | None, uncommitted: Sequence[Entry], gone: Seque
     return f"{commit or ''}+{hash_entries(uncommitted, gone)}"
 
 
-# Rules of a listed tree -----------------------------------------------------------------------------------------------------
+# Rules of a listed tree ---------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -271,10 +278,3 @@ def _read_rules_from(mirror: Path, tree: Sequence[TreeEntry]) -> Callable[[str],
         folder, _, name = item.path.rpartition("/")
         texts.setdefault(f"{folder}/" if folder else "", {})[name] = data.decode("utf-8", "surrogateescape")
     return lambda folder: texts.get(folder, {})
-
-
-def open_history_mirror(config: SourceConfig, data_dir: Path) -> Mirror:
-    """Return the mirror of a source without looking at its files. Raises SourceError, GitError."""
-    if config.type != "git":
-        raise SourceError(f'The source {config.name} is of type "{config.type}"; only a git source has a history.')
-    return gitio.update_mirror(gitio.find_repository(config.path), data_dir, config.ref)

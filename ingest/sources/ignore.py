@@ -368,6 +368,11 @@ def is_unsafe_name(name: str) -> bool:
     return UNSAFE_NAME.search(name) is not None
 
 
+def is_unsafe_path(path: str) -> bool:
+    """Say whether any part of a path is an unsafe name."""
+    return any(is_unsafe_name(part) for part in path.split("/"))
+
+
 def show_path(path: str) -> str:
     r"""Return a path with every unsafe character written as an escape (`\n`, `\udcff`), fit for a log or a database."""
     return UNSAFE_NAME.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), path)

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,7 +155,31 @@ def find_file(root: Path, path: str) -> FoundFile | Skip | None:
         return Skip(path, "unreadable", error.strerror or "")
 
 
-def inspect_file(root: Path, found: FoundFile, known: KnownFile | None, max_bytes: int) -> tuple[Entry, bytes] | Skip:
+def judge_content(path: str, data: bytes) -> Skip | None:
+    """Return why a file is left out for what it holds, or None."""
+    if not data:
+        return Skip(path, "empty")
+    if data.startswith(LFS_HEADER):
+        return Skip(path, "lfs_pointer")
+    is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if b"\x00" in data and not is_utf16:
+        return Skip(path, "binary")
+    if GENERATED_MARK.search(data[:GENERATED_HEAD_BYTES]):
+        return Skip(path, "generated", "header")
+    if has_long_lines(data):
+        return Skip(path, "long_lines")
+    if not data.isascii() and decode_text(data)[0] is None:
+        return Skip(path, "encoding")
+    return None
+
+
+def inspect_file(
+    root: Path,
+    found: FoundFile,
+    known: KnownFile | None,
+    max_bytes: int,
+    judge: Callable[[str, bytes], Skip | None] = judge_content,
+) -> tuple[Entry, bytes] | Skip:
     """Return a file's entry and bytes (empty if its stamp is known and it was not read), or why it is left out."""
     if known and known.stamp == found.stamp:
         return Entry(found.path, known.content_hash, found.size, found.stamp, known.blob), b""
@@ -166,7 +190,7 @@ def inspect_file(root: Path, found: FoundFile, known: KnownFile | None, max_byte
         data = read_worktree_file(root, found.path, max_bytes)
     except SourceError as error:
         return Skip(found.path, "unreadable", show_path(str(error)))
-    skip = judge_content(found.path, data)
+    skip = judge(found.path, data)
     if skip:
         return skip
     stamp = found.stamp if found.changed_ns + RACY_NS < read_at else ""
@@ -178,36 +202,9 @@ def hash_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def judge_content(path: str, data: bytes) -> Skip | None:
-    """Return why a file is left out for what it holds, or None."""
-    if not data:
-        return Skip(path, "empty")
-    if data.startswith(LFS_HEADER):
-        return Skip(path, "lfs_pointer")
-    if b"\x00" in data[:SNIFF_BYTES] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Skip(path, "binary")
-    if GENERATED_MARK.search(data[:GENERATED_HEAD_BYTES]):
-        return Skip(path, "generated", "header")
-    if has_long_lines(data):
-        return Skip(path, "long_lines")
-    if not data.isascii() and decode_text(data)[0] is None:
-        return Skip(path, "encoding")
-    if b"\x00" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Skip(path, "binary")
-    return None
-
-
 def has_long_lines(data: bytes) -> bool:
     """Say whether most of the bytes are in extremely long lines, as in minified code and data."""
     if len(data) < LONG_LINE:
         return False
     long = sum(len(line) for line in data.split(b"\n") if len(line) > LONG_LINE)
     return long > LONG_LINES_SHARE * len(data)
-
-
-def inspect_files(
-    root: Path, files: list[FoundFile], known: Mapping[str, KnownFile], max_bytes: int
-) -> Iterator[tuple[FoundFile, tuple[Entry, bytes] | Skip]]:
-    """Inspect files one by one, in order."""
-    for found in files:
-        yield found, inspect_file(root, found, known.get(found.path), max_bytes)

@@ -1,0 +1,110 @@
+"""The commits of a git source: each one a document with its message and the paths that it touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ingest import gitio
+from ingest.gitio import Commit, Mirror
+from ingest.model import Document, Entry, KnownFile, Rename, Skip, SourceInfo
+from ingest.sources.ignore import is_unsafe_path, show_path
+from ingest.sources.links import find_ticket_keys, join_links
+from ingest.sources.worktree import hash_bytes
+
+MAX_COMMITS = 20_000  # newest first; older ones say little about where things are now
+MAX_BODY_CHARS = 20_000
+MAX_PATHS = 300  # a commit that touches more (a reformat, an import) says nothing about each of them
+KEY_CHARS = 12
+READ_AHEAD = 500
+PEOPLE = re.compile(
+    r"^(?:signed-off-by|co-authored-by|reviewed-by|acked-by|tested-by|reported-by|suggested-by|cc):.*\n?",
+    re.IGNORECASE | re.MULTILINE,
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class HistorySnapshot:
+    """The commits that lead to one commit, newest first. An entry's path is the commit id.
+
+    A commit id already is a hash of everything in it, so an entry's content hash is the hash of the id, and a known
+    commit costs nothing.
+    """
+
+    info: SourceInfo
+    revision: str
+    location: str
+    entries: tuple[Entry, ...]
+    mirror: Path
+    expected: Sequence[str] = ()  # commits that a build is going to ask for, in order
+    skipped: tuple[Skip, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    ahead: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, entry: Entry) -> bytes:
+        """Return a commit as JSON. Raises GitError if the mirror cannot be read."""
+        if entry.path not in self.ahead:
+            self.ahead = {commit.id: pack_commit(commit) for commit in self._read_on(entry.path)}
+        return self.ahead[entry.path]
+
+    def _read_on(self, commit: str) -> Iterator[Commit]:
+        start = self.expected.index(commit) if commit in self.expected else None
+        batch = [commit] if start is None else self.expected[start : start + READ_AHEAD]
+        return gitio.read_commits(self.mirror, batch)
+
+    def documents(self, entry: Entry, data: bytes) -> Iterator[Document]:
+        """Return the one document of a commit."""
+        return parse_commit(self.info, self.revision, entry, data)
+
+
+def open_history(info: SourceInfo, mirror: Mirror, location: Path, known: Mapping[str, KnownFile]) -> HistorySnapshot:
+    """Return the history that leads to the mirror's commit. Raises GitError."""
+    commits = gitio.list_commits(mirror.path, mirror.commit, MAX_COMMITS) if mirror.commit else []
+    return HistorySnapshot(
+        info=info,
+        revision=mirror.commit or "",
+        location=str(location),
+        entries=tuple(Entry(commit, hash_bytes(commit.encode()), 0, blob=commit) for commit in commits),
+        mirror=mirror.path,
+        expected=[commit for commit in commits if commit not in known],
+    )
+
+
+def pack_commit(commit: Commit) -> bytes:
+    """Return a commit as the bytes that parse_commit reads."""
+    paths = [show_path(path) if is_unsafe_path(path) else path for path in commit.paths]
+    return json.dumps(asdict(commit) | {"paths": paths}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> Iterator[Document]:
+    """Yield the one document of a commit."""
+    commit = json.loads(data)
+    message = PEOPLE.sub("", f"{commit['subject']}\n\n{commit['body'][:MAX_BODY_CHARS]}").strip()
+    paths = commit["paths"][:MAX_PATHS]
+    more = len(commit["paths"]) - len(paths)
+    files = "\n".join(["Files:", *paths, *([f"and {more} more"] if more else [])]) if paths else ""
+    yield Document(
+        source=info,
+        path=None,
+        key=commit["id"][:KEY_CHARS],
+        title=commit["subject"],
+        text=f"{message}\n\n{files}".strip() + "\n",
+        content_hash=entry.content_hash,
+        role="docs",
+        revision=commit["id"],
+        created_at=format_time(commit["authored_at"]),
+        links=join_links(find_ticket_keys(message), paths),
+    )
+
+
+def format_time(seconds: int) -> str:
+    """Return seconds since 1970 as ISO 8601 UTC, or "" for a time that no calendar holds."""
+    try:
+        return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except OverflowError:
+        return ""

@@ -1,0 +1,49 @@
+"""What a text names: ticket keys, design ids and paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+TICKET_NUMBER = re.compile(r"(?<![\w/&#.])(?:#|\bGH-)([1-9]\d{0,8})\b")
+TICKET_URL = re.compile(r"\b[\w.-]+/[\w.-]+/(?:-/)?(?:issues|pull|merge_requests)/([1-9]\d{0,8})\b")
+LETTER_KEY = re.compile(r"(?<![\w-])([A-Z][A-Z0-9]{1,9}-\d{1,7})(?![\w-]|\.\d)")
+# Upper-case word, dash, number that is no key: encodings, algorithms, standards, advisories.
+NO_PROJECT = frozenset(
+    """
+    UTF UCS SHA MD AES RSA DES ISO IEC IEEE ANSI ASCII CP BASE HTTP HTTPS TLS SSL IPV UUID CVE CWE GHSA X86 ARM FP INT
+    UINT FLOAT BLAKE2 SHA2 SHA3 ES EC PBKDF2 LZ MPEG H COVID WINDOWS KOI8 EUC GB BIG PY CP65001 GPL LGPL AGPL BSD MIT
+    """.split()
+)
+PATH = re.compile(r"(?<![\w/:.@-])((?:[\w.@+-]+/)+[\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?(?![\w/])")
+BARE_FILE = re.compile(r"`([\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?`")
+URL = re.compile(r"https?://[^\s)>\]]+")
+MAX_LINKS = 500
+
+
+def find_ticket_keys(text: str) -> list[str]:
+    """Return ticket keys and design ids in the order of their first mention: '#12', 'PROJ-7', 'ADR-3'."""
+    found = [(match.start(), f"#{match[1]}") for match in TICKET_NUMBER.finditer(text)]
+    found += [(match.start(), f"#{match[1]}") for match in TICKET_URL.finditer(text)]
+    found += [
+        (match.start(), match[1])
+        for match in LETTER_KEY.finditer(text)
+        if match[1].partition("-")[0] not in NO_PROJECT and not match[1].startswith("GH-")
+    ]
+    return list(dict.fromkeys(key for _, key in sorted(found)))
+
+
+def find_paths(text: str) -> list[str]:
+    """Return file paths in the order of their first mention: `a/b.py`, and bare file names in backticks."""
+    plain = URL.sub(" ", text)
+    found = [(match.start(), match[1]) for match in PATH.finditer(plain)]
+    found += [(match.start(), match[1]) for match in BARE_FILE.finditer(plain)]
+    return list(dict.fromkeys(path.removeprefix("./") for _, path in sorted(found)))
+
+
+def join_links(*groups: Iterable[str], without: str | None = None) -> tuple[str, ...]:
+    """Return the links of several groups once each, at most MAX_LINKS, without the document's own key."""
+    links = dict.fromkeys(link for group in groups for link in group)
+    if without:
+        links.pop(without, None)
+    return tuple(links)[:MAX_LINKS]
