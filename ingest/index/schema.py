@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from ingest.model import Symbol
 
 FORMAT_VERSION = 1
-TEXT_FIELDS: tuple[str, ...] = ("content", "path", "symbols", "heading", "keys")  # token streams, each with its own weight
+TEXT_FIELDS: tuple[str, ...] = (
+    "content",
+    "path",
+    "symbols",
+    "heading",
+    "keys",
+)  # token streams, each with its own weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +50,30 @@ class Manifest:
     chunks: int
     files: int
     sources: tuple[SourceState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One retrieved chunk id with the engine's own score (BM25 sum or cosine)."""
+
+    chunk_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolHit:
+    """One definition that answers to a name, and how the name matched it."""
+
+    chunk_id: int
+    symbol: Symbol
+    source: str
+    path: str | None
+    how: Literal["exact", "qualified", "case", "prefix", "part"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise of the store: which rule (W1..W9, or a name) and what was found."""
+
+    rule: str
+    detail: str

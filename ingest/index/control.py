@@ -1,0 +1,380 @@
+"""control.db: the control plane. SQLite in WAL mode, synchronous=FULL; its one commit publishes a generation.
+
+Rows of `file`, `chunk`, `skip` and `rename` are temporal: a row is true in generation g when
+`gen_from <= g and (gen_to is null or gen_to > g)`. Publishing n closes what it replaces (`gen_to = n`) and adds rows with
+`gen_from = n`, so every retained generation can still be asked what it holds. Rolling back moves the pointer and
+nothing else. Only when the next publication starts from an older parent are the rows of the abandoned generations
+undone, inside the same transaction that moves the pointer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ingest.errors import DiskFull, IndexCorrupt
+from ingest.index.schema import Manifest
+from ingest.index.stored import manifest_from_dict, manifest_to_dict
+from ingest.model import KnownFile
+
+CONTROL = "control.db"
+CONTROL_VERSION = 1
+LIVE = "gen_from <= :g AND (gen_to IS NULL OR gen_to > :g)"
+TEMPORAL = ("file", "chunk", "skip", "rename")
+ALL_SKIPS = (
+    f"SELECT source, path, reason, detail FROM skip WHERE {LIVE} UNION "
+    f"SELECT source, path, skip_reason, skip_detail FROM file WHERE skip_reason <> '' AND {LIVE}"
+)
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generation(
+    id INTEGER PRIMARY KEY, parent INTEGER, state TEXT NOT NULL, manifest TEXT NOT NULL, files_hash TEXT NOT NULL,
+    content_hash TEXT NOT NULL, created_at TEXT NOT NULL, trigger TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pointer(
+    k INTEGER PRIMARY KEY CHECK (k = 1), gen INTEGER NOT NULL, files_hash TEXT NOT NULL, checksum TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS file(
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, path TEXT NOT NULL, content_hash TEXT NOT NULL, size INTEGER NOT NULL,
+    stamp TEXT NOT NULL, blob TEXT NOT NULL, uncommitted INTEGER NOT NULL, skip_reason TEXT NOT NULL, skip_detail TEXT NOT NULL,
+    gen_from INTEGER NOT NULL, gen_to INTEGER);
+CREATE INDEX IF NOT EXISTS file_path ON file(source, path);
+CREATE INDEX IF NOT EXISTS file_skip ON file(skip_reason) WHERE skip_reason <> '';
+CREATE TABLE IF NOT EXISTS chunk(
+    id INTEGER NOT NULL, file INTEGER NOT NULL, digest BLOB NOT NULL, vector_hash BLOB NOT NULL,
+    shadowed INTEGER NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
+CREATE INDEX IF NOT EXISTS chunk_file ON chunk(file);
+CREATE INDEX IF NOT EXISTS chunk_id ON chunk(id);
+CREATE TABLE IF NOT EXISTS skip(
+    source TEXT NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
+CREATE INDEX IF NOT EXISTS skip_source ON skip(source);
+CREATE TABLE IF NOT EXISTS rename(
+    source TEXT NOT NULL, old_path TEXT NOT NULL, new_path TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
+CREATE INDEX IF NOT EXISTS rename_old ON rename(source, old_path);
+CREATE TABLE IF NOT EXISTS job(
+    source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL, indexed_head TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS embedding(
+    model TEXT NOT NULL, key TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY(model, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit(
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, generation INTEGER, event TEXT NOT NULL, source TEXT NOT NULL, path TEXT NOT NULL,
+    detail TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS audit_path ON audit(path);
+CREATE TRIGGER IF NOT EXISTS audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRow:
+    """One generation as control.db knows it. `state`: published, abandoned (rolled back and forked) or collected."""
+
+    id: int
+    parent: int | None
+    state: Literal["published", "abandoned", "collected"]
+    files_hash: str
+    content_hash: str
+    created_at: str
+    trigger: str
+    manifest: Manifest
+    sums: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One line of the append-only audit trail."""
+
+    seq: int
+    at: str
+    generation: int | None
+    event: str
+    source: str
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRow:
+    """One file that is not indexed, and why."""
+
+    source: str
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """What happened to a document, source or generation; to be appended."""
+
+    event: str
+    source: str = ""
+    path: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What `codecairn status` shows. `skips`: per source, reason -> files."""
+
+    current: Manifest | None
+    generations: tuple[GenerationRow, ...]
+    skips: dict[str, dict[str, int]] = field(default_factory=dict)
+    last_build: str = ""
+    alarms: tuple[str, ...] = ()
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            raise DiskFull(
+                f"{path} cannot be written ({text}). Nothing was published; free some space and retry."
+            ) from error
+        raise IndexCorrupt(
+            f"{path} cannot be used ({text}). Move the data directory away and run `codecairn index` to build it again."
+        ) from error
+
+
+def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
+    """Open control.db. Raises IndexCorrupt when it is damaged; creates the tables when `create`."""
+    path = data_dir / CONTROL
+    with translated(path):
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            if create:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(TABLES)
+                connection.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(CONTROL_VERSION),))
+            connection.execute("PRAGMA synchronous = FULL")
+            version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+    if version is None or version[0] != str(CONTROL_VERSION):
+        connection.close()
+        raise IndexCorrupt(
+            f"{path} has format {version and version[0]}, this program reads {CONTROL_VERSION}. Run `codecairn index`."
+        )
+    return connection
+
+
+def pointer_checksum(generation: int, files_hash: str) -> str:
+    """Return the checksum that guards the pointer row itself."""
+    return hashlib.blake2b(f"{generation}\x00{files_hash}".encode(), digest_size=16).hexdigest()
+
+
+def read_pointer(connection: sqlite3.Connection) -> tuple[int, str] | None:
+    """Return (generation, hash of its file manifest), None before the first publication."""
+    row = connection.execute("SELECT gen, files_hash, checksum FROM pointer WHERE k = 1").fetchone()
+    if row is None:
+        return None
+    if pointer_checksum(row[0], row[1]) != row[2]:
+        raise IndexCorrupt(f"The pointer row of {CONTROL} is damaged (generation {row[0]}). Run `codecairn index`.")
+    return int(row[0]), str(row[1])
+
+
+def write_pointer(connection: sqlite3.Connection, generation: int, files_hash: str) -> None:
+    """Point at a generation."""
+    connection.execute(
+        "INSERT OR REPLACE INTO pointer VALUES (1, ?, ?, ?)",
+        (generation, files_hash, pointer_checksum(generation, files_hash)),
+    )
+
+
+def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
+    """Return every generation ever published, newest first."""
+    columns = "id, parent, state, files_hash, content_hash, created_at, trigger, manifest"
+    return [_generation(row) for row in connection.execute(f"SELECT {columns} FROM generation ORDER BY id DESC")]
+
+
+def _generation(row: Sequence[Any]) -> GenerationRow:
+    try:
+        data = json.loads(row[7])
+        sums = {name: (int(pair[0], 16), int(pair[1], 16)) for name, pair in data["sums"].items()}
+    except (ValueError, KeyError) as error:
+        raise IndexCorrupt(f"Generation {row[0]} has an unreadable row in {CONTROL}. Run `codecairn index`.") from error
+    return GenerationRow(*row[:7], manifest=manifest_from_dict(data["manifest"]), sums=sums)
+
+
+def write_generation(
+    connection: sqlite3.Connection, manifest: Manifest, sums: dict[str, tuple[int, int]], files_hash: str, trigger: str
+) -> None:
+    """Insert a published generation."""
+    data = {
+        "manifest": manifest_to_dict(manifest),
+        "sums": {name: [f"{pair[0]:x}", f"{pair[1]:x}"] for name, pair in sums.items()},
+    }
+    connection.execute(
+        "INSERT INTO generation(id, parent, state, manifest, files_hash, content_hash, created_at, trigger)"
+        " VALUES (?, ?, 'published', ?, ?, ?, ?, ?)",
+        (
+            manifest.generation,
+            manifest.parent,
+            json.dumps(data, sort_keys=True),
+            files_hash,
+            manifest.content_hash,
+            manifest.created_at,
+            trigger,
+        ),
+    )
+
+
+def next_generation(connection: sqlite3.Connection) -> int:
+    """Return the number of the next generation: above every one ever published."""
+    row = connection.execute("SELECT max(id) FROM generation").fetchone()
+    return int(row[0] or 0) + 1
+
+
+def abandon_after(connection: sqlite3.Connection, parent: int) -> None:
+    """Undo the rows of generations above the parent; call inside the publishing transaction."""
+    for table in TEMPORAL:
+        connection.execute(f"DELETE FROM {table} WHERE gen_from > ?", (parent,))
+        connection.execute(f"UPDATE {table} SET gen_to = NULL WHERE gen_to > ?", (parent,))
+    connection.execute("UPDATE generation SET state = 'abandoned' WHERE id > ? AND state = 'published'", (parent,))
+
+
+def drop_dead_rows(connection: sqlite3.Connection, oldest: int) -> None:
+    """Delete rows that no generation from `oldest` on can see."""
+    for table in TEMPORAL:
+        connection.execute(f"DELETE FROM {table} WHERE gen_to <= ?", (oldest,))
+
+
+def known_files(connection: sqlite3.Connection, source: str, generation: int) -> dict[str, KnownFile]:
+    """Return what a generation knows of a source's files, by entry path."""
+    rows = connection.execute(
+        f"SELECT path, content_hash, size, stamp, blob FROM file WHERE source = :s AND {LIVE}",
+        {"s": source, "g": generation},
+    )
+    return {path: KnownFile(content_hash, size, stamp, blob) for path, content_hash, size, stamp, blob in rows}
+
+
+def read_skips(connection: sqlite3.Connection, source: str, generation: int) -> set[tuple[str, str, str]]:
+    """Return (path, reason, detail) of every skipped file of a source."""
+    rows = connection.execute(
+        f"SELECT path, reason, detail FROM skip WHERE source = :s AND {LIVE}", {"s": source, "g": generation}
+    )
+    return set(rows)
+
+
+def read_renames(connection: sqlite3.Connection, generation: int) -> dict[tuple[str, str], str]:
+    """Return (source, old path) -> newest path, chains followed."""
+    rows = connection.execute(
+        f"SELECT source, old_path, new_path FROM rename WHERE {LIVE} ORDER BY gen_from, rowid", {"g": generation}
+    )
+    steps = {(source, old): new for source, old, new in rows}
+    return {key: _follow(steps, key[0], new) for key, new in steps.items()}
+
+
+def _follow(steps: dict[tuple[str, str], str], source: str, path: str) -> str:
+    seen = {path}
+    while (source, path) in steps and steps[source, path] not in seen:
+        path = steps[source, path]
+        seen.add(path)
+    return path
+
+
+def append_audit(
+    connection: sqlite3.Connection, at: str, generation: int | None, entries: Iterable[AuditEntry]
+) -> None:
+    """Append entries to the hash chain; call inside a transaction of the writer."""
+    row = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    seq, previous = (int(row[0]), str(row[1])) if row else (0, "")
+    rows = []
+    for entry in entries:
+        seq += 1
+        values = (seq, at, generation, entry.event, entry.source, entry.path, entry.detail)
+        current = chain_hash(previous, values)
+        rows.append((*values, previous, current))
+        previous = current
+    connection.executemany("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def chain_hash(previous: str, values: Sequence[object]) -> str:
+    """Return the hash that links an audit row to the one before it."""
+    return hashlib.blake2b((previous + json.dumps(values)).encode(), digest_size=16).hexdigest()
+
+
+def broken_audit_row(connection: sqlite3.Connection) -> int | None:
+    """Return the number of the first audit row that breaks the chain, None when it holds."""
+    previous, expected = "", 1
+    for row in connection.execute(
+        "SELECT seq, at, generation, event, source, path, detail, previous, hash FROM audit ORDER BY seq"
+    ):
+        if row[0] != expected or row[7] != previous or row[8] != chain_hash(previous, row[:7]):
+            return int(row[0])
+        previous, expected = str(row[8]), expected + 1
+    return None
+
+
+def read_audit(connection: sqlite3.Connection, path: str = "", limit: int = 100) -> list[AuditRow]:
+    """Return the newest audit rows, of one path where given."""
+    where, values = ("WHERE path = ?", [path]) if path else ("", [])
+    rows = connection.execute(
+        f"SELECT seq, at, generation, event, source, path, detail FROM audit {where} ORDER BY seq DESC LIMIT ?",
+        [*values, limit],
+    )
+    return [AuditRow(*row) for row in rows]
+
+
+def count_skips(connection: sqlite3.Connection, generation: int) -> dict[str, dict[str, int]]:
+    """Return per source how many files were skipped for which reason."""
+    found: dict[str, dict[str, int]] = {}
+    for source, reason, count in connection.execute(
+        f"SELECT source, reason, count(*) FROM ({ALL_SKIPS}) GROUP BY source, reason ORDER BY source, reason",
+        {"g": generation},
+    ):
+        found.setdefault(source, {})[reason] = count
+    return found
+
+
+def count_file_skips(connection: sqlite3.Connection, generation: int) -> defaultdict[str, Counter[str]]:
+    """Return per source how many entries were read and not indexed, by reason."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for source, reason, count in connection.execute(
+        f"SELECT source, skip_reason, count(*) FROM file WHERE skip_reason <> '' AND {LIVE} GROUP BY source, skip_reason",
+        {"g": generation},
+    ):
+        found[source][reason] = count
+    return found
+
+
+def list_skips(connection: sqlite3.Connection, generation: int, source: str = "", reason: str = "") -> list[SkipRow]:
+    """Return skipped files, of one source or reason where given, in path order."""
+    rows = connection.execute(
+        f"SELECT source, path, reason, detail FROM ({ALL_SKIPS}) WHERE (:s = '' OR source = :s) AND (:r = '' OR reason = :r)"
+        " ORDER BY source, path, reason",
+        {"g": generation, "s": source, "r": reason},
+    )
+    return [SkipRow(*row) for row in rows]
+
+
+def cached_embeddings(connection: sqlite3.Connection, model: str, keys: Sequence[str]) -> dict[str, bytes]:
+    """Return the stored vectors of those keys (text hashes) that were embedded by the model before."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(keys), 500):
+        some = keys[start : start + 500]
+        marks = ",".join("?" * len(some))
+        found.update(
+            connection.execute(
+                f"SELECT key, vector FROM embedding WHERE model = ? AND key IN ({marks})", [model, *some]
+            )
+        )
+    return found
+
+
+def store_embeddings(connection: sqlite3.Connection, model: str, vectors: dict[str, bytes]) -> None:
+    """Keep vectors of a paid model, so that an interrupted build or a rename never pays twice."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", [(model, key, v) for key, v in vectors.items()]
+    )

@@ -1,0 +1,508 @@
+"""Index: one opened generation, immutable; reads are thread-safe."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
+from ingest.index import control, files
+from ingest.index.globs import glob_pattern
+from ingest.index.lease import Lease, take_lease
+from ingest.index.schema import FORMAT_VERSION, Manifest, Scored, SourceState, SymbolHit
+from ingest.index.stored import decode_chunk, manifest_from_dict
+from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
+from ingest.index.tokens import split_identifier, token_stream
+from ingest.model import Chunk, Filters, Symbol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ingest.embedding import Embedder
+    from ingest.index.vector import VectorRows
+
+CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
+SYMBOL_SCAN = 400  # chunks whose symbols are looked at for one name
+LOOKUP_LIMIT = 10_000
+NEAR_DISTANCE = 2
+OPEN_ATTEMPTS = 5
+EXACT_VECTORS_MAX = 200_000
+HOW_ORDER = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
+ROLE_ORDER = {"source": 0, "compat": 1, "config": 1, "example": 2, "docs": 2, "test": 3, "generated": 4, "vendored": 4}
+TYPE_KINDS = frozenset({"class", "interface", "struct", "enum", "trait", "type"})
+
+
+@dataclass(slots=True)
+class _Pointer:
+    """A look at the pointer that costs microseconds while nothing changed (PRAGMA data_version)."""
+
+    connection: sqlite3.Connection
+    lock: threading.Lock
+    version: int = -1
+    value: tuple[int, str] | None = None
+
+    def read(self) -> tuple[int, str] | None:
+        with self.lock:
+            version = int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+            if version != self.version:
+                self.value = control.read_pointer(self.connection)
+                self.version = version
+            return self.value
+
+
+def _open_pointer(data_dir: Path) -> _Pointer:
+    if not (data_dir / control.CONTROL).exists():
+        raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
+    return _Pointer(control.connect(data_dir), threading.Lock())
+
+
+class Index:
+    """One opened generation."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        manifest: Manifest,
+        embedder: Embedder | None,
+        degraded: tuple[str, ...],
+        lease: Lease | None,
+        pointer: _Pointer | None,
+        exact_vectors_max: int,
+    ) -> None:
+        self.manifest = manifest
+        self.generation = manifest.generation
+        self.degraded = degraded
+        self._data_dir = data_dir
+        self._folder = files.generation_folder(data_dir, manifest.generation)
+        self._embedder = embedder
+        self._lease = lease
+        self._pointer = pointer
+        self._exact_vectors_max = exact_vectors_max
+        self._sources: Mapping[str, SourceState] = {state.name: state for state in manifest.sources}
+        self._text = TextReader(self._folder / files.TEXT_FOLDER)
+        self._cache: OrderedDict[int, Chunk] = OrderedDict()
+        self._cache_lock = threading.Lock()
+        self._vector_lock = threading.Lock()
+        self._rows: VectorRows | None = None
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open_current(
+        cls,
+        data_dir: Path,
+        embedder: Embedder | None = None,
+        *,
+        verify: Literal["fast", "full"] = "fast",
+        exact_vectors_max: int = EXACT_VECTORS_MAX,
+    ) -> Index:
+        """Open the pointed generation, or the newest intact older one (`degraded` then says so).
+
+        Raises IndexEmpty when nothing was published, IndexCorrupt when no generation is intact.
+        """
+        pointer = _open_pointer(data_dir)
+        try:
+            return cls._open_pointed(data_dir, embedder, verify, exact_vectors_max, pointer)
+        except BaseException:
+            pointer.connection.close()
+            raise
+
+    @classmethod
+    def _open_pointed(
+        cls,
+        data_dir: Path,
+        embedder: Embedder | None,
+        verify: Literal["fast", "full"],
+        exact_vectors_max: int,
+        pointer: _Pointer,
+    ) -> Index:
+        failure: IndexStateError | None = None
+        for attempt in range(OPEN_ATTEMPTS):
+            with control.translated(data_dir / control.CONTROL):
+                pointed = pointer.read()
+                rows = control.read_generations(pointer.connection)
+            if pointed is None:
+                raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
+            candidates = [row for row in rows if row.id <= pointed[0] and row.state == "published"]
+            for row in candidates:
+                degraded = () if row.id == pointed[0] else ("rolled_back_generation",)
+                try:
+                    expected = pointed[1] if row.id == pointed[0] else row.files_hash
+                    return cls._open(data_dir, row.id, expected, embedder, verify, degraded, exact_vectors_max, pointer)
+                except IndexCorrupt as error:
+                    failure = failure or error
+            if pointer.read() == pointed:
+                break
+            time.sleep(0.01 * attempt)  # the pointer moved on while we looked: a collector took what we read
+        raise IndexCorrupt(f"No generation in {data_dir} is intact. {failure}")
+
+    @classmethod
+    def _open(
+        cls,
+        data_dir: Path,
+        generation: int,
+        files_hash: str | None,
+        embedder: Embedder | None,
+        verify: Literal["fast", "full"],
+        degraded: tuple[str, ...],
+        exact_vectors_max: int,
+        pointer: _Pointer | None,
+    ) -> Index:
+        lease = take_lease(data_dir, generation)
+        try:
+            folder = files.generation_folder(data_dir, generation)
+            manifest = files.read_file_manifest(folder, files_hash)
+            files.verify_files(folder, manifest, verify)
+            logical = manifest_from_dict(manifest.logical["manifest"])
+            if logical.format_version != FORMAT_VERSION:
+                raise IndexCorrupt(
+                    f"Generation {generation} has format {logical.format_version}, this program reads {FORMAT_VERSION}. "
+                    "Run `codecairn index`."
+                )
+            return cls(data_dir, logical, embedder, degraded, lease, pointer, exact_vectors_max)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+
+    @classmethod
+    def open_generation(cls, data_dir: Path, n: int, embedder: Embedder | None = None) -> Index:
+        """Open one retained generation. Raises IndexEmpty when it is not kept."""
+        pointer = _open_pointer(data_dir)
+        try:
+            rows = {row.id: row for row in control.read_generations(pointer.connection) if row.state == "published"}
+            if n not in rows:
+                raise IndexEmpty(
+                    f"Generation {n} is not kept. Kept are: {', '.join(map(str, sorted(rows))) or 'none'}."
+                )
+            return cls._open(data_dir, n, rows[n].files_hash, embedder, "fast", (), EXACT_VECTORS_MAX, None)
+        finally:
+            pointer.connection.close()
+
+    @classmethod
+    def open_folder(cls, data_dir: Path, manifest: Manifest) -> Index:
+        """Open a generation that is built but not published yet: for smoke checks of the writer."""
+        return cls(data_dir, manifest, None, (), None, None, EXACT_VECTORS_MAX)
+
+    def refreshed(self, data_dir: Path | None = None) -> Index:
+        """Return this index while the pointer stands still, else the new current one, sharing vectors already in memory.
+
+        The old index stays usable for queries in flight; close it when they are done.
+        """
+        pointer = self._pointer
+        if pointer is None:
+            return self
+        with control.translated(self._data_dir / control.CONTROL):
+            pointed = pointer.read()
+        if pointed is None or pointed[0] == self._wanted():
+            return self
+        index = self._open_pointed(self._data_dir, self._embedder, "fast", self._exact_vectors_max, pointer)
+        if self._rows is not None and index.manifest.embedder == self.manifest.embedder:
+            index._adopt(self._rows)
+        index._seen = pointed[0]
+        return index
+
+    _seen = -1
+
+    def _wanted(self) -> int:
+        return self.generation if not self.degraded else self._seen
+
+    def _adopt(self, rows: VectorRows) -> None:
+        from ingest.index.vector import load_rows
+
+        try:
+            self._rows = load_rows(self._folder / files.VECTOR_FOLDER, rows)
+        except VectorUnavailable:
+            self._rows = None  # the next vector search says so
+
+    def close(self) -> None:
+        """Release the lease. Queries in flight on other threads still finish."""
+        if self._lease is not None:
+            self._lease.release()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- filters ---------------------------------------------------------------------------------------------------
+
+    def _visible(self, filters: Filters) -> tuple[str, ...]:
+        """Return the sources that the filters allow, decided by this generation's own ACL table."""
+        return tuple(
+            state.name
+            for state in self.manifest.sources
+            if state.name in filters.sources
+            and filters.groups.intersection(state.groups)
+            and state.kind in filters.kinds
+            and (not filters.product or state.product == filters.product)
+        )
+
+    def _where(self, filters: Filters) -> TextFilter | None:
+        """Return what both engines apply before ranking; None when nothing is visible."""
+        names = self._visible(filters)
+        if not names:
+            return None
+        every = len(names) == len(self.manifest.sources)
+        return TextFilter(None if every else names, filters.language, _pattern(filters.path_glob))
+
+    # -- text ------------------------------------------------------------------------------------------------------
+
+    def search_text(
+        self, terms: Sequence[tuple[str, float]], filters: Filters, limit: int, weights: Mapping[str, float]
+    ) -> list[Scored]:
+        """Return the best chunks for index tokens with query weights; `weights`: text field -> boost."""
+        where = self._where(filters)
+        return [] if where is None else self._text.search(terms, where, limit, weights)
+
+    def term_stats(self, terms: Iterable[str]) -> dict[str, int]:
+        """Return in how many chunks' content each token occurs."""
+        return {term: self._text.document_frequency("content", term) for term in terms}
+
+    def chunk_count(self, filters: Filters) -> int:
+        """Return how many chunks the filters allow."""
+        where = self._where(filters)
+        if where is None:
+            return 0
+        if not where.language and not where.path_pattern:
+            return sum(self._sources[name].chunks for name in self._visible(filters))
+        return self._text.count(where)
+
+    # -- vectors ---------------------------------------------------------------------------------------------------
+
+    def embed_query(self, text: str) -> np.ndarray[Any, Any]:
+        """Embed a query with the generation's embedder. Raises EmbedderMismatch or VectorUnavailable."""
+        if not self.manifest.embedder:
+            raise VectorUnavailable(
+                f"Generation {self.generation} was built without vectors. Set index.embedder and run `codecairn index`."
+            )
+        if self._embedder is None:
+            raise VectorUnavailable(
+                f"No embedder is loaded; generation {self.generation} needs {self.manifest.embedder!r}."
+            )
+        if self._embedder.id != self.manifest.embedder:
+            raise EmbedderMismatch(
+                f"Index generation {self.generation} was built with embedder {self.manifest.embedder!r} but {self._embedder.id!r} is "
+                f"configured. Run `codecairn index` or set index.embedder to {self.manifest.embedder!r}."
+            )
+        return self._embedder.embed_query(text)
+
+    def search_vector(self, text: str, filters: Filters, limit: int) -> list[Scored]:
+        """Return the chunks whose vectors are nearest to the text (cosine)."""
+        return self.search_embedding(self.embed_query(text), filters, limit)
+
+    def search_embedding(self, vector: np.ndarray[Any, Any], filters: Filters, limit: int) -> list[Scored]:
+        """Return the chunks nearest to an embedding. Raises VectorUnavailable."""
+        from ingest.index.vector import VectorFilter, search_table
+
+        if not self.manifest.embedder:
+            raise VectorUnavailable(f"Generation {self.generation} was built without vectors.")
+        where = self._where(filters)
+        if where is None:
+            return []
+        condition = VectorFilter(where.sources, where.language, where.path_pattern)
+        if self.manifest.chunks > self._exact_vectors_max:
+            return search_table(self._folder / files.VECTOR_FOLDER, vector, condition, limit)
+        return self._vector_rows().search(vector, condition, limit)
+
+    def _vector_rows(self) -> VectorRows:
+        if self._rows is None:
+            from ingest.index.vector import load_rows
+
+            with self._vector_lock:
+                if self._rows is None:
+                    self._rows = load_rows(self._folder / files.VECTOR_FOLDER)
+        return self._rows
+
+    def load_vectors(self) -> None:
+        """Read the vectors into memory now instead of at the first vector search. Raises VectorUnavailable."""
+        if self.manifest.embedder and self.manifest.chunks <= self._exact_vectors_max:
+            self._vector_rows()
+
+    # -- symbols ---------------------------------------------------------------------------------------------------
+
+    def find_symbol(self, name: str, filters: Filters, limit: int = 20) -> list[SymbolHit]:
+        """Return definitions that answer to a name, plain or qualified (`A.b`, `A::b`, `A->b`), best first."""
+        where, wanted = self._where(filters), clean(qualified(name))
+        if where is None or not wanted or limit <= 0:
+            return []
+        found: dict[tuple[int, str, int], SymbolHit] = {}
+        for ids in self._symbol_candidates(wanted, where):
+            for hit in self._symbol_hits(ids, wanted):
+                found.setdefault((hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line), hit)
+            if len(found) >= limit:
+                break
+        return sorted(found.values(), key=self._symbol_order)[:limit]
+
+    def _symbol_candidates(self, wanted: str, where: TextFilter) -> Iterable[list[int]]:
+        lower = wanted.lower()
+        yield self._text.ids_by_term("name", wanted, where, SYMBOL_SCAN)
+        yield self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
+        if len(lower) >= 3:
+            yield self._text.ids_by_prefix("name_lower", lower, where, SYMBOL_SCAN)
+            yield self._text.ids_by_tokens("symbols", token_stream(wanted).split(), where, SYMBOL_SCAN)
+
+    def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
+        for chunk in self.chunks(ids):
+            for symbol in chunk.symbols:
+                how = match_symbol(symbol, wanted)
+                if how is not None:
+                    yield SymbolHit(chunk.id, symbol, chunk.source, chunk.path, how)
+
+    def _symbol_order(self, hit: SymbolHit) -> tuple[object, ...]:
+        chunk = self.chunks([hit.chunk_id])[0]
+        return (
+            HOW_ORDER[hit.how],
+            ROLE_ORDER.get(chunk.role, 5),
+            0 if hit.symbol.kind in TYPE_KINDS else 1,
+            len(hit.symbol.qualname),
+            hit.source,
+            hit.path or "",
+            hit.symbol.start_line,
+            hit.symbol.qualname,
+            hit.chunk_id,
+        )
+
+    def near_symbols(self, name: str, filters: Filters, limit: int = 3) -> list[str]:
+        """Return the nearest existing symbol names: by edit distance, then by shared parts."""
+        where, wanted = self._where(filters), clean(qualified(name))
+        if where is None or not wanted or limit <= 0:
+            return []
+        last = wanted.split(".")[-1]
+        ids = self._text.ids_by_fuzzy("name_lower", last.lower(), NEAR_DISTANCE, where, SYMBOL_SCAN)
+        names = self._names_in(ids)
+        parts = [part for part in split_identifier(last) if len(part) > 2]
+        ids = [
+            i for part in parts for i in self._text.ids_by_tokens("symbols", [part], where, SYMBOL_SCAN // len(parts))
+        ]
+        names |= self._names_in(ids)
+        return _nearest(last, names, limit)
+
+    def _names_in(self, ids: Iterable[int]) -> set[str]:
+        return {symbol.name for chunk in self.chunks(list(dict.fromkeys(ids))) for symbol in chunk.symbols}
+
+    # -- paths, keys, links ----------------------------------------------------------------------------------------
+
+    def find_paths(self, fragment: str, filters: Filters, limit: int = 20) -> list[tuple[str, str]]:
+        """Return (source, path) of files that the fragment names: whole path, its end, or the file's stem."""
+        where = self._where(filters)
+        tail = clean(fragment.strip().replace("\\", "/").removeprefix("./").strip("/").lower())
+        if where is None or not tail:
+            return []
+        found = self._paths_of(self._text.ids_by_term("path_tail", tail, where, LOOKUP_LIMIT))
+        return sorted(found, key=lambda pair: (_path_rank(pair[1].lower(), tail), len(pair[1]), pair[1], pair[0]))[
+            :limit
+        ]
+
+    def _paths_of(self, ids: Sequence[int]) -> set[tuple[str, str]]:
+        return {(chunk.source, chunk.path) for chunk in self.chunks(ids) if chunk.path}
+
+    def near_paths(self, fragment: str, filters: Filters, limit: int = 3) -> list[tuple[str, str]]:
+        """Return (source, path) of the files whose name or path is nearest to the fragment."""
+        where = self._where(filters)
+        tail = clean(fragment.strip().strip("/").lower())
+        if where is None or not tail:
+            return []
+        name = tail.split("/")[-1]
+        ids = self._text.ids_by_fuzzy("path_tail", name, NEAR_DISTANCE, where, SYMBOL_SCAN)
+        parts = [token for token in dict.fromkeys(token_stream(name).split()) if len(token) > 2]
+        for part in parts:
+            ids += self._text.ids_by_tokens("path", [part], where, SYMBOL_SCAN // len(parts))
+        found = self._paths_of(list(dict.fromkeys(ids)))
+        order = sorted(found, key=lambda pair: (-_similarity(tail, pair[1].lower()), len(pair[1]), pair[1], pair[0]))
+        return order[:limit]
+
+    def find_keys(self, key: str, filters: Filters) -> list[int]:
+        """Return chunk ids of documents with a ticket key or commit id ('#12', 'proj-7', at least 7 digits of a commit)."""
+        where, wanted = self._where(filters), normalise_key(key)
+        if where is None or not wanted:
+            return []
+        found = self._text.ids_by_term("key", wanted, where, LOOKUP_LIMIT)
+        if not found and len(wanted) >= 7 and all(c in "0123456789abcdef" for c in wanted):
+            found = self._text.ids_by_prefix("key", wanted, where, LOOKUP_LIMIT)
+        return found
+
+    def linked_to(self, key_or_path: str, filters: Filters, limit: int) -> list[int]:
+        """Return chunk ids of documents whose links name the key or path."""
+        where, wanted = self._where(filters), normalise_key(key_or_path)
+        return [] if where is None or not wanted else self._text.ids_by_term("link", wanted, where, limit)
+
+    # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def chunks(self, ids: Sequence[int]) -> list[Chunk]:
+        """Return chunks in the order of the ids. An id that the generation does not hold raises KeyError."""
+        with self._cache_lock:
+            found = {i: self._cache[i] for i in ids if i in self._cache}
+        missing = [i for i in dict.fromkeys(ids) if i not in found]
+        for chunk_id in missing:
+            found[chunk_id] = self._read_chunk(chunk_id)
+        if missing:
+            self._remember({i: found[i] for i in missing})
+        return [found[i] for i in ids]
+
+    def _read_chunk(self, chunk_id: int) -> Chunk:
+        data = self._text.stored(chunk_id)
+        if data is None:
+            raise KeyError(f"Generation {self.generation} holds no chunk {chunk_id}.")
+        return decode_chunk(data, self._sources)
+
+    def _remember(self, chunks: Mapping[int, Chunk]) -> None:
+        with self._cache_lock:
+            self._cache.update(chunks)
+            while len(self._cache) > CHUNK_CACHE:
+                self._cache.popitem(last=False)
+
+    def document_chunks(self, source: str, ref: str, filters: Filters) -> list[Chunk]:
+        """Return every visible chunk of one document (path or key) in line order."""
+        where = self._where(replace(filters, sources=filters.sources & {source}))
+        if where is None:
+            return []
+        ids = self._text.ids_by_term("full_path", clean(ref), where, LOOKUP_LIMIT)
+        ids = ids or self._text.ids_by_term("key", normalise_key(ref), where, LOOKUP_LIMIT)
+        return sorted(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.end_line, chunk.id))
+
+
+@lru_cache(maxsize=256)
+def _pattern(glob: str) -> str:
+    return glob_pattern(glob)
+
+
+def match_symbol(symbol: Symbol, wanted: str) -> Literal["exact", "qualified", "case", "prefix", "part"] | None:
+    """Return how a symbol answers to a dotted name, None when it does not."""
+    qualname = qualified(symbol.qualname)
+    if symbol.name == wanted:
+        return "exact"
+    if qualname == wanted or qualname.endswith("." + wanted):
+        return "qualified" if "." in wanted else "exact"
+    lower, low_qual, low_name = wanted.lower(), qualname.lower(), symbol.name.lower()
+    if low_name == lower or low_qual == lower or low_qual.endswith("." + lower):
+        return "case"
+    if low_name.startswith(lower):
+        return "prefix"
+    parts = set(token_stream(symbol.name).split()) | set(token_stream(symbol.qualname).split())
+    return "part" if set(token_stream(wanted).split()) <= parts else None
+
+
+def _nearest(wanted: str, names: Iterable[str], limit: int) -> list[str]:
+    scored = sorted(((-_similarity(wanted.lower(), name.lower()), name) for name in names))
+    return [name for score, name in scored if -score >= 0.5][:limit]
+
+
+def _similarity(one: str, other: str) -> float:
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
+def _path_rank(path: str, tail: str) -> int:
+    if path == tail:
+        return 0
+    return 1 if path.endswith("/" + tail) else 2

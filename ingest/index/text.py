@@ -1,0 +1,318 @@
+"""The Tantivy side of a generation: schema, writer, reader. The only module that imports tantivy.
+
+A committed directory is never written in place: a killed writer leaves a `.del` file that blocks every later
+commit at the same opstamp. Writers work on a hard-linked clone (see generation.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import tantivy
+from tantivy import Occur, Query
+
+from ingest.errors import DiskFull, IndexCorrupt
+from ingest.index.schema import TEXT_FIELDS, Scored
+from ingest.index.stored import encode_chunk
+from ingest.model import Chunk, Prepared
+
+WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
+MAX_SUFFIXES = 8  # path and qualified-name suffixes that are indexed
+QUALIFIER = re.compile(r"::|->|[.#/\\]")
+RAW_FIELDS = ("source", "language", "file", "full_path", "path_tail", "key", "link", "name", "name_lower")
+
+
+def build_schema() -> tantivy.Schema:
+    """Return the schema: token streams for ranking, raw fields for filters and look-ups, one stored field."""
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("id", indexed=True, fast=True)
+    for field in TEXT_FIELDS:
+        builder.add_text_field(field, tokenizer_name="whitespace", index_option="freq")
+    for field in RAW_FIELDS:
+        builder.add_text_field(field, tokenizer_name="raw", index_option="basic")
+    builder.add_bytes_field("stored", stored=True)
+    return builder.build()
+
+
+SCHEMA = build_schema()
+
+
+@dataclass(frozen=True, slots=True)
+class TextFilter:
+    """What the inverted index must restrict a query to. `sources` None = every source of the generation is visible."""
+
+    sources: tuple[str, ...] | None
+    language: str = ""
+    path_pattern: str = ""
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Turn tantivy's exceptions into ours."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise translate(error, folder) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # raised by the Rust side on damaged files; it cannot be imported
+            raise
+        raise translate(RuntimeError(str(error)), folder) from error
+
+
+def translate(error: Exception, folder: Path) -> Exception:
+    """Return the DiskFull or IndexCorrupt that a tantivy exception stands for."""
+    text = str(error)
+    if any(sign in text for sign in ("os error 28", "os error 27", "os error 122", "No space left", "Errno 28")):
+        return DiskFull(
+            f"No space left for the text index in {folder}. Nothing was published; free some space and retry."
+        )
+    return IndexCorrupt(f"The text index in {folder} cannot be used: {text[:300]}. Run `codecairn index`.")
+
+
+def clean(text: str) -> str:
+    """Replace lone surrogates, which the engine's strings cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def file_term(source: str, path: str) -> str:
+    """Return the raw term that every chunk of one entry carries."""
+    return clean(f"{source}\x1f{path}")
+
+
+def normalise_key(key: str) -> str:
+    """Return the form in which keys and links are compared: lower case, no leading '#'."""
+    return clean(key.strip().lstrip("#").lower())
+
+
+def qualified(name: str) -> str:
+    """Return a qualified name with dots: `A::b`, `A->b`, `A#b` -> `A.b`."""
+    return QUALIFIER.sub(".", name.strip()).strip(".")
+
+
+@lru_cache(maxsize=16_384)
+def path_tails(path: str) -> tuple[str, ...]:
+    """Return the lower-cased suffixes of a path at its slashes, and the stem: `a/b.py` -> a/b.py, b.py, b."""
+    parts = clean(path).lower().split("/")
+    tails = ["/".join(parts[start:]) for start in range(max(0, len(parts) - MAX_SUFFIXES), len(parts))]
+    stem = parts[-1].split(".")[0]
+    whole = "/".join(parts)
+    return tuple(dict.fromkeys(filter(None, (whole, *tails, stem))))
+
+
+def name_tails(name: str, qualname: str) -> list[str]:
+    """Return what a symbol answers to: its name and every dotted suffix of its qualified name."""
+    parts = qualified(qualname).split(".")
+    start = max(0, len(parts) - MAX_SUFFIXES)
+    tails = [".".join(parts[at:]) for at in range(start, len(parts))]
+    return [tail for tail in dict.fromkeys((name, *tails)) if tail]
+
+
+def make_document(entry_path: str, prepared: Prepared, first: bool, stored: bytes) -> tantivy.Document:
+    """Return the indexed form of one chunk. `first`: it is the first of its document and carries the path's tails."""
+    chunk = prepared.chunk
+    doc = tantivy.Document()
+    doc.add_unsigned("id", chunk.id)
+    for field, tokens in prepared.tokens.items():
+        if tokens:
+            doc.add_text(field, clean(tokens))
+    doc.add_text("source", clean(chunk.source))
+    doc.add_text("file", file_term(chunk.source, entry_path))
+    if chunk.language:
+        doc.add_text("language", chunk.language)
+    _add_names(doc, chunk)
+    if chunk.path:
+        doc.add_text("full_path", clean(chunk.path))
+        if first:
+            for tail in path_tails(chunk.path):
+                doc.add_text("path_tail", tail)
+    doc.add_bytes("stored", stored)
+    return doc
+
+
+def _add_names(doc: tantivy.Document, chunk: Chunk) -> None:
+    if chunk.key:
+        doc.add_text("key", normalise_key(chunk.key))
+    for link in dict.fromkeys(map(normalise_key, chunk.links)):
+        if link:
+            doc.add_text("link", link)
+    names = dict.fromkeys(clean(tail) for s in chunk.symbols for tail in name_tails(s.name, s.qualname))
+    for name in names:
+        doc.add_text("name", name)
+    for name in dict.fromkeys(name.lower() for name in names):
+        doc.add_text("name_lower", name)
+
+
+class TextWriter:
+    """Applies one delta to a cloned directory."""
+
+    def __init__(self, folder: Path, *, create: bool) -> None:
+        self._folder = folder
+        with translated(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            index = tantivy.Index(SCHEMA, path=str(folder)) if create else tantivy.Index.open(str(folder))
+            self._writer = index.writer(heap_size=WRITER_HEAP, num_threads=1)
+
+    def delete_file(self, source: str, path: str) -> None:
+        """Delete every chunk that came from one entry."""
+        with translated(self._folder):
+            self._writer.delete_documents_by_term("file", file_term(source, path))
+
+    def delete_source(self, source: str) -> None:
+        """Delete every chunk of one source."""
+        with translated(self._folder):
+            self._writer.delete_documents_by_term("source", clean(source))
+
+    def add(self, entry_path: str, prepared: Prepared, first: bool, stored: bytes | None = None) -> None:
+        """Add one chunk that came from the entry."""
+        with translated(self._folder):
+            self._writer.add_document(
+                make_document(entry_path, prepared, first, stored or encode_chunk(prepared.chunk))
+            )
+
+    def commit(self) -> None:
+        """Make the delta part of the directory and end the writer."""
+        with translated(self._folder):
+            self._writer.commit()
+            self._writer.wait_merging_threads()
+
+    def abort(self) -> None:
+        """Forget the delta."""
+        with translated(self._folder):
+            self._writer.rollback()
+
+
+class TextReader:
+    """One immutable searcher. Thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with translated(folder):
+            self._searcher = tantivy.Index.open(str(folder)).searcher()
+
+    def search(
+        self, terms: Sequence[tuple[str, float]], where: TextFilter, limit: int, weights: Mapping[str, float]
+    ) -> list[Scored]:
+        """Return the best chunks by weighted BM25, summed over fields."""
+        fields = [(field, weight) for field, weight in weights.items() if weight > 0]
+        clauses = [
+            (Occur.Should, Query.boost_query(Query.term_query(SCHEMA, field, clean(term), "freq"), weight * boost))
+            for term, boost in terms
+            if boost > 0
+            for field, weight in fields
+        ]
+        if not clauses or limit <= 0:
+            return []
+        return self._scored(restrict(Query.boolean_query(clauses), where), limit)
+
+    def _scored(self, query: Query, limit: int) -> list[Scored]:
+        with translated(self._folder):
+            hits = self._searcher.search(query, limit, count=False).hits
+            ids = self._searcher.fast_field_values("id", [address for _, address in hits])
+        found = [Scored(int(chunk_id), float(score)) for (score, _), chunk_id in zip(hits, ids, strict=True)]  # type: ignore[arg-type]
+        return sorted(found, key=lambda scored: (-scored.score, scored.chunk_id))
+
+    def ids_by_term(self, field: str, value: str, where: TextFilter, limit: int) -> list[int]:
+        """Return the smallest chunk ids that carry a raw term."""
+        return self._ids(Query.term_query(SCHEMA, field, value, "basic"), where, limit)
+
+    def ids_by_prefix(self, field: str, prefix: str, where: TextFilter, limit: int) -> list[int]:
+        """Return the smallest chunk ids that carry a raw term with the prefix."""
+        return self._ids(Query.regex_query(SCHEMA, field, re_escape(prefix) + ".*"), where, limit)
+
+    def ids_by_tokens(self, field: str, tokens: Sequence[str], where: TextFilter, limit: int) -> list[int]:
+        """Return the best chunk ids whose text field holds every token."""
+        if not tokens:
+            return []
+        musts = [(Occur.Must, Query.term_query(SCHEMA, field, clean(token), "freq")) for token in tokens]
+        return [scored.chunk_id for scored in self._scored(restrict(Query.boolean_query(musts), where), limit)]
+
+    def ids_by_fuzzy(self, field: str, value: str, distance: int, where: TextFilter, limit: int) -> list[int]:
+        """Return the smallest chunk ids that carry a raw term within the edit distance (0..2)."""
+        return self._ids(Query.fuzzy_term_query(SCHEMA, field, clean(value), distance), where, limit)
+
+    def _ids(self, query: Query, where: TextFilter, limit: int) -> list[int]:
+        with translated(self._folder):
+            found = self._searcher.search(
+                restrict(query, where), limit, count=False, order_by_field="id", order=tantivy.Order.Asc
+            ).hits
+            return [int(value) for value in self._searcher.fast_field_values("id", [a for _, a in found])]  # type: ignore[arg-type]
+
+    def terms(self, field: str, prefix: str, where: TextFilter, limit: int) -> list[tuple[str, int]]:
+        """Return raw terms with a prefix that occur in visible chunks, with their document counts."""
+        with translated(self._folder):
+            visible = restrict(Query.all_query(), where) if where != EVERYTHING else None
+            return self._searcher.terms_with_prefix(field, prefix, visible, limit)
+
+    def document_frequency(self, field: str, term: str) -> int:
+        """Return how many chunks hold a token."""
+        with translated(self._folder):
+            return int(self._searcher.doc_freq(field, clean(term)))
+
+    def count(self, where: TextFilter) -> int:
+        """Return how many chunks pass the filter."""
+        with translated(self._folder):
+            return int(self._searcher.search(restrict(Query.all_query(), where), 1, count=True).count or 0)
+
+    def stored(self, chunk_id: int) -> bytes | None:
+        """Return the stored form of a chunk, None when there is none."""
+        with translated(self._folder):
+            hits = self._searcher.search(Query.term_query(SCHEMA, "id", chunk_id), 1, count=False).hits
+            if not hits:
+                return None
+            value = self._searcher.doc(hits[0][1]).get_first("stored")
+        return bytes(value) if value is not None else None
+
+    def every(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (id, stored form) of every chunk, in no promised order."""
+        with translated(self._folder):
+            total = max(1, self._searcher.num_docs)
+            addresses = [a for _, a in self._searcher.search(Query.all_query(), total, count=False).hits]
+            ids = self._searcher.fast_field_values("id", addresses)
+            for chunk_id, address in zip(ids, addresses, strict=True):
+                yield int(chunk_id), bytes(self._searcher.doc(address).get_first("stored") or b"")  # type: ignore[arg-type]
+
+    def all_ids(self) -> list[int]:
+        """Return every chunk id."""
+        with translated(self._folder):
+            total = max(1, self._searcher.num_docs)
+            addresses = [a for _, a in self._searcher.search(Query.all_query(), total, count=False).hits]
+            return [int(value) for value in self._searcher.fast_field_values("id", addresses)]  # type: ignore[arg-type]
+
+
+EVERYTHING = TextFilter(sources=None)
+
+
+def restrict(query: Query, where: TextFilter) -> Query:
+    """Add the filters as clauses that must match and score nothing."""
+    if where == EVERYTHING:
+        return query
+    clauses: list[tuple[Occur, Query]] = [(Occur.Must, query)]
+    clauses += [(Occur.Must, Query.const_score_query(condition, 0.0)) for condition in _conditions(where)]
+    return Query.boolean_query(clauses)
+
+
+def _conditions(where: TextFilter) -> Iterator[Query]:
+    if where.sources is not None:
+        yield any_of("source", where.sources)
+    if where.language:
+        yield Query.term_query(SCHEMA, "language", where.language, "basic")
+    if where.path_pattern:
+        yield Query.regex_query(SCHEMA, "full_path", where.path_pattern)
+
+
+def any_of(field: str, values: Sequence[str]) -> Query:
+    """Return a query for any of the raw terms. For a few values a union beats a term set (0.2 against 0.4 ms)."""
+    if len(values) > 16:
+        return Query.term_set_query(SCHEMA, field, [clean(value) for value in values])
+    terms = [(Occur.Should, Query.term_query(SCHEMA, field, clean(value), "basic")) for value in values]
+    return Query.boolean_query(terms)
+
+
+def re_escape(text: str) -> str:
+    """Escape a literal for the engine's regular expressions."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$&~#\-])", r"\\\1", text)

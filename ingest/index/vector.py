@@ -1,0 +1,387 @@
+"""The LanceDB side of a generation: writer, and an exact in-memory matrix for readers.
+
+The only module that imports lancedb and pyarrow, inside the functions that need them: the import costs a second.
+A row is (id, gen, source, path, language, vector). `gen` is the generation that wrote the row, so a reader that
+already holds the parent's matrix fetches only rows that it does not know: the pair (id, gen) never changes meaning.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.errors import DiskFull, VectorUnavailable
+from ingest.index.schema import Scored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "chunks"
+BATCH_ROWS = 8192  # 8 MB of vectors at 256 dimensions: few fragments, small buffer
+MAX_FRAGMENTS = 24  # each small delta adds one; a scan opens every one of them
+MAX_VERSIONS = 64  # a version is one small file and one hash in the manifest
+DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
+
+Matrix = np.ndarray[Any, np.dtype[np.float32]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Turn the exceptions of lancedb and pyarrow into ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        text = str(error)
+        if any(sign in text for sign in ("os error 28", "os error 27", "os error 122", "No space left")):
+            raise DiskFull(
+                f"No space left for the vectors in {folder}. Nothing was published; free some space and retry."
+            ) from error
+        raise VectorUnavailable(f"The vector index in {folder} cannot be used: {text[:300]}.") from error
+
+
+def _schema(dimensions: int) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.int64()),
+            ("gen", pa.int64()),
+            ("source", pa.string()),
+            ("path", pa.string()),
+            ("language", pa.string()),
+            ("vector", pa.list_(pa.float32(), dimensions)),
+        ]
+    )
+
+
+def _open(folder: Path) -> Any:  # noqa: ANN401  # lancedb has no public type stubs for tables
+    import lancedb
+
+    return lancedb.connect(str(folder)).open_table(TABLE)
+
+
+@dataclass(slots=True)
+class _Buffer:
+    ids: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    paths: list[str | None] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
+    vectors: bytearray = field(default_factory=bytearray)
+
+
+class VectorWriter:
+    """Applies one delta to a cloned directory, in batches of bounded size."""
+
+    def __init__(self, folder: Path, *, generation: int, dimensions: int, create: bool) -> None:
+        self._folder = folder
+        self._generation = generation
+        self._dimensions = dimensions
+        self._buffer = _Buffer()
+        with translated(folder):
+            if create:
+                import lancedb
+
+                folder.mkdir(parents=True, exist_ok=True)
+                self._table = lancedb.connect(str(folder)).create_table(TABLE, schema=_schema(dimensions))
+            else:
+                self._table = _open(folder)
+
+    def add(self, chunk_id: int, source: str, path: str | None, language: str | None, vector: bytes) -> None:
+        """Add one row. `vector`: float32 bytes of the generation's dimensions."""
+        if len(vector) != 4 * self._dimensions:
+            raise ValueError(f"A vector has {len(vector) // 4} dimensions; the generation has {self._dimensions}.")
+        buffer = self._buffer
+        buffer.ids.append(chunk_id)
+        buffer.sources.append(source)
+        buffer.paths.append(path)
+        buffer.languages.append(language)
+        buffer.vectors += vector
+        if len(buffer.ids) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered rows."""
+        import pyarrow as pa
+
+        buffer, self._buffer = self._buffer, _Buffer()
+        if not buffer.ids:
+            return
+        values = pa.array(np.frombuffer(bytes(buffer.vectors), dtype=np.float32))
+        columns = [
+            pa.array(buffer.ids, pa.int64()),
+            pa.array([self._generation] * len(buffer.ids), pa.int64()),
+            pa.array(buffer.sources, pa.string()),
+            pa.array(buffer.paths, pa.string()),
+            pa.array(buffer.languages, pa.string()),
+            pa.FixedSizeListArray.from_arrays(values, self._dimensions),
+        ]
+        with translated(self._folder):
+            self._table.add(pa.table(columns, schema=_schema(self._dimensions)))
+
+    def delete_older(self, ids: Sequence[int]) -> None:
+        """Delete rows that an older generation wrote."""
+        self._delete(ids, f"gen < {self._generation}")
+
+    def delete_own(self, ids: Sequence[int]) -> None:
+        """Delete rows that this publication wrote."""
+        self.flush()
+        self._delete(ids, f"gen = {self._generation}")
+
+    def _delete(self, ids: Sequence[int], condition: str) -> None:
+        with translated(self._folder):
+            for start in range(0, len(ids), 20_000):
+                some = ",".join(map(str, ids[start : start + 20_000]))
+                self._table.delete(f"id IN ({some}) AND {condition}")
+
+    def delete_sources(self, sources: Sequence[str]) -> None:
+        """Delete the rows of whole sources that an older generation wrote."""
+        if not sources:
+            return
+        with translated(self._folder):
+            self._table.delete(f"source IN ({', '.join(map(quote, sources))}) AND gen < {self._generation}")
+
+    def tidy(self) -> None:
+        """Compact and drop old versions when they pile up. Safe: the directory is this publication's own clone."""
+        with translated(self._folder):
+            stats = self._table.stats()
+            fragments, lengths = stats["fragment_stats"]["num_fragments"], stats["fragment_stats"]["lengths"]
+            live = stats["num_rows"]
+            dead = lengths["mean"] * fragments - live  # lengths count deleted rows too
+            piled = fragments > MAX_FRAGMENTS or self._table.version % MAX_VERSIONS == 0
+            if piled or dead > DEAD_RATIO * live + 1000:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail: there are none
+                    self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+    def counts(self) -> dict[str, int]:
+        """Return rows per source."""
+        return count_sources(self._table, self._folder)
+
+    def ids(self) -> list[int]:
+        """Return every row's id."""
+        with translated(self._folder):
+            found = self._table.search().select(["id"]).limit(None).to_arrow()
+            return [int(value) for value in found["id"].to_pylist()]
+
+    def present(self, ids: Sequence[int]) -> set[int]:
+        """Return those of the ids that have a row."""
+        if not ids:
+            return set()
+        with translated(self._folder):
+            where = f"id IN ({','.join(map(str, ids))})"
+            return {
+                int(value)
+                for value in self._table.search().where(where).select(["id"]).limit(None).to_arrow()["id"].to_pylist()
+            }
+
+
+def quote(text: str) -> str:
+    """Return a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def count_sources(table: Any, folder: Path) -> dict[str, int]:  # noqa: ANN401
+    """Return rows per source."""
+    with translated(folder):
+        column = table.search().select(["source"]).limit(None).to_arrow()["source"]
+        return {pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()}
+
+
+def read_vectors(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the float32 bytes of the vectors of those ids that have a row."""
+    if not ids:
+        return {}
+    with translated(folder):
+        table = _open(folder)
+        where = f"id IN ({','.join(map(str, ids))})"
+        found = table.search().where(where).select(["id", "vector"]).limit(None).to_arrow()
+        matrix = as_matrix(found["vector"])
+        return {int(chunk_id): matrix[row].tobytes() for row, chunk_id in enumerate(found["id"].to_pylist())}
+
+
+def as_matrix(column: Any) -> Matrix:  # noqa: ANN401
+    """Return a fixed-size-list column as a float32 matrix, without a copy where it is one piece."""
+    pieces = [
+        np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(chunk), -1)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    if not pieces:
+        return np.zeros((0, column.type.list_size), dtype=np.float32)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """A text column as numbers: `values[codes[row]]`."""
+
+    values: tuple[str | None, ...]
+    codes: np.ndarray[Any, np.dtype[np.int32]]
+
+    def mask(self, wanted: Sequence[bool]) -> Mask:
+        """Return the rows whose value is wanted, given one flag per distinct value."""
+        return np.asarray(wanted, dtype=np.bool_)[self.codes]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFilter:
+    """What rows a vector search may return. `sources` None = all."""
+
+    sources: tuple[str, ...] | None
+    language: str = ""
+    path_pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRows:
+    """Every vector of one generation in memory. Immutable, thread-safe."""
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    generations: np.ndarray[Any, np.dtype[np.int64]]
+    source: Codes
+    path: Codes
+    language: Codes
+    matrix: Matrix
+
+    def mask(self, where: VectorFilter) -> Mask | None:
+        """Return the rows that pass, None when all do."""
+        parts: list[Mask] = []
+        if where.sources is not None:
+            parts.append(self.source.mask([value in where.sources for value in self.source.values]))
+        if where.language:
+            parts.append(self.language.mask([value == where.language for value in self.language.values]))
+        if where.path_pattern:
+            pattern = re.compile(where.path_pattern, re.DOTALL)
+            parts.append(
+                self.path.mask([value is not None and bool(pattern.fullmatch(value)) for value in self.path.values])
+            )
+        return np.logical_and.reduce(parts) if parts else None
+
+    def search(self, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
+        """Return the nearest rows by dot product (cosine for unit vectors), ties by id."""
+        rows, scores = self._score(vector, self.mask(where))
+        if limit <= 0 or not len(scores):
+            return []
+        if len(scores) > limit:
+            border = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+            best = np.flatnonzero(
+                scores >= border
+            )  # every row of the border's score: the cut is by id, not by position
+        else:
+            best = np.arange(len(scores))
+        ids = self.ids[rows[best] if rows is not None else best]
+        order = np.lexsort((ids, -scores[best]))[:limit]
+        return [Scored(int(ids[at]), float(scores[best[at]])) for at in order]
+
+    def _score(self, vector: Matrix, mask: Mask | None) -> tuple[np.ndarray[Any, Any] | None, Matrix]:
+        if mask is None:
+            return None, self.matrix @ vector
+        rows = np.flatnonzero(mask)
+        if len(rows) * 3 < len(mask):  # gathering few rows is cheaper than multiplying all
+            return rows, self.matrix[rows] @ vector
+        return rows, (self.matrix @ vector)[rows]
+
+
+def load_rows(folder: Path, parent: VectorRows | None = None) -> VectorRows:
+    """Read a generation's vectors; rows that the parent holds already are taken from its memory."""
+    with translated(folder):
+        table = _open(folder)
+        if parent is None or not len(parent.ids):
+            return _rows(table.to_arrow())
+        keys = table.search().select(["id", "gen"]).limit(None).to_arrow()
+        ids, generations = keys["id"].to_numpy(), keys["gen"].to_numpy()
+        known = _positions(parent, ids, generations)
+        fresh = ids[known < 0]
+        if len(fresh) > len(ids) // 4:
+            return _rows(table.to_arrow())
+        return _merge(table, parent, np.sort(known[known >= 0]), fresh)
+
+
+def _positions(parent: VectorRows, ids: Any, generations: Any) -> np.ndarray[Any, np.dtype[np.int64]]:  # noqa: ANN401
+    order = np.argsort(parent.ids)
+    at = np.minimum(np.searchsorted(parent.ids, ids, sorter=order), len(order) - 1)
+    rows = order[at]
+    same = (parent.ids[rows] == ids) & (parent.generations[rows] == generations)
+    return np.where(same, rows, -1)
+
+
+def _merge(table: Any, parent: VectorRows, kept: Any, fresh: Any) -> VectorRows:  # noqa: ANN401
+    if not len(fresh):
+        added = None
+    else:
+        where = f"id IN ({','.join(map(str, fresh.tolist()))})"
+        added = _rows(table.search().where(where).limit(None).to_arrow())
+    if len(kept) == len(parent.ids) and added is None:
+        return parent
+    pieces = [(parent, kept)] + ([(added, np.arange(len(added.ids)))] if added is not None else [])
+    return VectorRows(
+        ids=np.concatenate([rows.ids[at] for rows, at in pieces]),
+        generations=np.concatenate([rows.generations[at] for rows, at in pieces]),
+        source=_join_codes([(rows.source, at) for rows, at in pieces]),
+        path=_join_codes([(rows.path, at) for rows, at in pieces]),
+        language=_join_codes([(rows.language, at) for rows, at in pieces]),
+        matrix=np.concatenate([rows.matrix[at] for rows, at in pieces]),
+    )
+
+
+def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
+    numbers: dict[str | None, int] = {}
+    columns = []
+    for codes, at in pieces:
+        mapped = np.asarray([numbers.setdefault(value, len(numbers)) for value in codes.values], dtype=np.int32)
+        columns.append(mapped[codes.codes[at]])
+    return Codes(tuple(numbers), np.concatenate(columns))
+
+
+def _rows(table: pa.Table) -> VectorRows:
+    return VectorRows(
+        ids=table["id"].to_numpy(),
+        generations=table["gen"].to_numpy(),
+        source=_codes(table["source"]),
+        path=_codes(table["path"]),
+        language=_codes(table["language"]),
+        matrix=as_matrix(table["vector"]),
+    )
+
+
+def _codes(column: Any) -> Codes:  # noqa: ANN401
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    coded = pc.dictionary_encode(column, null_encoding="encode")
+    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.chunk(0)
+    return Codes(tuple(coded.dictionary.to_pylist()), coded.indices.to_numpy(zero_copy_only=False).astype(np.int32))
+
+
+def search_table(folder: Path, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
+    """Search inside LanceDB with the filter applied before ranking: for more vectors than fit in memory."""
+    with translated(folder):
+        query = _open(folder).search(vector).distance_type("cosine").select(["id", "_distance"]).limit(limit)
+        condition = _condition(where)
+        if condition:
+            query = query.where(condition, prefilter=True)
+        found = query.to_arrow()
+        pairs = zip(found["id"].to_pylist(), found["_distance"].to_pylist(), strict=True)
+        return sorted((Scored(int(i), 1.0 - float(d)) for i, d in pairs), key=lambda s: (-s.score, s.chunk_id))
+
+
+def _condition(where: VectorFilter) -> str:
+    parts = []
+    if where.sources is not None:
+        parts.append(f"source IN ({', '.join(map(quote, where.sources))})")
+    if where.language:
+        parts.append(f"language = {quote(where.language)}")
+    if where.path_pattern:
+        parts.append(f"regexp_like(path, {quote('^(?s:' + where.path_pattern + ')$')})")
+    return " AND ".join(parts)
