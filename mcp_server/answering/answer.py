@@ -1,0 +1,272 @@
+"""The answering algorithm, top to bottom: context -> evidence -> decision -> claims -> ledger -> freshness -> text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from mcp_server.answering.abstain import Decision, abstain_text, decide
+from mcp_server.answering.aspects import Aspect, root, split_question
+from mcp_server.answering.citations import Numbered, number_citations
+from mcp_server.answering.coverage import list_uncovered
+from mcp_server.answering.evidence import Evidence, build_evidence
+from mcp_server.answering.freshness import FreshnessChecker
+from mcp_server.answering.generate import generate_claims
+from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
+from mcp_server.answering.resolver import Resolver
+from mcp_server.results import Citation, Claim, Hit, MissingName, Ungrounded
+from mcp_server.retrieval.context import Context
+from mcp_server.retrieval.model import RankedChunk, Retrieval
+
+NEAREST_MISSES = 3
+CAPABILITIES = (
+    "I answer questions about the indexed code, tickets, design documents and history, with file and line for each"
+    " statement and a list of what was not found. Ask where something is implemented, how a flow works, why it is so,"
+    " or what a ticket touches; or search with `search_code`."
+)
+WARNING = "Little was found about this; the statements below are the nearest."
+
+
+class Trace(Protocol):
+    """What answering needs of a trace: spans whose value takes `record(...)`."""
+
+    def span(self, name: str) -> Any:  # noqa: ANN401 - a context manager whose value has record(...)
+        """Open a span."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """How answers are put together."""
+
+    keep_struck: bool = False  # show fabricated and contradicted claims in the text as well as in the list
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedAnswer:
+    """The parts of an answer that do not depend on who asked or when; the service adds the rest."""
+
+    answer: str
+    mode: Literal["extractive", "model", "capabilities", "abstained"]
+    claims: tuple[Claim, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    ungrounded: tuple[Ungrounded, ...] = ()
+    not_found: tuple[MissingName, ...] = ()
+    stale: tuple[str, ...] = ()
+    abstained: bool = False
+    degraded: tuple[str, ...] = ()
+    nearest: tuple[Hit, ...] = ()
+
+
+def compose_answer(
+    question: str,
+    retrieval: Retrieval,
+    context: Context,
+    resolver: Resolver,
+    checker: FreshnessChecker,
+    settings: AnswerSettings,
+    trace: Trace,
+) -> ComposedAnswer:
+    """Answer from the context alone; every statement is looked up, every citation compared with the tree now."""
+    if retrieval.route == "smalltalk":
+        return ComposedAnswer(CAPABILITIES, "capabilities")
+    with trace.span("context") as span:
+        evidence = build_evidence(context)
+        span.record(output=describe_context(context, evidence))
+    with trace.span("coverage") as span:
+        uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
+        decision = decide(question, retrieval, context)
+        span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
+    if decision.zone == "abstain":
+        return abstain(retrieval, context, uncovered, checker, trace)
+    with trace.span("claims") as span:
+        aspects = split_question(question)
+        drafts = generate_claims(aspects, evidence, rarity_of(retrieval))
+        span.record(output={"generator": "extractive", "claims": [draft.text for draft in drafts]})
+    with trace.span("ledger") as span:
+        checked = check_claims(drafts, evidence, question, resolver)
+        span.record(output=describe_ledger(checked))
+    if not any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked):
+        return abstain(retrieval, context, uncovered, checker, trace, list_ungrounded_claims(checked))
+    with trace.span("freshness") as span:
+        numbered = number_citations([claim.spans for claim in checked if not claim.is_struck], by_id(evidence))
+        citations = check_citations(numbered, checker)
+        span.record(output={c.id: [c.freshness, c.moved_to] for c in citations})
+    with trace.span("respond") as span:
+        composed = respond(checked, numbered, citations, uncovered, retrieval, aspects, decision, settings, checker)
+        span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
+    return composed
+
+
+def abstain(
+    retrieval: Retrieval,
+    context: Context,
+    uncovered: Sequence[Ungrounded],
+    checker: FreshnessChecker,
+    trace: Trace,
+    failed: Sequence[Ungrounded] = (),
+) -> ComposedAnswer:
+    """Say that there is no answer, with the nearest misses."""
+    with trace.span("respond") as span:
+        misses = unique_documents(context.kept or retrieval.chunks)[:NEAREST_MISSES]
+        hits = tuple(make_hit(ranked, checker) for ranked in misses)
+        refs = [f"{hit.path or hit.key}:{hit.start_line}-{hit.end_line}" for hit in hits]
+        text = abstain_text(retrieval.not_found, uncovered, refs)
+        span.record(output={"answer": text, "abstained": True})
+    return ComposedAnswer(
+        answer=text,
+        mode="abstained",
+        ungrounded=(*uncovered, *failed),
+        not_found=retrieval.not_found,
+        abstained=True,
+        degraded=join_codes(retrieval.degraded, checker.degraded),
+        nearest=hits,
+    )
+
+
+def respond(
+    checked: Sequence[CheckedClaim],
+    numbered: Numbered,
+    citations: tuple[Citation, ...],
+    uncovered: Sequence[Ungrounded],
+    retrieval: Retrieval,
+    aspects: Sequence[Aspect],
+    decision: Decision,
+    settings: AnswerSettings,
+    checker: FreshnessChecker,
+) -> ComposedAnswer:
+    """Put the checked parts together."""
+    ids = iter(numbered.of_claim)
+    pointers = [() if claim.is_struck else next(ids) for claim in checked]
+    shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
+    text = compose_text(shown, citations, len(aspects))
+    return ComposedAnswer(
+        answer=f"{WARNING}\n{text}" if decision.zone == "warn" else text,
+        mode="extractive",
+        claims=tuple(Claim(c.draft.text, c.verdict, c.reason, p) for c, p in zip(checked, pointers, strict=True)),
+        citations=citations,
+        ungrounded=(*uncovered, *list_ungrounded_claims(checked)),
+        not_found=retrieval.not_found,
+        stale=tuple(c.id for c in citations if c.freshness in ("moved", "changed", "gone")),
+        degraded=join_codes(retrieval.degraded, checker.degraded),
+    )
+
+
+def compose_text(
+    shown: Sequence[tuple[CheckedClaim, tuple[str, ...]]], citations: Sequence[Citation], aspects: int
+) -> str:
+    """Return the claims as prose: one paragraph per aspect, steps numbered, each with its citations."""
+    state = {c.id: c.freshness for c in citations}
+    paragraphs: list[str] = []
+    for aspect in range(aspects):
+        lines: list[str] = []
+        step = 0
+        for claim, pointers in shown:
+            if claim.draft.aspect != aspect:
+                continue
+            step += claim.draft.form == "step"
+            lead = f"{step}. " if claim.draft.form == "step" else "- " if claim.draft.form == "item" else ""
+            lines.append(f"{lead}{claim.draft.text}{mark(pointers, state)}")
+        if lines:
+            paragraphs.append("\n".join(lines))
+    return "\n\n".join(paragraphs)
+
+
+def mark(pointers: Sequence[str], state: Mapping[str, str]) -> str:
+    """Return the citation marks of a claim; what is no longer so in the tree says it."""
+    gone = {"moved": " (moved)", "changed": " (changed since)", "gone": " (no longer there)"}
+    return "".join(f" [{pointer}]{gone.get(state[pointer], '')}" for pointer in pointers)
+
+
+def check_citations(numbered: Numbered, checker: FreshnessChecker) -> tuple[Citation, ...]:
+    """Return the citations with the freshness of their lines."""
+    citations = []
+    for pointer in numbered.pointers:
+        chunk = pointer.evidence.chunk
+        now = checker.check_lines(chunk, pointer.start_line, pointer.text, pointer.symbol)
+        citations.append(
+            Citation(
+                id=pointer.id,
+                path=chunk.path,
+                key=chunk.key,
+                start_line=pointer.start_line,
+                end_line=pointer.end_line,
+                symbol=pointer.symbol,
+                source=chunk.source,
+                product=chunk.product,
+                revision=checker.revision(chunk.source),
+                freshness=now.freshness,
+                moved_to=now.moved_to,
+            )
+        )
+    return tuple(citations)
+
+
+def make_hit(ranked: RankedChunk, checker: FreshnessChecker) -> Hit:
+    """Return a ranked chunk as a hit, with its freshness."""
+    chunk = ranked.chunk
+    return Hit(
+        path=chunk.path,
+        key=chunk.key,
+        title=chunk.title,
+        start_line=chunk.start_line,
+        end_line=chunk.end_line,
+        symbol=chunk.symbol,
+        kind=chunk.kind,
+        text=chunk.text,
+        score=ranked.score,
+        why=ranked.why,
+        source=chunk.source,
+        product=chunk.product,
+        revision=checker.revision(chunk.source),
+        freshness=checker.check_chunk(chunk).freshness,
+        chunk_id=chunk.id,
+        language=chunk.language,
+        context=chunk.context,
+    )
+
+
+def rarity_of(retrieval: Retrieval) -> dict[str, float]:
+    """Return the idf of each word root of the query; a root has the rarest of its forms."""
+    rarity: dict[str, float] = {}
+    for term in retrieval.terms:
+        key = root(term.token)
+        rarity[key] = max(rarity.get(key, 0.0), term.idf)
+    return rarity
+
+
+def by_id(evidence: Sequence[Evidence]) -> dict[str, Evidence]:
+    """Return evidence by its id."""
+    return {block.id: block for block in evidence}
+
+
+def unique_documents(ranked: Sequence[RankedChunk]) -> list[RankedChunk]:
+    """Return the best chunk of each document, in rank order."""
+    return list({(hit.chunk.source, hit.chunk.ref): hit for hit in reversed(ranked)}.values())[::-1]
+
+
+def join_codes(*codes: Sequence[str]) -> tuple[str, ...]:
+    """Return degraded codes without repeats, in order."""
+    return tuple(dict.fromkeys(code for group in codes for code in group))
+
+
+def describe_context(context: Context, evidence: Sequence[Evidence]) -> dict[str, object]:
+    """Return the context for the trace."""
+    return {
+        "tokens": dict(context.tokens),
+        "kept": [[b.id, b.chunk.text_hash, b.chunk.ref, b.chunk.start_line, b.chunk.end_line] for b in evidence],
+        "dropped": [[drop.chunk_id, drop.ref, drop.reason] for drop in context.dropped],
+    }
+
+
+def describe_ledger(checked: Sequence[CheckedClaim]) -> list[dict[str, object]]:
+    """Return the ledger for the trace: each claim's verdict and where each anchor was found."""
+    return [
+        {
+            "text": claim.draft.text,
+            "verdict": claim.verdict,
+            "anchors": [[r.anchor.kind, r.anchor.text, r.place] for r in claim.anchors],
+        }
+        for claim in checked
+    ]

@@ -1,0 +1,105 @@
+"""Coverage: which parts of the question the evidence does not speak of. Users read this list, so it must not cry wolf.
+
+A part is reported when its word is plausibly a topic and (a) occurs nowhere in what the caller may see, or (b) is rare
+in the index and missing from the evidence. Ordinary words, verb forms and paraphrases are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_server.answering.aspects import (
+    ROOT_PREFIX,
+    Topic,
+    find_topics,
+    named_in,
+    root,
+    roots_of,
+    variants,
+)
+from mcp_server.answering.evidence import Evidence
+from mcp_server.answering.grounding import searchable
+from mcp_server.answering.resolver import Resolver
+from mcp_server.results import MissingName, Ungrounded
+from mcp_server.retrieval.query import PATH
+
+RARE_SHARE = 0.002  # of all chunks: a word this rare, asked for and not in the evidence, was the point of the question
+NEAREST = 3
+
+
+def list_uncovered(
+    question: str, evidence: Sequence[Evidence], not_found: Sequence[MissingName], resolver: Resolver
+) -> tuple[Ungrounded, ...]:
+    """Return the parts of the question without evidence, in the order of the question."""
+    missing = {name.name: name for name in not_found}
+    texts = [searchable(block) for block in evidence]
+    covered = roots_of(texts)
+    parts: dict[str, Ungrounded] = {
+        name.name: Ungrounded(
+            "question", name.name, "not_found", f"'{name.name}' exists nowhere in the index.", name.nearest
+        )
+        for name in missing.values()
+    }
+    for name in named_in(question):
+        if name not in missing and not is_named(name, texts):
+            part = judge_name(name, resolver)
+            if part:
+                parts.setdefault(name, part)
+    spoken = roots_of(missing)
+    for topic in find_topics(question):
+        if root(topic.word) in spoken or is_covered(topic.word, covered):
+            continue
+        part = judge_topic(topic, resolver)
+        if part:
+            parts.setdefault(topic.phrase, part)
+    at = question.lower()
+    return tuple(sorted(parts.values(), key=lambda p: (at.find(p.text.lower()), p.text)))
+
+
+def is_named(name: str, texts: Sequence[str]) -> bool:
+    """Tell whether some evidence holds a name, path or key as written or by its last part."""
+    bare = name.strip("`").removesuffix("()")
+    last = bare if PATH.fullmatch(bare) else bare.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1]
+    return any(last.lower() in text.lower() for text in texts)
+
+
+def judge_name(name: str, resolver: Resolver) -> Ungrounded | None:
+    """Return the part for a name that no evidence holds; None if it is not a name of the repository at all."""
+    is_path = bool(PATH.fullmatch(name))
+    exists = resolver.has_path(name) if is_path else resolver.has_name(name) or resolver.has_key(name)
+    if exists:
+        return Ungrounded("question", name, "not_covered", f"'{name}' is in the index, but not in the evidence found.")
+    near = resolver.near_paths(name) if is_path else resolver.near_names(name)
+    return Ungrounded("question", name, "not_found", f"'{name}' exists nowhere in the index.", near[:NEAREST])
+
+
+def is_covered(word: str, covered: frozenset[str]) -> bool:
+    """Tell whether the evidence speaks of a word: in another inflection, a known synonym or a longer form of it."""
+    wanted = root(word)
+    if wanted in covered or any(part and root(part) in covered for part in word.lower().split("-") if "-" in word):
+        return True
+    compact = word.lower().replace("-", "").replace("'s", "")
+    return any(shares_root(compact, other) for other in covered)
+
+
+def shares_root(word: str, other: str) -> bool:
+    """Tell whether two words agree in their first letters far enough to be forms of one."""
+    need = max(ROOT_PREFIX, round(0.75 * min(len(word), len(other))))
+    return word[:need] == other[:need] and abs(len(word) - len(other)) <= 6 and len(other) >= need
+
+
+def judge_topic(topic: Topic, resolver: Resolver) -> Ungrounded | None:
+    """Return the part for a topic word that the evidence lacks; None if that says nothing about the question."""
+    present = resolver.occurring(variants(topic.word))
+    if not present:
+        near = tuple(n for n in resolver.near_names(topic.word) if is_near(topic.word, n))
+        return Ungrounded("question", topic.phrase, "not_covered", f"'{topic.word}' occurs nowhere in the index.", near)
+    if resolver.frequency(sorted(present)) > RARE_SHARE:
+        return None
+    reason = f"'{topic.word}' occurs in the index, but not in the evidence found."
+    return Ungrounded("question", topic.phrase, "not_covered", reason)
+
+
+def is_near(word: str, name: str) -> bool:
+    """Tell whether a name is near enough to a plain word to be worth showing: it shares the first letters."""
+    return name.lower().replace("_", "")[:3] == word.lower()[:3]

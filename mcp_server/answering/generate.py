@@ -1,0 +1,705 @@
+"""The extractive generator: statements taken from the evidence, per aspect of the question. Deterministic, no model.
+
+Each intent has its form: "where" puts the definition first, "how" gives steps in calling order, "why" prefers designs,
+tickets and comments, "ticket" lists what a ticket touches, "default" looks for the assignment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ingest.model import Symbol
+from mcp_server.answering.aspects import Aspect, Intent, root, roots_of
+from mcp_server.answering.claims import ClaimDraft, Form, split_sentences
+from mcp_server.answering.evidence import Evidence, Span, collapse
+from mcp_server.retrieval.query import PATH, TICKET
+
+MAX_CLAIMS = 12
+MAX_CHARS = 1500
+MAX_STEPS = 5
+MAX_DEFINITIONS = 3
+CLIP = 160  # longest code or sentence quoted in full
+MIN_BLOCK = 0.35  # of the best block's score; weaker blocks are about something else
+MIN_OVERLAP = 0.2  # share of the aspect's weight that a quoted line has to carry
+PROSE_BONUS = 1.25  # a comment that matches explains more than a line of code that matches
+ROLE_SHARE = {"source": 1.0, "config": 0.8, "docs": 0.8, "compat": 0.6, "test": 0.5, "example": 0.5}
+PROSE_SUFFIXES = (".md", ".markdown", ".rst", ".txt", ".adoc")
+COMMENT_LINE = re.compile(r"^\s*(?:#(?!\[|include|define|if|end|pragma)|//|/\*|\*(?:\s|$)|--\s|;;)")
+NOISE_LINE = re.compile(
+    r"^\s*(?:(?:from|import|use|using|package|require|include|export \*)\b.*|[\W_]*"
+    r"|(?:else|try|finally|pass|return)\W*)$"
+)
+ASSIGNMENT = re.compile(
+    r"(?P<name>[A-Za-z_][\w.-]*)\??\s*(?::\s*(?P<type>[\w\[\], .|\"'<>?&*]+?))?\s*"
+    r"(?::=|=(?!=|>)|:(?=\s))\s*(?P<value>[^,()\n]+(?:\([^()\n]*\))?)"
+)
+REASON_CUE = re.compile(
+    r"\b(?:because|since|so that|to avoid|in order to|otherwise|reason|workaround|decid|prevent|instead of)", re.I
+)
+RESOLUTION_CUE = re.compile(
+    r"\b(?:fix(?:ed|es)?|resolv|clos(?:ed|es)|caused? by|root cause|solution|workaround|merged|implemented|now)\b", re.I
+)
+DECISION_CUE = re.compile(
+    r"\b(?:decision|we (?:will|chose|choose|use|decided)|decided|chosen|accepted|rejected)\b", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One aspect with its evidence, best first, and the weight of each word root it asks about."""
+
+    number: int
+    aspect: Aspect
+    blocks: tuple[Evidence, ...]
+    weights: Mapping[str, float]
+
+    def draft(self, text: str, spans: Iterable[Span | None], quote: str = "", form: Form = "sentence") -> ClaimDraft:
+        """Return a statement of this aspect."""
+        return ClaimDraft(text, tuple(span for span in spans if span), quote, self.number, form)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A line of code or a sentence of prose within a block, with how much of the aspect it carries."""
+
+    text: str
+    span: Span
+    overlap: float
+    is_prose: bool
+
+
+def generate_claims(
+    aspects: Sequence[Aspect], evidence: Sequence[Evidence], rarity: Mapping[str, float]
+) -> tuple[ClaimDraft, ...]:
+    """Answer each aspect from its best evidence: at most 12 claims, 1,500 characters. `rarity`: word root -> idf."""
+    if not evidence:
+        return ()
+    share = max(2, MAX_CLAIMS // len(aspects))
+    drafts: list[ClaimDraft] = []
+    for number, aspect in enumerate(aspects):
+        task = plan_aspect(number, aspect, evidence, rarity)
+        fresh = drop_repeats(WRITERS[aspect.intent](task), drafts)
+        drafts.extend(fit_length(fresh[:share], MAX_CHARS // len(aspects)))
+    return tuple(drafts)
+
+
+def plan_aspect(number: int, aspect: Aspect, evidence: Sequence[Evidence], rarity: Mapping[str, float]) -> Task:
+    """Order the evidence for one aspect: rank of retrieval, words of the aspect, definitions of its names."""
+    words = aspect.words or aspect.carried
+    weights = {root(word): rarity.get(root(word), DEFAULT_RARITY) for word in words}
+    for word in aspect.carried if aspect.words else ():
+        weights.setdefault(root(word), rarity.get(root(word), DEFAULT_RARITY) / 2)
+    scored = [(score_block(block, aspect, weights), at, block) for at, block in enumerate(evidence)]
+    best = max(score for score, _, _ in scored)
+    kept = sorted((item for item in scored if item[0] >= MIN_BLOCK * best), key=lambda item: (-item[0], item[1]))
+    return Task(number, aspect, tuple(block for _, _, block in kept), weights)
+
+
+DEFAULT_RARITY = 3.0  # idf of a word that the retrieval gave no figure for
+
+
+def score_block(block: Evidence, aspect: Aspect, weights: Mapping[str, float]) -> float:
+    """Return how well one block suits one aspect."""
+    chunk = block.chunk
+    found = block_roots(chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)
+    overlap = sum(w for r, w in weights.items() if r in found) / (sum(weights.values()) or 1.0)
+    named = 1.0 if any(defines(block, name) or is_document(block, name) for name in aspect.names) else 0.0
+    return (
+        (0.6 * block.score + overlap + named)
+        * ROLE_SHARE.get(chunk.role, 0.5)
+        * KIND_SHARE[aspect.intent].get(chunk.kind, 1.0)
+    )
+
+
+KIND_SHARE: dict[Intent, dict[str, float]] = {
+    "where": {"ticket": 0.6, "design": 0.7, "commit": 0.4},
+    "what": {"commit": 0.6, "ticket": 0.8},
+    "how": {"commit": 0.5, "ticket": 0.7},
+    "default": {"commit": 0.4, "ticket": 0.6},
+    "why": {"design": 1.5, "ticket": 1.3, "commit": 1.1},
+    "ticket": {"ticket": 1.5, "commit": 1.2, "design": 1.2},
+}
+
+
+@lru_cache(maxsize=512)
+def block_roots(*texts: str) -> frozenset[str]:
+    """Return the roots of a block's words."""
+    return roots_of(texts)
+
+
+@lru_cache(maxsize=16_384)
+def line_roots(line: str) -> frozenset[str]:
+    """Return the roots of one line's words."""
+    return roots_of((line,))
+
+
+# ---- what a block is
+
+
+def is_prose(block: Evidence) -> bool:
+    """Tell whether a block is written for people: a ticket, a design, a commit or a page of documentation."""
+    return block.chunk.kind != "code" or (block.chunk.path or "").lower().endswith(PROSE_SUFFIXES)
+
+
+def is_document(block: Evidence, name: str) -> bool:
+    """Tell whether a block belongs to the document that a path or key names."""
+    path, key = block.chunk.path or "", (block.chunk.key or "").lower()
+    bare = name.lower().lstrip("#")
+    if PATH.fullmatch(name) and (path == name or path.endswith("/" + name)):
+        return True
+    return bool(key) and bare == key.lstrip("#")
+
+
+def defines(block: Evidence, name: str) -> Symbol | None:
+    """Return the definition of a name that starts in this block."""
+    wanted = re.sub(r"::|->|#", ".", name).strip("`").removesuffix("()")
+    for symbol in block.chunk.symbols:
+        if symbol.qualname == wanted or symbol.qualname.endswith("." + wanted):
+            return symbol
+    last = wanted.rsplit(".", 1)[-1]
+    same = [symbol for symbol in block.chunk.symbols if symbol.name == last]
+    if "." in wanted:  # `mod.func`: the head may be the module, which no symbol names
+        head = wanted.split(".")[-2].lower()
+        same = [symbol for symbol in same if head in (block.chunk.path or "").lower()]
+    return same[0] if same else None
+
+
+def best_symbol(block: Evidence, task: Task) -> Symbol | None:
+    """Return the definition of a block that the aspect is about: named, or sharing most words with it."""
+    for name in task.aspect.names:
+        if symbol := defines(block, name):
+            return symbol
+
+    def weigh(symbol: Symbol) -> float:
+        name, doc = line_roots(symbol.qualname), line_roots(symbol.doc)
+        return sum(w * (2 * (r in name) + (r in doc)) for r, w in task.weights.items())
+
+    ranked = sorted(block.chunk.symbols, key=lambda s: (-weigh(s), s.start_line, s.qualname))
+    return ranked[0] if ranked else None
+
+
+def place_of(block: Evidence, line: int | None = None) -> str:
+    """Return path:line, or the key of a ticket or commit."""
+    chunk = block.chunk
+    if chunk.path is None:
+        return short_key(chunk.key or chunk.title)
+    return f"{chunk.path}:{line}" if line else chunk.path
+
+
+def short_key(key: str) -> str:
+    """Return a key as people write it: a commit id in 10 digits."""
+    return key[:10] if re.fullmatch(r"[0-9a-f]{40}", key) else key
+
+
+# ---- statements
+
+
+def state_definition(task: Task, block: Evidence, symbol: Symbol) -> ClaimDraft:
+    """State where a symbol is defined, with its signature and the first sentence of its doc."""
+    head = f"`{symbol.qualname}` is defined in {place_of(block, symbol.start_line)}"
+    signature = quote_signature(block, symbol)
+    text = f"{head}: {code(signature)}." if signature else f"{head}."
+    doc = quote_doc(block, symbol)
+    whole = block.span(symbol.start_line, min(symbol.end_line, block.end_line))
+    return task.draft(f"{text} Doc: {quoted(doc)}" if doc else text, [whole, block.locate(doc) if doc else None])
+
+
+def quote_signature(block: Evidence, symbol: Symbol) -> str:
+    """Return the signature as it stands in the block, clipped; else the line that the symbol starts on."""
+    flat = " ".join(symbol.signature.split())
+    if flat and block.locate(flat):
+        return clip(flat)
+    lines = block.slice(symbol.start_line, symbol.end_line).split("\n")
+    start = next((line for line in lines if symbol.name in line and line.strip()), "")
+    return clip(" ".join(start.split()).rstrip("{").rstrip())
+
+
+def quote_doc(block: Evidence, symbol: Symbol) -> str:
+    """Return the first sentence of a symbol's doc if it stands in the block word for word."""
+    doc = " ".join(symbol.doc.split())
+    if len(doc.split()) < 2 or not block.locate(doc):
+        return ""
+    return clip(doc)
+
+
+def state_passage(task: Task, block: Evidence, passage: Passage, form: Form = "sentence") -> ClaimDraft:
+    """State what a line or sentence says and where."""
+    symbol = around(block, passage.span.start_line)
+    place = place_of(block, passage.span.start_line)
+    said = quoted(clip(passage.text)) if passage.is_prose else code(clip(passage.text))
+    if is_prose(block):
+        return task.draft(f"{introduce(block)} says: {said}", [passage.span], form=form)
+    verb = "notes" if passage.is_prose else "has"
+    subject = f"`{symbol}` ({place})" if symbol else place
+    return task.draft(f"{subject} {verb} {said}", [passage.span], form=form)
+
+
+def introduce(block: Evidence) -> str:
+    """Name a ticket, commit, design or page."""
+    chunk = block.chunk
+    if chunk.kind == "ticket":
+        state = f" ({chunk.state})" if chunk.state else ""
+        return f"Ticket {chunk.key}{state}"
+    if chunk.kind == "commit":
+        day = f" of {chunk.created_at[:10]}" if chunk.created_at else ""
+        return f"Commit {short_key(chunk.key or '')}{day}"
+    heading = (
+        chunk.symbol or chunk.context.split("\n")[-1].strip(" #>") or (chunk.title if chunk.title != chunk.path else "")
+    )
+    section = f", section {quoted(heading)}" if heading and '"' not in heading and len(heading.split()) <= 8 else ""
+    kind = "Design " if chunk.kind == "design" else ""
+    return f"{kind}{place_of(block)}{section}"
+
+
+def around(block: Evidence, line: int) -> str | None:
+    """Return the innermost definition around a line."""
+    inside = [symbol for symbol in block.chunk.symbols if symbol.start_line <= line <= symbol.end_line]
+    if inside:
+        return max(inside, key=lambda s: (s.start_line, -s.end_line, s.qualname)).qualname
+    return None if is_prose(block) else block.chunk.symbol
+
+
+def quoted(text: str) -> str:
+    """Put a passage in quotation marks that it does not hold itself."""
+    return f"“{text}”" if '"' in text else f'"{text}"'
+
+
+def code(text: str) -> str:
+    """Put code in backticks, doubled where it holds one."""
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def clip(text: str) -> str:
+    """Cut a long passage at a word, marked with an ellipsis."""
+    if len(text) <= CLIP:
+        return text
+    return text[: text.rfind(" ", CLIP // 2, CLIP) if " " in text[CLIP // 2 : CLIP] else CLIP].rstrip() + "…"
+
+
+# ---- passages
+
+
+def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passage]:
+    """Return lines and sentences of a block that carry the aspect's words, best first."""
+    weights = task.weights
+    if skip_names and task.aspect.names:
+        names = roots_of(task.aspect.names)
+        weights = {r: w for r, w in weights.items() if r not in names} or weights
+    total = sum(weights.values()) or 1.0
+    found: list[Passage] = []
+    for text, span, prose in units(block):
+        hit = sum(w for r, w in weights.items() if r in line_roots(text)) / total
+        if hit >= MIN_OVERLAP:
+            found.append(Passage(text, span, hit * (PROSE_BONUS if prose else 1.0), prose))
+    return sorted(found, key=lambda p: (-round(p.overlap, 6), p.span.start_line, p.text))
+
+
+def units(block: Evidence) -> list[tuple[str, Span, bool]]:
+    """Return the quotable units of a block: sentences of prose and comments, lines of code."""
+    if is_prose(block):
+        return prose_units(block, list(enumerate(block.lines, block.chunk.start_line)))
+    found: list[tuple[str, Span, bool]] = []
+    comment: list[tuple[int, str]] = []
+    inside = ""
+    for number, line in enumerate(block.lines, block.chunk.start_line):
+        inside, is_doc = follow_docstring(line, inside)
+        if is_doc or COMMENT_LINE.match(line):
+            comment.append((number, line))
+            continue
+        found.extend(prose_units(block, comment))
+        comment = []
+        if not NOISE_LINE.match(line):
+            found.append((" ".join(line.split()), block.span(number, number), False))
+    return [*found, *prose_units(block, comment)]
+
+
+def follow_docstring(line: str, inside: str) -> tuple[str, bool]:
+    """Return the triple quote that is open after a line, and whether the line belongs to a docstring."""
+    if inside:
+        return ("", True) if inside in line else (inside, True)
+    opening = re.match(r"^\s*[rRbBuUfF]?(\"\"\"|''')", line)
+    if not opening:
+        return "", False
+    return ("" if opening[1] in line[opening.end() :] else opening[1]), True
+
+
+def prose_units(block: Evidence, lines: Sequence[tuple[int, str]]) -> list[tuple[str, Span, bool]]:
+    """Return the sentences of consecutive prose lines with their lines, paragraph by paragraph."""
+    found: list[tuple[str, Span, bool]] = []
+    for paragraph in paragraphs(lines):
+        for sentence in split_sentences(collapse("\n".join(text for _, text in paragraph))):
+            plain = sentence.removesuffix('"""').removesuffix("*/").strip()
+            if len(plain.split()) >= 4 and (span := locate_near(block, plain, paragraph[0][0])):
+                found.append((plain, span, True))
+    return found
+
+
+def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
+    """Group numbered lines into paragraphs: blank lines, headings, list items and fences part them."""
+    groups: list[list[tuple[int, str]]] = [[]]
+    fenced = False
+    for number, line in lines:
+        fence = line.strip().startswith(("```", "~~~"))
+        fenced ^= fence
+        if fence or fenced or not collapse(line) or re.match(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S)", line):
+            groups.append([])
+            continue
+        if re.match(r"^\s*(?:[-*+]|\d+[.)]|:\w+|@\w+|Args:|Returns:|Raises:)\s", line + " "):
+            groups.append([])
+        groups[-1].append((number, line))
+    return [group for group in groups if group]
+
+
+def locate_near(block: Evidence, text: str, line: int) -> Span | None:
+    """Return the lines of a text at or after a line."""
+    rest = replace(block, chunk=replace(block.chunk, text=block.slice(line, block.end_line), start_line=line))
+    found = rest.locate(text)
+    return block.span(found.start_line, found.end_line) if found else None
+
+
+# ---- one writer per intent
+
+
+def write_where(task: Task) -> list[ClaimDraft]:
+    """Definition first, then other definitions about the same words, then the line that matches best."""
+    drafts = state_documents(task) + state_definitions(task, MAX_DEFINITIONS)
+    return drafts + state_best_passages(task, 1 if drafts else 3)
+
+
+def write_what(task: Task) -> list[ClaimDraft]:
+    """Definitions of what is named, then what prose and code say about it."""
+    named = state_documents(task) + state_named(task)
+    lead = named or state_definitions(task, 1)
+    return lead + state_best_passages(task, 4) + state_history(task, 1)
+
+
+def write_how(task: Task) -> list[ClaimDraft]:
+    """Steps in calling order, each with its citation, then what designs and tickets add."""
+    named = state_named(task) if len(task.aspect.names) else []
+    steps = state_steps(task)
+    return named + steps + state_best_passages(task, 2 if steps else 4) + state_history(task, 2)
+
+
+def write_why(task: Task) -> list[ClaimDraft]:
+    """Reasons as they are written down: designs, tickets, commits and comments with a reason in them."""
+    reasons = [
+        (
+            passage.overlap + (0.5 if REASON_CUE.search(passage.text) or DECISION_CUE.search(passage.text) else 0),
+            at,
+            passage,
+            block,
+        )
+        for at, block in enumerate(task.blocks)
+        for passage in passages(task, block)
+        if passage.is_prose
+    ]
+    reasons.sort(key=lambda item: (-round(item[0], 6), item[1], item[2].span.start_line))
+    drafts = [state_passage(task, block, passage) for _, _, passage, block in reasons[:4]]
+    return (
+        drafts + state_history(task, 2)
+        if drafts
+        else state_named(task) + state_best_passages(task, 3) + state_history(task, 2)
+    )
+
+
+def write_ticket(task: Task) -> list[ClaimDraft]:
+    """What a ticket says and touches: the ticket, its resolution, paths, linked commits, designs and code."""
+    tickets = [b for b in task.blocks if b.chunk.kind == "ticket"]
+    named = [b for b in tickets if any(is_document(b, name) for name in task.aspect.names)]
+    keys = [name for name in task.aspect.names if TICKET.fullmatch(name)]
+    if keys and not named:
+        tickets = []
+    drafts = [draft for block in unique_documents(named or tickets)[:3] for draft in state_ticket(task, block)]
+    others = [b for b in task.blocks if b.chunk.kind != "ticket" and any(mentions(b, key) for key in keys)]
+    drafts += [state_mention(task, block, keys) for block in unique_documents(others)[:4]]
+    if not drafts:
+        return write_what(task)
+    return drafts if keys else drafts + state_best_passages(task, 2)
+
+
+def write_default(task: Task) -> list[ClaimDraft]:
+    """The assignment or parameter whose name shares most words with the aspect."""
+    found: list[tuple[float, int, int, Passage, Evidence, str, str]] = []
+    wanted = {r: w for r, w in task.weights.items() if r not in NO_SETTING}
+    total = sum(wanted.values()) or 1.0
+    for at, block in enumerate(task.blocks):
+        for text, span, prose in units(block):
+            for name, value in assignments(text) if not prose else ():
+                named = sum(w for r, w in wanted.items() if r in line_roots(name)) / total
+                context = sum(
+                    w
+                    for r, w in wanted.items()
+                    if r in line_roots(f"{around(block, span.start_line)} {block.chunk.ref}")
+                )
+                if named:
+                    score = named + 0.5 * context / total + (0.3 if name.isupper() or "default" in name.lower() else 0)
+                    found.append((score, at, span.start_line, Passage(text, span, score, False), block, name, value))
+    found.sort(key=lambda item: (-round(item[0], 6), item[1], item[2]))
+    if not found:
+        return write_what(task)
+    best = found[0][0]
+    drafts = [state_assignment(task, *item[3:]) for item in found[:3] if item[0] >= 0.7 * best]
+    return drafts + state_best_passages(task, 1)
+
+
+NO_SETTING = frozenset(
+    root(word) for word in ("default", "value", "many", "much", "long", "large", "big", "often", "size")
+)
+
+
+def assignments(line: str) -> list[tuple[str, str]]:
+    """Return names and values that a line assigns, parameters with a default included."""
+    return [
+        (m["name"], m["value"].strip().rstrip(";:{").strip()) for m in ASSIGNMENT.finditer(line) if m["value"].strip()
+    ]
+
+
+def state_assignment(task: Task, passage: Passage, block: Evidence, name: str, value: str) -> ClaimDraft:
+    """State which value a name is given and where."""
+    symbol = around(block, passage.span.start_line)
+    inside = f" in `{symbol}`" if symbol and symbol.rsplit(".", 1)[-1] != name else ""
+    place = place_of(block, passage.span.start_line)
+    text = f"`{name}` is {code(clip(value))}{inside} ({place}): {code(clip(passage.text))}"
+    return task.draft(text, [passage.span])
+
+
+def state_documents(task: Task) -> list[ClaimDraft]:
+    """State what the files define that the aspect names by path."""
+    drafts = []
+    for name in task.aspect.names:
+        blocks = [b for b in task.blocks if b.chunk.path and is_document(b, name)]
+        symbols = {s.qualname: (b, s) for b in blocks for s in b.chunk.symbols}
+        tops = [(b, s) for b, s in symbols.values() if "." not in s.qualname][:6] or list(symbols.values())[:6]
+        if tops:
+            listed = ", ".join(f"`{s.qualname}`" for _, s in tops)
+            drafts.append(
+                task.draft(
+                    f"{place_of(tops[0][0])} defines {listed}.", [b.span(s.start_line, s.start_line) for b, s in tops]
+                )
+            )
+    return drafts
+
+
+def state_named(task: Task) -> list[ClaimDraft]:
+    """State the definitions of the names that the aspect uses, the best-ranked block for each."""
+    drafts = []
+    for name in task.aspect.names:
+        for block in task.blocks:
+            if symbol := defines(block, name):
+                drafts.append(state_definition(task, block, symbol))
+                break
+    return drafts
+
+
+def state_definitions(task: Task, most: int) -> list[ClaimDraft]:
+    """State named definitions, else the definitions that share most words with the aspect."""
+    named = state_named(task)
+    if named:
+        return named
+    found = []
+    for block in task.blocks:
+        symbol = None if is_prose(block) else best_symbol(block, task)
+        if symbol:
+            found.append((definition_overlap(symbol, task), block, symbol))
+    # the first block is what retrieval trusts most; others have to match by their words
+    best = max((overlap for overlap, _, _ in found), default=0.0)
+    kept = [(b, s) for at, (overlap, b, s) in enumerate(found) if at == 0 or overlap >= max(0.6 * best, MIN_OVERLAP)]
+    return [state_definition(task, block, symbol) for block, symbol in kept[:most]]
+
+
+def definition_overlap(symbol: Symbol, task: Task) -> float:
+    """Return the share of the aspect's weight in a symbol's name and doc."""
+    found = line_roots(f"{symbol.qualname} {symbol.doc}")
+    return sum(w for r, w in task.weights.items() if r in found) / (sum(task.weights.values()) or 1.0)
+
+
+def state_steps(task: Task) -> list[ClaimDraft]:
+    """State one step per function involved, callers before what they call."""
+    chosen: dict[str, tuple[Evidence, Symbol]] = {}
+    for block in task.blocks:
+        if is_prose(block) or block.chunk.role not in ("source", "compat", "config"):
+            continue
+        symbol = best_symbol(block, task)
+        if symbol and (symbol.kind not in ("constant", "variable") or not chosen):
+            chosen.setdefault(symbol.qualname, (block, symbol))
+        if len(chosen) == MAX_STEPS:
+            break
+    if len(chosen) < 2:
+        return []
+    return [state_step(task, *chosen[name], chosen) for name in call_order(chosen)]
+
+
+def call_order(chosen: Mapping[str, tuple[Evidence, Symbol]]) -> list[str]:
+    """Return the names so that callers come before what they call; otherwise in rank order."""
+    order: list[str] = []
+    pending = list(chosen)
+    while pending:
+        free = next(
+            (n for n in pending if not any(calls(chosen[m][0], chosen[n][1]) for m in pending if m != n)), pending[0]
+        )
+        order.append(free)
+        pending.remove(free)
+    return order
+
+
+def calls(block: Evidence, symbol: Symbol) -> Span | None:
+    """Return the line on which a block calls a symbol that it does not define itself."""
+    if any(own.qualname == symbol.qualname for own in block.chunk.symbols):
+        return None
+    pattern = re.compile(rf"(?<!def )(?<!class )(?<!func )(?<!fn )(?<![\w$]){re.escape(symbol.name)}\s*\(")
+    for number, line in enumerate(block.lines, block.chunk.start_line):
+        if pattern.search(line) and not COMMENT_LINE.match(line):
+            return block.span(number, number)
+    return None
+
+
+def state_step(
+    task: Task, block: Evidence, symbol: Symbol, chosen: Mapping[str, tuple[Evidence, Symbol]]
+) -> ClaimDraft:
+    """State what one function does: its doc or its best line, and which other steps it calls."""
+    spans: list[Span | None] = [block.span(symbol.start_line, min(symbol.end_line, block.end_line))]
+    head = f"`{symbol.qualname}` ({place_of(block, symbol.start_line)})"
+    doc = quote_doc(block, symbol)
+    if doc:
+        head += f": {quoted(doc)}"
+    else:
+        best = next((p for p in passages(task, block) if around(block, p.span.start_line) == symbol.qualname), None)
+        said = (quoted if best.is_prose else code)(clip(best.text)) if best else code(quote_signature(block, symbol))
+        head += f": {said}"
+        spans.append(best.span if best else None)
+    called = {}
+    for name, (_, other) in chosen.items():
+        if name != symbol.qualname and (line := calls(block, other)):
+            called[name] = line
+    if called:
+        names = " and ".join(f"`{name}`" for name in list(called)[:2])
+        head = f"{head.rstrip('.')}; it calls {names}"
+        spans.extend(list(called.values())[:2])
+    return task.draft(head if head.endswith((".", "…")) else f"{head}.", spans, form="step")
+
+
+def state_best_passages(task: Task, most: int) -> list[ClaimDraft]:
+    """State the lines and sentences that carry most of the aspect, at most two of one document."""
+    ranked = [
+        (p.overlap * (1 - 0.05 * at), at, p, block)
+        for at, block in enumerate(task.blocks)
+        for p in passages(task, block)[:3]
+    ]
+    ranked.sort(key=lambda item: (-round(item[0], 6), item[1], item[2].span.start_line))
+    best = ranked[0][0] if ranked else 0.0
+    drafts: list[ClaimDraft] = []
+    per_document: dict[str, int] = {}
+    for score, _, passage, block in ranked:
+        if len(drafts) == most or score < 0.6 * best:
+            break
+        if per_document.get(block.chunk.ref, 0) < 2 and not is_signature_line(block, passage):
+            per_document[block.chunk.ref] = per_document.get(block.chunk.ref, 0) + 1
+            drafts.append(state_passage(task, block, passage))
+    return drafts
+
+
+def is_signature_line(block: Evidence, passage: Passage) -> bool:
+    """Tell whether a line only starts a definition, which a definition statement shows better."""
+    return not passage.is_prose and any(s.start_line == passage.span.start_line for s in block.chunk.symbols)
+
+
+def state_history(task: Task, most: int) -> list[ClaimDraft]:
+    """State what tickets, designs and commits of the context add, one sentence of each document."""
+    blocks = [b for b in unique_documents(task.blocks) if b.chunk.kind != "code"]
+    drafts = []
+    for block in blocks:
+        best = next(iter(passages(task, block, skip_names=False)), None)
+        if best and best.overlap >= 2 * MIN_OVERLAP:
+            drafts.append(
+                state_ticket(task, block)[0] if block.chunk.kind == "commit" else state_passage(task, block, best)
+            )
+    return drafts[:most]
+
+
+def state_ticket(task: Task, block: Evidence) -> list[ClaimDraft]:
+    """State title and state of a ticket or commit, the sentence that resolves it, and the paths it names."""
+    chunk, first = block.chunk, block.span(block.chunk.start_line, block.chunk.start_line)
+    title = chunk.title if len(chunk.title.split()) >= 2 else ""
+    drafts = [
+        task.draft(
+            f"{introduce(block)}: {quoted(clip(title))}" if title else f"{introduce(block)}.", [first], form="item"
+        )
+    ]
+    sentences = [(text, span) for text, span, _ in units(block) if collapse(text) != collapse(title)]
+    resolved = [item for item in sentences if RESOLUTION_CUE.search(item[0])]
+    pick = resolved[-1] if resolved else (sentences[0] if sentences else None)
+    if pick and chunk.kind == "ticket":
+        drafts.append(task.draft(f"{chunk.key} says: {quoted(clip(pick[0]))}", [pick[1]], form="item"))
+    touched = [link for link in chunk.links if PATH.fullmatch(link)][:5]
+    if touched:
+        drafts.append(task.draft(f"{introduce(block)} names {', '.join(touched)}.", [first], form="item"))
+    return drafts
+
+
+def mentions(block: Evidence, key: str) -> bool:
+    """Tell whether a block names a ticket key in its text or links."""
+    return key in block.chunk.links or bool(
+        re.search(rf"(?<![\w#]){re.escape(key)}(?!\w)", f"{block.chunk.title}\n{block.chunk.text}")
+    )
+
+
+def state_mention(task: Task, block: Evidence, keys: Sequence[str]) -> ClaimDraft:
+    """State that a commit, design or piece of code names the ticket, with the line."""
+    for number, line in enumerate(block.lines, block.chunk.start_line):
+        if any(mention in line for mention in keys):
+            span, said = block.span(number, number), clip(" ".join(line.split()))
+            return task.draft(
+                f"{introduce(block) if is_prose(block) else place_of(block, number)}: {code(said)}", [span], form="item"
+            )
+    return state_ticket(task, block)[0]
+
+
+def unique_documents(blocks: Sequence[Evidence]) -> list[Evidence]:
+    """Return the first block of each document, in order."""
+    return list({(b.chunk.source, b.chunk.ref): b for b in reversed(blocks)}.values())[::-1]
+
+
+WRITERS: dict[Intent, Callable[[Task], list[ClaimDraft]]] = {
+    "where": write_where,
+    "what": write_what,
+    "how": write_how,
+    "why": write_why,
+    "ticket": write_ticket,
+    "default": write_default,
+}
+
+
+# ---- length
+
+
+def drop_repeats(drafts: Sequence[ClaimDraft], before: Sequence[ClaimDraft]) -> list[ClaimDraft]:
+    """Return the drafts without those that repeat a quote, a definition or the very lines of another."""
+    seen: set[object] = {key for draft in before for key in repeat_keys(draft)}
+    kept = []
+    for draft in drafts:
+        keys = repeat_keys(draft)
+        if seen.isdisjoint(keys):
+            kept.append(draft)
+        seen.update(keys)
+    return kept
+
+
+def repeat_keys(draft: ClaimDraft) -> set[object]:
+    """Return what makes two drafts say the same."""
+    said = re.findall(r"(?<!`)`([^`]{12,})`|\"([^\"]{12,})\"|“([^”]{12,})”", draft.text)
+    return {draft.text, *(collapse("".join(groups)).lower() for groups in said)}
+
+
+def fit_length(drafts: Sequence[ClaimDraft], most_chars: int) -> list[ClaimDraft]:
+    """Return the leading drafts that fit; the first one always stays."""
+    kept: list[ClaimDraft] = []
+    used = 0
+    for draft in drafts:
+        if kept and used + len(draft.text) > most_chars:
+            continue
+        kept.append(draft)
+        used += len(draft.text)
+    return kept

@@ -1,0 +1,87 @@
+"""Resolver: whether a name exists anywhere that the caller may look, and what is nearest to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ingest.index.tokens import token_stream
+
+if TYPE_CHECKING:
+    from ingest.index import Index
+    from ingest.model import Filters
+
+EVERY_FIELD = {"content": 1.0, "path": 1.0, "symbols": 1.0, "heading": 1.0, "keys": 1.0}
+
+
+class Resolver(Protocol):
+    """Look-ups in the repository under the caller's filters: hidden reads as absent."""
+
+    def has_name(self, name: str) -> bool: ...
+    def has_path(self, path: str) -> bool: ...
+    def has_key(self, key: str) -> bool: ...
+    def near_names(self, name: str) -> tuple[str, ...]: ...
+    def near_paths(self, path: str) -> tuple[str, ...]: ...
+    def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
+        """Return those index tokens that occur in at least one chunk that the caller may see."""
+        ...
+
+    def frequency(self, tokens: Sequence[str]) -> float:
+        """Return the share of chunks that hold at least one of the tokens, 0..1 (an upper estimate)."""
+        ...
+
+
+class IndexResolver:
+    """Resolver over one opened generation."""
+
+    def __init__(self, index: Index, filters: Filters) -> None:
+        """Look up in this index what these filters let through."""
+        self._index = index
+        self._filters = filters
+        self._occurs: dict[str, bool] = {}
+
+    def has_name(self, name: str) -> bool:
+        """Tell whether a symbol or word of this name exists."""
+        last = name.replace("::", ".").replace("->", ".").rstrip("()").split(".")[-1]
+        hits = self._index.find_symbol(name, self._filters, limit=3)
+        if any(hit.how in ("exact", "qualified", "case") for hit in hits):
+            return True
+        return "." not in name and bool(self.occurring([last.lower()]))
+
+    def has_path(self, path: str) -> bool:
+        """Tell whether a path ends so."""
+        return bool(self._index.find_paths(path, self._filters, limit=1))
+
+    def has_key(self, key: str) -> bool:
+        """Tell whether a ticket, design or commit has this key."""
+        return bool(self._index.find_keys(key, self._filters))
+
+    def near_names(self, name: str) -> tuple[str, ...]:
+        """Return up to three nearest symbol names."""
+        return tuple(self._index.near_symbols(name, self._filters, limit=3))
+
+    def near_paths(self, path: str) -> tuple[str, ...]:
+        """Return up to three nearest paths."""
+        return tuple(path for _, path in self._index.near_paths(path, self._filters, limit=3))
+
+    def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
+        """Return those tokens that occur in a visible chunk."""
+        unknown = [token for token in tokens if token not in self._occurs]
+        # The statistics count every source; what they know still has to be seen through the filters.
+        counts = self._index.term_stats(unknown) if unknown else {}
+        for token in unknown:
+            self._occurs[token] = counts.get(token, 0) > 0 and self._is_visible(token)
+        return frozenset(token for token in tokens if self._occurs[token])
+
+    def frequency(self, tokens: Sequence[str]) -> float:
+        """Return the share of chunks with one of the tokens."""
+        total = self._index.chunk_count(self._filters)
+        return min(1.0, sum(self._index.term_stats(list(tokens)).values()) / total) if total else 0.0
+
+    def _is_visible(self, token: str) -> bool:
+        return bool(self._index.search_text([(token, 1.0)], self._filters, 1, EVERY_FIELD))
+
+
+def name_tokens(name: str) -> tuple[str, ...]:
+    """Return the index tokens of a name, whole words first."""
+    return tuple(token_stream(name).split())
