@@ -1,0 +1,275 @@
+"""From what the recorder collected to rows: redact, then hash. Runs in the writer's thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from traces.blobs import Redact, canonical, hash_bytes, hash_value, redact_value
+from traces.model import (
+    CONTENT_BLOCKED,
+    CONTENT_FULL,
+    LIST_STAGES,
+    SPAN_NAMES,
+    ChunkKey,
+    ChunkLike,
+    Trace,
+    TraceAcl,
+    TraceSummary,
+)
+
+# Columns that hold what a person or a client wrote. The rest is ids, codes and figures.
+FREE_TEXT = (
+    "query",
+    "query_norm",
+    "filters",
+    "revisions",
+    "client",
+    "client_version",
+    "session_id",
+    "request_id",
+    "traceparent",
+)
+SPAN_COLUMNS = (
+    "id",
+    "parent",
+    "name",
+    "start_ms",
+    "duration_ms",
+    "n_in",
+    "n_out",
+    "error_type",
+    "in_hash",
+    "out_hash",
+)
+STAGE_ORDER = {name: order for order, name in enumerate(SPAN_NAMES)}
+MAX_KNOWN_CHUNKS = 20_000  # hash and labels only, some 500 bytes each
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanDraft:
+    """A span as recorded: each slot is JSON text already, so that later changes of the value cannot reach it."""
+
+    id: int
+    parent: int | None
+    name: str
+    start_ms: float
+    duration_ms: float
+    n_in: int | None
+    n_out: int | None
+    error_type: str | None
+    slots: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A finished query on its way to the store, not redacted yet except for the query itself."""
+
+    summary: TraceSummary
+    acl: TraceAcl
+    spans: tuple[SpanDraft, ...]
+    redact: Redact
+    chunks: tuple[ChunkLike, ...] = ()
+    config: str | None = None
+    content: Mapping[str, str] = field(default_factory=dict)  # arguments, answer, ... as JSON text
+    result: str | None = None
+
+    def without_content(self, why: str) -> Draft:
+        """Return the same trace as a row with its spans' timings only."""
+        return replace(
+            self,
+            summary=replace(self.summary, content=why),
+            spans=tuple(replace(span, slots={}) for span in self.spans),
+            chunks=(),
+            config=None,
+            content={},
+            result=None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a chunk got to."""
+
+    stage: str | None = None
+    rank: int | None = None
+    score: float | None = None
+    kept: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedChunk:
+    """A chunk without its text, under the hash of what it says it is."""
+
+    hash: str
+    row: Row
+    chunk: ChunkLike
+    redact: Redact
+
+    def text(self) -> bytes:
+        """Return the redacted text as canonical JSON, the bytes behind `text_hash`."""
+        return canonical(self.redact(self.chunk.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A redacted and hashed trace, ready to be written."""
+
+    row: Row
+    spans: tuple[Row, ...]
+    chunks: tuple[tuple[SealedChunk, Position], ...] = ()
+    content: bytes | None = None
+    config: bytes | None = None
+    answer: str = ""
+
+
+class Sealer:
+    """Turns drafts into rows; remembers the chunks it has redacted, because the same ones return all the time."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[str, Row]] = {}
+
+    def seal(self, draft: Draft) -> Sealed:
+        """Redact and hash a draft. A redactor that fails blocks the content, not the row."""
+        try:
+            return self._seal(draft)
+        except Exception:  # the redactor is given from outside; whatever it raises, nothing unredacted may be written
+            bare = draft.without_content(CONTENT_BLOCKED)
+            blank: Row = {name: _blank(getattr(bare.summary, name)) for name in FREE_TEXT} | {"query": ""}
+            return self._seal(replace(bare, summary=replace(bare.summary, **blank), redact=str))
+
+    def _seal(self, draft: Draft) -> Sealed:
+        redact = draft.redact
+        spans = [_redact_slots(span, redact) for span in draft.spans]
+        head = redact_value({name: json.loads(text) for name, text in draft.content.items()}, redact)
+        config = None if draft.config is None else canonical(redact_value(json.loads(draft.config), redact))
+        places = find_positions([(span.name, slots) for span, slots in zip(draft.spans, spans, strict=True)])
+        chunks = tuple((self._seal_chunk(c, redact), places.get(c.id, Position())) for c in draft.chunks)
+        pack = _pack(draft, spans, head)
+        span_rows = tuple(_span_row(span, slots) for span, slots in zip(draft.spans, spans, strict=True))
+        row = _redact_row(draft.summary, redact)
+        row["config_hash"] = None if config is None else hash_bytes(config)
+        row["result_hash"] = None if draft.result is None else hash_value(redact(draft.result))
+        row["content_hash"] = None if pack is None else hash_bytes(pack)
+        row["acl"] = _acl_row(draft.acl)
+        row["hash"] = hash_trace(row, span_rows, [(sealed.hash, place) for sealed, place in chunks])
+        answer = head.get("answer", "")
+        return Sealed(row, span_rows, chunks, pack, config, answer if isinstance(answer, str) else "")
+
+    def _seal_chunk(self, chunk: ChunkLike, redact: Redact) -> SealedChunk:
+        labels = (chunk.source, chunk.path, chunk.key, chunk.title, chunk.symbol)
+        key = (chunk.id, chunk.start_line, chunk.end_line, chunk.text_hash, labels, redact)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= MAX_KNOWN_CHUNKS:
+                self._known.clear()
+            row = redact_chunk(chunk, redact)
+            known = self._known[key] = (hash_value(row), row)
+        return SealedChunk(*known, chunk, redact)
+
+
+def redact_chunk(chunk: ChunkLike, redact: Redact) -> Row:
+    """Return what a chunk says it is, redacted, with the hash of its redacted text."""
+    labels = {name: getattr(chunk, name) for name in ("source", "path", "key", "title", "symbol")}
+    row: Row = redact_value(labels, redact)
+    row["chunk_id"] = chunk.id
+    row["start_line"] = chunk.start_line
+    row["end_line"] = chunk.end_line
+    row["text_hash"] = hash_value(redact(chunk.text))
+    return row
+
+
+def rehash(trace: Trace) -> str:
+    """Return the hash that a trace as read should have; another one means that its rows or blobs were changed."""
+    row = _summary_row(trace.summary)
+    row |= {"content_hash": trace.content_hash, "acl": _acl_row(trace.acl)}
+    spans = [{name: getattr(span, name) for name in SPAN_COLUMNS} for span in trace.spans]
+    places = [(c.hash, Position(c.stage, c.rank, c.score, c.kept, c.reason)) for c in trace.chunks]
+    return hash_trace(row, spans, places)
+
+
+def hash_trace(row: Mapping[str, Any], spans: Iterable[Row], chunks: Iterable[tuple[str, Position]]) -> str:
+    """Return the hash over a trace's row, spans and chunks, and through their hashes over all of its content."""
+    head = {name: value for name, value in row.items() if name != "hash" and value is not None}
+    places = {hash_: [p.stage, p.rank, p.score, p.kept, p.reason] for hash_, p in chunks}
+    return hash_value([head, list(spans), places])
+
+
+def find_positions(spans: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[ChunkKey, Position]:
+    """Return for each chunk the furthest stage that it reached, its rank there, and why it fell out.
+
+    A chunk is kept when the last list stage of the trace still has it.
+    """
+    found: dict[ChunkKey, Position] = {}
+    last = ""
+    stages = [pair for pair in spans if pair[0] in LIST_STAGES]
+    for name, slots in sorted(stages, key=lambda pair: STAGE_ORDER[pair[0]]):
+        last = name if isinstance(slots.get("output"), list) else last
+        for rank, (key, score, _) in enumerate(list_rows(slots.get("output")), start=1):
+            found[key] = Position(name, rank, float(score) if isinstance(score, (int, float)) else None)
+        for key, reason, _ in list_rows(slots.get("dropped")):
+            before = found.get(key, Position())
+            found[key] = replace(before, stage=before.stage or name, reason=f"{name}: {reason}")
+    return {
+        key: replace(place, kept=place.reason is None and _reached(place.stage, last)) for key, place in found.items()
+    }
+
+
+def list_rows(rows: object) -> Iterator[tuple[ChunkKey, Any, Mapping[str, Any]]]:
+    """Yield (chunk id, score or reason, details) of a list stage's rows; skip what has another shape."""
+    for row in rows if isinstance(rows, list) else ():
+        if not isinstance(row, list) or not row or isinstance(row[0], bool) or not isinstance(row[0], (int, str)):
+            continue
+        details = row[2] if len(row) > 2 and isinstance(row[2], dict) else {}
+        yield row[0], row[1] if len(row) > 1 else None, details
+
+
+def _reached(stage: str | None, last: str) -> bool:
+    return stage is not None and bool(last) and STAGE_ORDER[stage] >= STAGE_ORDER[last]
+
+
+def _redact_slots(span: SpanDraft, redact: Redact) -> Row:
+    return {name: redact_value(json.loads(text), redact) for name, text in span.slots.items()}
+
+
+def _redact_row(summary: TraceSummary, redact: Redact) -> Row:
+    row = _summary_row(summary)
+    row.update(redact_value({name: row[name] for name in FREE_TEXT}, redact))
+    return row
+
+
+def _summary_row(summary: TraceSummary) -> Row:
+    values = {f.name: getattr(summary, f.name) for f in fields(summary)}
+    return {name: None if value in ((), {}) else value for name, value in values.items()}
+
+
+def _acl_row(acl: TraceAcl) -> Row:
+    return {"sources": acl.sources, "groups": acl.groups_required}
+
+
+def _blank(value: object) -> object:
+    return {} if isinstance(value, Mapping) else None
+
+
+def _span_row(span: SpanDraft, slots: Row) -> Row:
+    row = {name: getattr(span, name, None) for name in SPAN_COLUMNS}
+    row["in_hash"] = _hash_slots(slots, ("input", "config"))
+    row["out_hash"] = _hash_slots(slots, ("output", "dropped"))
+    return row
+
+
+def _hash_slots(slots: Row, names: tuple[str, ...]) -> str | None:
+    present = {name: slots[name] for name in names if name in slots}
+    return hash_value(present) if present else None
+
+
+def _pack(draft: Draft, spans: list[Row], head: Row) -> bytes | None:
+    if draft.summary.content != CONTENT_FULL:
+        return None
+    # One blob for all spans: the stages repeat the same chunk ids, which compress to almost nothing side by side.
+    return canonical(head | {"spans": {str(span.id): slots for span, slots in zip(draft.spans, spans, strict=True)}})
