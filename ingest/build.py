@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
 from ingest.errors import SourceError
-from ingest.executor import open_executor
+from ingest.executor import Executor, open_executor
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
 from ingest.index.schema import Manifest
-from ingest.model import Entry, KnownFile, Skip, Snapshot
-from ingest.prepare import FileJob, FileResult
+from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.sources import open_snapshots, source_infos
 
 
@@ -106,8 +107,16 @@ def build_index(
         drop_unconfigured(publication, sources)
         with open_executor(index, embedder) as executor:
             for config in sources:
-                for snapshot in open_snapshots(config, data_dir=data_dir, limits=index, known=publication.known_files):
-                    reports.append(stage_source(publication, snapshot, executor.map, tally, progress))
+                snapshots = open_snapshots(
+                    config,
+                    data_dir=data_dir,
+                    limits=index,
+                    known=publication.known_files,
+                    previous=lambda name: parent_revision(publication, name),
+                )
+                for snapshot in snapshots:
+                    prepare = partial(prepare_files, publication, executor, embedder)
+                    reports.append(stage_source(publication, snapshot, prepare, tally, progress))
         progress(Progress("publishing", "", 0, 0))
         parent = publication.parent
         manifest = publication.commit(now, smoke)
@@ -116,6 +125,54 @@ def build_index(
     return BuildReport(
         manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s
     )
+
+
+def parent_revision(publication: Publication, name: str) -> str:
+    """Return the revision at which the parent generation holds a source, or ""."""
+    states = publication.parent.sources if publication.parent else ()
+    return next((state.revision for state in states if state.name == name), "")
+
+
+def prepare_files(
+    publication: Publication, executor: Executor, embedder: Embedder | None, jobs: Iterable[FileJob]
+) -> Iterator[FileResult]:
+    """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""
+    results = executor.map(jobs)
+    if embedder is None or embedder.local:
+        yield from results
+        return
+    for batch in batched(results, REMOTE_FILES):
+        yield from embed_remotely(publication, embedder, batch)
+
+
+def embed_remotely(publication: Publication, embedder: Embedder, results: Sequence[FileResult]) -> list[FileResult]:
+    """Return results with vectors; no passage is sent twice, whatever files and generations it occurs in."""
+    passages = {
+        item.chunk.id: embedder.passage(item.chunk.ref, item.chunk.context, item.chunk.text)
+        for result in results
+        for item in result.prepared
+    }
+    keys = {passage: hash_text(passage) for passage in passages.values()}
+    known = publication.cached_embeddings(list(keys.values()))
+    new = [passage for passage, key in keys.items() if key not in known]
+    if new:
+        fresh = {keys[p]: v.tobytes() for p, v in zip(new, embedder.embed_passages(new), strict=True)}
+        publication.store_embeddings(fresh)
+        known |= fresh
+    return [
+        replace(
+            result,
+            prepared=tuple(replace(item, vector=known[keys[passages[item.chunk.id]]]) for item in result.prepared),
+        )
+        for result in results
+    ]
+
+
+def batched(items: Iterable[FileResult], size: int) -> Iterator[list[FileResult]]:
+    """Yield lists of up to `size` items."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def drop_unconfigured(publication: Publication, sources: Sequence[SourceConfig]) -> None:
@@ -177,9 +234,20 @@ def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], skips: list[Skip]) -
         except SourceError as error:
             skips.append(Skip(entry.path, "unreadable", str(error)))
             continue
-        yield snapshot.job(entry, data)
+        try:
+            yield make_job(snapshot, entry, data)
+        except SourceError as error:
+            skips.append(Skip(entry.path, "unreadable", str(error)))
 
 
+def make_job(snapshot: Snapshot, entry: Entry, data: bytes) -> FileJob:
+    """Return the job of one entry: code is parsed in the worker, other kinds by their source. Raises SourceError."""
+    if snapshot.info.kind == "code":
+        return FileJob(snapshot.info, entry, data, None, snapshot.revision)
+    return FileJob(snapshot.info, entry, b"", tuple(snapshot.documents(entry, data)), snapshot.revision)
+
+
+REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint together
 RETRIED = frozenset({"unreadable", "parse_killed"})  # never recorded as indexed, so the next build tries again
 
 
@@ -191,7 +259,7 @@ def stage_result(
         skips.append(result.skip)
         publication.remove_file(source, result.entry.path)
         return
-    publication.add_file(source, result.entry, result.prepared, skip=result.skip)
+    publication.add_file(source, result.entry, list(result.prepared), skip=result.skip)
     tally.chunks += len(result.prepared)
     tally.embedded += sum(1 for item in result.prepared if item.vector is not None)
     for rule, count in result.redactions:

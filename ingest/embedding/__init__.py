@@ -23,6 +23,11 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int: ...
 
+    @property
+    def local(self) -> bool:
+        """Tell whether it runs in process, so that workers can embed; a remote one is called by the builder, cached."""
+        ...
+
     def passage(self, path: str, context: str, text: str) -> str:
         """Return what is embedded for a chunk."""
         ...

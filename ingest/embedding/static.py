@@ -37,11 +37,16 @@ class StaticEmbedder:
     """The weights that ship with the package."""
 
     dimensions = 256
+    local = True  # runs in process: workers embed what they chunk
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # queries and builds share one embedder
         self._slots: dict[str, int] = {}  # word -> row of the table of word vectors
         self._table = np.zeros((1024, self.dimensions), dtype=np.float32)
+
+    def __reduce__(self) -> tuple[type[StaticEmbedder], tuple[()]]:
+        """Travel to a worker as a name; each process reads the weights itself."""
+        return StaticEmbedder, ()
 
     @cached_property
     def id(self) -> str:

@@ -39,3 +39,16 @@ def token_stream(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the identifiers and words of a text as written."""
     return [word for word in WORD.findall(text) if len(word) <= MAX_TOKEN]
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """Return the Snowball (English) stem of one lower-case word."""
+    return _stemmer().stemWord(word)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _stemmer():  # type: ignore[no-untyped-def]
+    import snowballstemmer  # 30 ms: only queries need it
+
+    return snowballstemmer.stemmer("english")

@@ -42,7 +42,8 @@ TICKET = re.compile(r"(?<![\w/])(?:#\d{1,7}|[A-Z][A-Z0-9]{1,9}-\d{1,7})\b")
 DESIGN = re.compile(r"\b(?:ADR|RFC|KEP|MSC|PEP|DESIGN|DEP)[- ]?\d{1,5}\b", re.IGNORECASE)
 SMALLTALK = re.compile(
     r"^\s*(?:hi|hello|hey|hallo|good (?:morning|evening|day)|thanks?|thank you|ok(?:ay)?|bye|help"
-    r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?|who are you|how are you)"
+    r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?"
+    r"|who are you|how are you)"
     r"\s*[?!.]*\s*$",
     re.IGNORECASE,
 )
