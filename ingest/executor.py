@@ -1,0 +1,306 @@
+"""Run `prepare_file` over many entries: inline for a small delta, else in worker processes with limits.
+
+A worker is a bare interpreter that knows only the write path (no re-import of the caller's main module), has its own
+memory limit, and is killed when a batch takes too long. Whatever kills a worker costs one entry, never the build: the
+entries of its batch are tried one by one, and the one that kills again is left out with a reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ingest.errors import IngestError
+from ingest.model import FileJob, FileResult, Skip
+from ingest.prepare import embed_results, prepare_file
+
+if TYPE_CHECKING:
+    from ingest.config import IndexConfig
+    from ingest.embedding import Embedder
+
+INLINE_FILES = 40  # starting workers takes longer than preparing so few...
+INLINE_BYTES = 400_000  # ...unless they are large
+INLINE_FILE_BYTES = 150_000  # a larger file is never parsed in the building process: it could exhaust its memory
+BATCH_BYTES = 256_000
+BATCH_FILES = 64
+START_TIMEOUT_S = 60.0
+BOOT = """
+import os, sys
+os.environ.update(OPENBLAS_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")  # the pool is the parallelism
+sys.path[:] = {path!r}
+from ingest.executor import serve
+serve({fd})
+"""
+READY = b"ready"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker needs to know, once."""
+
+    chunk_chars: int
+    timeout_s: float
+    memory_mb: int
+    make_embedder: Callable[[], Embedder] | None = None
+
+
+class Executor:
+    """Prepares entries. Use as a context manager; workers start when first needed and end with it."""
+
+    def __init__(self, settings: WorkerSettings, workers: int, embedder: Embedder | None = None) -> None:
+        self._settings = settings
+        self._count = workers
+        self._embedder = embedder
+        self._pool: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._pool:
+            worker.kill()
+
+    def map(self, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
+        """Yield a result per job, in any order. Jobs are drawn as workers need them, so few are in memory at once."""
+        source = iter(jobs)
+        first = _draw_inline(source)
+        if first.complete:
+            yield from prepare_batch(first.jobs, self._settings, self._embedder)
+            return
+        yield from self._map_parallel(make_batches(chain(first.jobs, source)))
+
+    def _map_parallel(self, batches: Iterator[list[FileJob]]) -> Iterator[FileResult]:
+        while len(self._pool) < self._count:
+            self._pool.append(_Worker(self._settings))
+        flow = _Flow(self._pool)
+        try:
+            yield from flow.run(batches)
+        finally:
+            flow.stop()
+
+
+def open_executor(index: IndexConfig, embedder: Embedder | None) -> Executor:
+    """Return an executor for the configured limits. An embedder that needs the network is left to the build."""
+    from ingest.embedding.static import StaticEmbedder
+
+    local = embedder if isinstance(embedder, StaticEmbedder) else None
+    settings = WorkerSettings(
+        index.chunk_chars, index.parse_timeout_s, index.worker_memory_mb, StaticEmbedder if local else None
+    )
+    return Executor(settings, index.workers or os.cpu_count() or 1, local)
+
+
+def prepare_batch(
+    jobs: Sequence[FileJob], settings: WorkerSettings, embedder: Embedder | None = None
+) -> list[FileResult]:
+    """Return the results of several entries, embedded together."""
+    results = [_prepare_one(job, settings) for job in jobs]
+    return embed_results(results, embedder) if embedder else results
+
+
+def _prepare_one(job: FileJob, settings: WorkerSettings) -> FileResult:
+    try:
+        return prepare_file(job, chunk_chars=settings.chunk_chars)
+    except MemoryError:
+        raise
+    except Exception as error:  # one strange file must not stop the build; it is counted and shown with its reason
+        return FileResult(job.entry, skip=_killed(job, f"{type(error).__name__}: {error}"))
+
+
+def _killed(job: FileJob, detail: str) -> Skip:
+    return Skip(job.entry.path, "parse_killed", detail[:200])
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    jobs: list[FileJob]
+    complete: bool
+
+
+def _draw_inline(source: Iterator[FileJob]) -> _Drawn:
+    """Draw jobs while they are few and small; `complete` says that these were all."""
+    jobs: list[FileJob] = []
+    size = 0
+    for job in source:
+        jobs.append(job)
+        size += job.size
+        if len(jobs) > INLINE_FILES or size > INLINE_BYTES or job.size > INLINE_FILE_BYTES:
+            return _Drawn(jobs, False)
+    return _Drawn(jobs, True)
+
+
+def make_batches(jobs: Iterable[FileJob]) -> Iterator[list[FileJob]]:
+    """Group jobs so that a batch is worth its transport and its embedding call."""
+    batch: list[FileJob] = []
+    size = 0
+    for job in jobs:
+        batch.append(job)
+        size += job.size
+        if size >= BATCH_BYTES or len(batch) >= BATCH_FILES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+class _Flow:
+    """One thread per worker moves batches there and results back; two bounded queues keep memory flat."""
+
+    def __init__(self, workers: Sequence[_Worker]) -> None:
+        self._tasks: queue.Queue[list[FileJob] | None] = queue.Queue(maxsize=len(workers))
+        self._done: queue.Queue[list[FileResult] | IngestError] = queue.Queue()
+        self._threads = [threading.Thread(target=self._drive, args=(worker,), daemon=True) for worker in workers]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, batches: Iterator[list[FileJob]]) -> Iterator[FileResult]:
+        """Yield results while feeding batches. At most twice as many batches as workers, plus one each, are under way."""
+        most = 2 * len(self._threads)
+        under_way = 0
+        for batch in batches:
+            self._tasks.put(batch)
+            under_way += 1
+            while under_way >= most or not self._done.empty():
+                yield from self._take()
+                under_way -= 1
+        for _ in range(under_way):
+            yield from self._take()
+
+    def _take(self) -> list[FileResult]:
+        done = self._done.get()
+        if isinstance(done, IngestError):
+            raise done
+        return done
+
+    def stop(self) -> None:
+        """End the threads; batches that nobody waits for any more are dropped."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tasks.get_nowait()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _drive(self, worker: _Worker) -> None:
+        while (batch := self._tasks.get()) is not None:
+            try:
+                self._done.put(run_isolating(worker, batch))
+            except IngestError as error:
+                self._done.put(error)
+
+
+def run_isolating(worker: _Worker, batch: list[FileJob]) -> list[FileResult]:
+    """Run a batch; if it kills the worker, run its entries one by one and leave out the one that kills again."""
+    try:
+        return worker.run(batch)
+    except _WorkerDied as death:
+        if len(batch) == 1:
+            return [FileResult(batch[0].entry, skip=_killed(batch[0], str(death)))]
+    return [result for job in batch for result in run_isolating(worker, [job])]
+
+
+class _WorkerDied(Exception):
+    """The worker process ended or was killed for taking too long."""
+
+
+class _Worker:
+    """One worker process; started anew after it died."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def run(self, batch: list[FileJob]) -> list[FileResult]:
+        """Return the results of a batch. Raises _WorkerDied; then the next call starts a fresh process."""
+        connection = self._connection or self._start()
+        try:
+            connection.send(batch)
+            if connection.poll(self._settings.timeout_s):
+                results: list[FileResult] = connection.recv()
+                return results
+            reason = f"took longer than {self._settings.timeout_s:g} s"
+        except (EOFError, OSError):
+            reason = f"the worker ended with {self._exit_code()}"
+        self.kill()
+        raise _WorkerDied(reason)
+
+    def _start(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            code = BOOT.format(path=sys.path, fd=theirs.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        self._connection = connection = Connection(ours.detach())
+        try:
+            connection.send(self._settings)
+            if connection.poll(START_TIMEOUT_S) and connection.recv_bytes() == READY:
+                return connection
+            reason = f"did not get ready within {START_TIMEOUT_S:g} s"
+        except (EOFError, OSError):
+            reason = f"ended with {self._exit_code()} while starting"
+        self.kill()
+        raise IngestError(f"A parsing worker {reason}. Raise index.worker_memory_mb ({self._settings.memory_mb} now).")
+
+    def _exit_code(self) -> str:
+        if self._process is None:
+            return "no status"
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return "a closed connection"
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+    def kill(self) -> None:
+        """End the process and forget it."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._connection = self._process = None
+
+
+def serve(fd: int) -> None:
+    """Answer batches until the building process closes the connection: the main function of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the builder decides when workers end
+    connection = Connection(fd)
+    settings: WorkerSettings = connection.recv()
+    _limit_memory(settings.memory_mb)
+    embedder = settings.make_embedder() if settings.make_embedder else None
+    connection.send_bytes(READY)
+    while True:
+        try:
+            batch: list[FileJob] = connection.recv()
+        except (EOFError, OSError):
+            return
+        connection.send_bytes(pickle.dumps(prepare_batch(batch, settings, embedder), pickle.HIGHEST_PROTOCOL))
+
+
+def _limit_memory(memory_mb: int) -> None:
+    import resource
+
+    limit = memory_mb * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,144 @@
+"""Prepare one entry for the index: bytes -> documents -> redacted -> chunks -> token streams. Runs in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ingest.chunking import chunk_with_reason
+from ingest.index.tokens import token_stream
+from ingest.languages import LANGUAGES, detect_language, path_role
+from ingest.languages.detection import HEAD_BYTES
+from ingest.model import Chunk, Document, FileJob, FileResult, Prepared, Skip
+from ingest.redact import count_masks, redact
+from ingest.sources.decode import decode_text
+from ingest.sources.links import find_ticket_keys
+
+if TYPE_CHECKING:
+    from ingest.embedding import Embedder
+
+__all__ = ["FileJob", "FileResult", "embed_results", "prepare_file"]
+
+PATH_FOLDERS = 3  # how many of the nearest folders describe a file
+HEADING_KINDS = frozenset(("ticket", "design", "commit"))
+
+
+def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
+    """Return the chunks of one entry with their token streams, or why it is left out."""
+    documents = list(job.documents) if job.documents is not None else _read_file(job)
+    if isinstance(documents, Skip):
+        return FileResult(job.entry, skip=documents)
+    prepared: list[Prepared] = []
+    redactions: dict[str, int] = {}
+    fallback = ""
+    for document in documents:
+        safe, counts = redact_document(document)
+        for rule, count in counts:
+            redactions[rule] = redactions.get(rule, 0) + count
+        chunked = chunk_with_reason(safe, chunk_chars=chunk_chars)
+        fallback = fallback or chunked.fallback or document.fallback
+        chunks = _count_redactions(chunked.chunks) if counts else chunked.chunks
+        prepared.extend(Prepared(chunk, make_tokens(chunk)) for chunk in chunks)
+    return FileResult(job.entry, tuple(prepared), None, tuple(sorted(redactions.items())), fallback)
+
+
+def _read_file(job: FileJob) -> list[Document] | Skip:
+    """Decode a file into its one document."""
+    path = job.entry.path
+    text, _ = decode_text(job.data)
+    if text is None:
+        return Skip(path, "encoding")
+    if not text or text.isspace():
+        return Skip(path, "empty")
+    role = "docs" if job.info.kind == "design" else path_role(path)
+    language = detect_language(path, job.data[:HEAD_BYTES])
+    content_hash = job.entry.content_hash
+    return [Document(job.info, path, None, path, text, content_hash, language, role, job.revision)]
+
+
+def redact_document(document: Document) -> tuple[Document, tuple[tuple[str, int], ...]]:
+    """Return a document with line feeds only and without secrets, and what was masked in its text."""
+    masked = redact(unify_newlines(document.text))
+    title = document.title if document.title == document.path else redact(document.title).text
+    return replace(document, text=masked.text, title=title), masked.counts
+
+
+def unify_newlines(text: str) -> str:
+    """Return a text whose lines end in line feeds only."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _count_redactions(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Give each chunk the counts of its own masks."""
+    for chunk in chunks:
+        counts = count_masks(chunk.text)
+        yield replace(chunk, redactions=counts) if counts else chunk
+
+
+def make_tokens(chunk: Chunk) -> dict[str, str]:
+    """Return the token stream of each text field that has any."""
+    streams = {
+        "content": token_stream(chunk.text),
+        "path": _path_tokens(chunk.path) if chunk.path else _touched_tokens(chunk.links),
+        "symbols": _symbol_tokens(chunk),
+        "heading": _heading_tokens(chunk),
+        "keys": _key_tokens(chunk),
+    }
+    return {field: stream for field, stream in streams.items() if stream}
+
+
+@lru_cache(maxsize=1024)
+def _path_tokens(path: str) -> str:
+    """Return the stem twice and the nearest folders once: a file's name says most about it."""
+    *folders, name = path.split("/")
+    stem = name.rpartition(".")[0] or name
+    return token_stream(" ".join((stem, stem, *folders[-PATH_FOLDERS:])))
+
+
+@lru_cache(maxsize=64)
+def _touched_tokens(links: tuple[str, ...]) -> str:
+    """Return the words of the paths that a commit or ticket names."""
+    return " ".join(_path_tokens(link) for link in links if "/" in link or "." in link)
+
+
+def _symbol_tokens(chunk: Chunk) -> str:
+    names = [symbol.name for symbol in chunk.symbols]
+    if chunk.symbol:
+        names.extend(chunk.symbol.split("."))
+    return token_stream(" ".join(dict.fromkeys(names))) if names else ""
+
+
+def _heading_tokens(chunk: Chunk) -> str:
+    """Return the words of enclosing headings or signatures; of prose also the title, which its text may lack."""
+    is_prose = chunk.kind in HEADING_KINDS or _is_prose(chunk.language)
+    title = chunk.title if is_prose and chunk.title != chunk.path else ""
+    return token_stream(f"{title} {chunk.context}") if title or chunk.context else ""
+
+
+def _is_prose(language: str | None) -> bool:
+    entry = LANGUAGES.get(language or "")
+    return bool(entry and entry.prose)
+
+
+def _key_tokens(chunk: Chunk) -> str:
+    """Return the ticket keys that the chunk is or names, as they are written, in lower case."""
+    own = (chunk.key, chunk.key.lstrip("#")) if chunk.key else ()
+    return " ".join(dict.fromkeys(key.lower() for key in (*own, *find_ticket_keys(chunk.text)) if key))
+
+
+def embed_results(results: Sequence[FileResult], embedder: Embedder) -> list[FileResult]:
+    """Return results with a vector on each chunk; all files of a batch are embedded together."""
+    passages = [
+        embedder.passage(item.chunk.ref, item.chunk.context, item.chunk.text)
+        for result in results
+        for item in result.prepared
+    ]
+    if not passages:
+        return list(results)
+    vectors = iter(embedder.embed_passages(passages))
+    return [
+        replace(result, prepared=tuple(replace(item, vector=next(vectors).tobytes()) for item in result.prepared))
+        for result in results
+    ]
