@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["FileJob", "FileResult", "embed_results", "prepare_file"]
 
 PATH_FOLDERS = 3  # how many of the nearest folders describe a file
+# The patterns of find_ticket_keys look around each position: ten times the cost of asking first whether any can match.
+KEY_HINTS = (re.compile(r"#[1-9]"), re.compile(r"[A-Z][A-Z0-9]*-\d"), re.compile(r"/(?:issues|pull|merge_requests)/\d"))
 HEADING_KINDS = frozenset(("ticket", "design", "commit"))
 
 
@@ -125,7 +128,8 @@ def _is_prose(language: str | None) -> bool:
 def _key_tokens(chunk: Chunk) -> str:
     """Return the ticket keys that the chunk is or names, as they are written, in lower case."""
     own = (chunk.key, chunk.key.lstrip("#")) if chunk.key else ()
-    return " ".join(dict.fromkeys(key.lower() for key in (*own, *find_ticket_keys(chunk.text)) if key))
+    named = find_ticket_keys(chunk.text) if any(hint.search(chunk.text) for hint in KEY_HINTS) else ()
+    return " ".join(dict.fromkeys(key.lower() for key in (*own, *named)))
 
 
 def embed_results(results: Sequence[FileResult], embedder: Embedder) -> list[FileResult]:
