@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ingest.errors import DiskFull, IndexCorrupt
 from ingest.index.schema import Manifest
@@ -35,6 +35,7 @@ ALL_SKIPS = (
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- state: published, abandoned (rolled back, then forked) or collected
 CREATE TABLE IF NOT EXISTS generation(
     id INTEGER PRIMARY KEY, parent INTEGER, state TEXT NOT NULL, manifest TEXT NOT NULL, files_hash TEXT NOT NULL,
     content_hash TEXT NOT NULL, created_at TEXT NOT NULL, trigger TEXT NOT NULL);
@@ -73,11 +74,10 @@ CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit BEGIN SELECT
 
 @dataclass(frozen=True, slots=True)
 class GenerationRow:
-    """One generation as control.db knows it. `state`: published, abandoned (rolled back and forked) or collected."""
+    """One published generation as control.db knows it."""
 
     id: int
     parent: int | None
-    state: Literal["published", "abandoned", "collected"]
     files_hash: str
     content_hash: str
     created_at: str
@@ -193,18 +193,21 @@ def write_pointer(connection: sqlite3.Connection, generation: int, files_hash: s
 
 
 def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
-    """Return every generation ever published, newest first."""
-    columns = "id, parent, state, files_hash, content_hash, created_at, trigger, manifest"
-    return [_generation(row) for row in connection.execute(f"SELECT {columns} FROM generation ORDER BY id DESC")]
+    """Return the published generations, newest first."""
+    columns = "id, parent, files_hash, content_hash, created_at, trigger, manifest"
+    return [
+        _generation(row)
+        for row in connection.execute(f"SELECT {columns} FROM generation WHERE state = 'published' ORDER BY id DESC")
+    ]
 
 
 def _generation(row: Sequence[Any]) -> GenerationRow:
     try:
-        data = json.loads(row[7])
+        data = json.loads(row[6])
         sums = {name: (int(pair[0], 16), int(pair[1], 16)) for name, pair in data["sums"].items()}
     except (ValueError, KeyError) as error:
         raise IndexCorrupt(f"Generation {row[0]} has an unreadable row in {CONTROL}. Run `codecairn index`.") from error
-    return GenerationRow(*row[:7], manifest=manifest_from_dict(data["manifest"]), sums=sums)
+    return GenerationRow(*row[:6], manifest=manifest_from_dict(data["manifest"]), sums=sums)
 
 
 def write_generation(
@@ -242,6 +245,27 @@ def abandon_after(connection: sqlite3.Connection, parent: int) -> None:
         connection.execute(f"DELETE FROM {table} WHERE gen_from > ?", (parent,))
         connection.execute(f"UPDATE {table} SET gen_to = NULL WHERE gen_to > ?", (parent,))
     connection.execute("UPDATE generation SET state = 'abandoned' WHERE id > ? AND state = 'published'", (parent,))
+
+
+def retire(connection: sqlite3.Connection, retired: Sequence[int], oldest: int) -> None:
+    """Mark generations as collected and delete the rows that only they could see."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(
+        "UPDATE generation SET state = 'collected', manifest = '' WHERE id = ?", [(number,) for number in retired]
+    )
+    drop_dead_rows(connection, oldest)
+    connection.execute("COMMIT")
+
+
+def sample_chunks(connection: sqlite3.Connection, generation: int, rowids: Iterable[int]) -> list[int]:
+    """Return the ids of those chunk rows that are live and in the engines."""
+    found = []
+    for rowid in rowids:
+        row = connection.execute(
+            f"SELECT id FROM chunk WHERE rowid = :r AND shadowed = 0 AND {LIVE}", {"r": rowid, "g": generation}
+        ).fetchone()
+        found += [int(row[0])] if row else []
+    return found
 
 
 def drop_dead_rows(connection: sqlite3.Connection, oldest: int) -> None:

@@ -1,16 +1,17 @@
 """The files of a generation directory: hard-linked clones, the manifest of hashes, fsync, verification.
 
-Both engines create and rename files and never rewrite one, so a clone may share inodes with its parent. Small files
-are copied all the same: it costs nothing and covers hint files that an engine might rewrite.
+Both engines create and rename files and never rewrite one, so a clone may share inodes with its parent. JSON files
+(state and hints) are copied all the same: it costs nothing and covers one that an engine might rewrite.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ GENERATIONS = "gens"
 FILE_MANIFEST = "MANIFEST.json"
 TEXT_FOLDER = "tantivy"
 VECTOR_FOLDER = "lance"
-COPY_BELOW = 4096  # bytes
+MUTABLE_SUFFIX = ".json"  # meta.json and hint files are the only ones that an engine replaces under the same name
 EAGER_BYTES = 65_536  # files up to this size are hashed at every open: they steer the engines
 READ_SIZE = 1 << 20
 
@@ -54,25 +55,27 @@ def list_files(folder: Path) -> dict[str, os.stat_result]:
     return dict(sorted(found.items()))
 
 
-def clone_folder(parent: Path, target: Path) -> None:
-    """Link a generation's files into a new directory. A linked lock file would share its flock: locks are left out."""
+def clone_folder(parent: Path, target: Path, names: Collection[str]) -> None:
+    """Link some of a generation's files into a new directory."""
     target.mkdir(parents=True)
-    for number, (name, stat) in enumerate(list_files(parent).items()):
+    for number, name in enumerate(sorted(names)):
         if number == 1:
             failpoint("mid_clone")
         destination = target / name
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _link(parent / name, destination, stat.st_size)
+        _link(parent / name, destination)
     failpoint("after_clone")
 
 
-def _link(source: Path, target: Path, size: int) -> None:
-    if size >= COPY_BELOW:
+def _link(source: Path, target: Path) -> None:
+    if source.suffix != MUTABLE_SUFFIX:
         try:
             os.link(source, target)
             return
-        except OSError:  # a file system without hard links
-            pass
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOSPC, errno.EDQUOT):
+                raise
+            # anything else: a file system without hard links
     shutil.copyfile(source, target)
 
 
@@ -85,15 +88,21 @@ def hash_file(path: Path) -> str:
     return state.hexdigest()
 
 
-def hash_files(folder: Path, parent: Path | None, known: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
-    """Return size and hash of every file; a file that shares its inode with the parent keeps the parent's hash."""
-    found = {}
+def hash_files(
+    folder: Path, parent: Path | None, known: Mapping[str, tuple[int, str]]
+) -> tuple[dict[str, tuple[int, str]], list[str]]:
+    """Return size and hash of every file, and the names of those that are new on disk.
+
+    A file that shares its inode with the parent keeps the parent's hash and was forced to the disk with the parent.
+    """
+    found, fresh = {}, []
     for name, stat in list_files(folder).items():
         if parent is not None and name in known and known[name][0] == stat.st_size and _same_inode(parent / name, stat):
             found[name] = known[name]
         else:
             found[name] = (stat.st_size, hash_file(folder / name))
-    return found
+            fresh.append(name)
+    return found, fresh
 
 
 def _same_inode(path: Path, stat: os.stat_result) -> bool:
@@ -121,16 +130,13 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
-    """Force every file and directory of a generation to the disk, innermost first.
-
-    Linked files are synced too: their inode may have been written by an engine that did not sync it.
-    """
-    for number, (root, _, names) in enumerate(os.walk(folder, topdown=False)):
+def sync_folder(folder: Path, names: Sequence[str]) -> None:
+    """Force files of a generation, then every directory from the inside out, to the disk."""
+    for number, name in enumerate([*names, FILE_MANIFEST]):
         if number == 1:
             failpoint("mid_fsync")
-        for name in sorted(names):
-            sync_file(Path(root) / name)
+        sync_file(folder / name)
+    for root, _, _ in os.walk(folder, topdown=False):
         sync_file(Path(root))
     sync_file(folder.parent)
     sync_file(folder.parent.parent)
@@ -154,7 +160,10 @@ def read_file_manifest(folder: Path, expected_hash: str | None) -> FileManifest:
 
 
 def verify_files(folder: Path, manifest: FileManifest, mode: Literal["fast", "full"]) -> None:
-    """Check a generation's files. `fast`: every size, and the hash of small files; `full`: every hash. Raises IndexCorrupt."""
+    """Check a generation's files. Raises IndexCorrupt.
+
+    `fast`: every size, and the hash of small files; `full`: every hash.
+    """
     for name, (size, expected) in manifest.files.items():
         path = folder / name
         try:

@@ -26,7 +26,7 @@ from ingest.index.failpoints import failpoint
 from ingest.index.lease import WriterLock, leased_generations
 from ingest.index.schema import FORMAT_VERSION, Manifest, SourceState
 from ingest.index.stored import MODULUS, as_number, digest, encode_chunk, file_digest, hash_content, manifest_to_dict
-from ingest.index.text import TextFilter, TextReader, TextWriter
+from ingest.index.text import EVERYTHING, TextFilter, TextReader, TextWriter
 from ingest.model import Entry, KnownFile, Prepared, Rename, Skip, SourceInfo
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ class Publication:
         self._folder = files.generation_folder(data_dir, self._number)
         self._text: TextWriter | None = None
         self._vectors: VectorWriter | None = None
+        self._fresh: list[str] = []  # files that are new on disk
 
     # -- what the parent knows -------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Publication:
         if pointed is None:
             return None
         for row in control.read_generations(self._db):
-            if row.id > pointed[0] or row.state != "published" or not self._usable(row.manifest):
+            if row.id > pointed[0] or not self._usable(row.manifest):
                 continue
             folder = files.generation_folder(self._data_dir, row.id)
             try:
@@ -442,7 +443,10 @@ class Publication:
             self._folder.mkdir(parents=True)
             failpoint("after_clone")
         else:
-            files.clone_folder(files.generation_folder(self._data_dir, self._base.id), self._folder)
+            from ingest.index.vector import needed_files
+
+            parent = files.generation_folder(self._data_dir, self._base.id)
+            files.clone_folder(parent, self._folder, needed_files(files.list_files(parent)))
 
     def _drop_entry(self, source: str, path: str, old: _OldFile | None, keep: frozenset[int]) -> None:
         """Take an entry's chunks out of both engines; vector rows of the ids in `keep` stay for reuse."""
@@ -525,7 +529,7 @@ class Publication:
             files_hash = self._write_file_manifest(manifest)
             self._smoke(smoke, manifest)
             failpoint("after_manifest")
-            files.sync_folder(self._folder)
+            files.sync_folder(self._folder, self._fresh)
             failpoint("after_fsync")
             self._move_pointer(manifest, files_hash, now)
             failpoint("after_sql")
@@ -633,30 +637,46 @@ class Publication:
         expected = {s.name: s.chunks for s in manifest.sources if s.chunks}
         text = {s.name: reader.count(TextFilter(sources=(s.name,))) for s in manifest.sources}
         _refuse_unless({k: v for k, v in text.items() if v} == expected, f"text counts are {text}, expected {expected}")
-        _refuse_unless(
-            reader.count(TextFilter(None)) == manifest.chunks, "the text index holds chunks of unknown sources"
-        )
+        _refuse_unless(reader.count(EVERYTHING) == manifest.chunks, "the text index holds chunks of unknown sources")
         if self._vectors is not None:
-            vectors = self._vectors.counts()
-            _refuse_unless(vectors == expected, f"vector counts are {vectors}, expected {expected}")
+            self._verify_vector_counts(manifest, self._vectors)
         self._verify_ids(reader, manifest)
+
+    def _verify_vector_counts(self, manifest: Manifest, vectors: VectorWriter) -> None:
+        """Count the sources that this delta touched, and all rows: the rest was counted when it was written."""
+        total = vectors.count()
+        _refuse_unless(total == manifest.chunks, f"the vector table has {total} rows, expected {manifest.chunks}")
+        for state in manifest.sources:
+            if self._touched(state.name):
+                rows = vectors.count(state.name)
+                _refuse_unless(
+                    rows == state.chunks, f"source {state.name!r} has {rows} vectors, expected {state.chunks}"
+                )
 
     def _verify_ids(self, reader: TextReader, manifest: Manifest) -> None:
         delta = len(self._delta.owners) + len(self._delta.removed_ids)
         if manifest.chunks <= FULL_CHECK_BELOW or delta * 4 > manifest.chunks:
             self._verify_all_ids(reader)
             return
-        added, removed = sorted(self._delta.owners), sorted(self._delta.removed_ids)
-        sample = [*added, *random.Random(self._number).sample(reader.all_ids(), SAMPLES)]
+        removed = sorted(self._delta.removed_ids)
+        present = sorted({*self._delta.owners, *self._sample()} - self._delta.removed_ids)
         _refuse_unless(
-            all(reader.stored(i) for i in sample), "a chunk of the delta or a sample is not in the text index"
+            all(reader.holds(i) for i in present), "a chunk of the delta or a sample is not in the text index"
         )
-        _refuse_unless(not any(reader.stored(i) for i in removed), "a removed chunk is still in the text index")
+        _refuse_unless(not any(reader.holds(i) for i in removed), "a removed chunk is still in the text index")
         if self._vectors is not None:
-            _refuse_unless(
-                self._vectors.present(sample) == set(sample), "a chunk of the delta or a sample has no vector"
-            )
-            _refuse_unless(not self._vectors.present(removed), "a removed chunk still has a vector")
+            count = self._vectors.count_present([*present, *removed])
+            _refuse_unless(count == len(present), "the vector table lacks a chunk of the delta or holds a removed one")
+
+    def _sample(self) -> list[int]:
+        """Return ids of some of the parent's chunks that this delta leaves alone."""
+        if self._base is None:
+            return []
+        last = int(self._db.execute("SELECT max(rowid) FROM chunk").fetchone()[0] or 1)
+        chosen = random.Random(self._number).choices(range(1, last + 1), k=3 * SAMPLES)
+        ids = control.sample_chunks(self._db, self._base.id, chosen)
+        gone = self._delta.dropped_sources
+        return ids[:SAMPLES] if not gone else []
 
     def _verify_all_ids(self, reader: TextReader) -> None:
         text = reader.all_ids()
@@ -671,7 +691,7 @@ class Publication:
         if self._base is not None:
             parent = files.generation_folder(self._data_dir, self._base.id)
             known = files.read_file_manifest(parent, self._base.files_hash).files
-        hashes = files.hash_files(self._folder, parent, known)
+        hashes, self._fresh = files.hash_files(self._folder, parent, known)
         logical = {
             "manifest": manifest_to_dict(manifest),
             "sums": {name: [f"{pair[0]:x}", f"{pair[1]:x}"] for name, pair in self._sums().items()},
@@ -818,18 +838,16 @@ def _highest_folder(data_dir: Path) -> int:
 
 def recover_locked(data_dir: Path, db: sqlite3.Connection) -> list[AuditEntry]:
     """Delete directories that no published generation owns and no reader leases. Needs the writer lock."""
-    rows = {row.id: row for row in control.read_generations(db)}
+    states = dict(db.execute("SELECT id, state FROM generation"))
     folder = data_dir / files.GENERATIONS
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        row = rows.get(int(path.name)) if path.name.isdigit() else None
-        if row is not None and row.state == "published":
-            continue
-        if row is None:
+        number = int(path.name) if path.name.isdigit() else None
+        if number in states and states[number] != "published":
+            _discard(data_dir, number)
+        elif number not in states:
             shutil.rmtree(path, ignore_errors=True)
             found.append(AuditEntry("recovered", detail=f"deleted unpublished directory {path.name}"))
-        else:
-            _discard(data_dir, row.id)
     return found
 
 
@@ -856,15 +874,12 @@ def collect_locked(data_dir: Path, db: sqlite3.Connection, keep: int) -> list[in
     pointed = control.read_pointer(db)
     if pointed is None:
         return []
-    rows = [row for row in control.read_generations(db) if row.state == "published"]
-    previous = [row.id for row in rows if row.id < pointed[0]][:keep]
-    retained = {pointed[0], *previous} | {row.id for row in rows if row.id > pointed[0]}
-    retired = [row.id for row in rows if row.id not in retained]
+    numbers = [row.id for row in control.read_generations(db)]
+    previous = [number for number in numbers if number < pointed[0]][:keep]
+    retained = {pointed[0], *previous} | {number for number in numbers if number > pointed[0]}
+    retired = [number for number in numbers if number not in retained]
     if retired:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("UPDATE generation SET state = 'collected' WHERE id = ?", [(number,) for number in retired])
-        control.drop_dead_rows(db, min(retained))
-        db.execute("COMMIT")
+        control.retire(db, retired, min(retained))
     failpoint("mid_garbage")
     recover_locked(data_dir, db)
     return retired
@@ -918,7 +933,7 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
     pointed = control.read_pointer(db)
     if pointed is None:
         raise IndexEmpty("There is no generation to roll back to: nothing was published yet. Run `codecairn index`.")
-    rows = {row.id: row for row in control.read_generations(db) if row.state == "published"}
+    rows = {row.id: row for row in control.read_generations(db)}
     target = to if to is not None else max((number for number in rows if number < pointed[0]), default=None)
     if target is None or target not in rows:
         kept = ", ".join(map(str, sorted(rows)))
@@ -935,7 +950,7 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
 
 
 def generations(data_dir: Path) -> list[GenerationRow]:
-    """Return every generation ever published, newest first."""
+    """Return the generations that are kept, newest first."""
     if not (data_dir / control.CONTROL).exists():
         return []
     db = control.connect(data_dir)
@@ -970,7 +985,7 @@ def status(data_dir: Path) -> IndexStatus:
 def _alarms(data_dir: Path, rows: Sequence[GenerationRow], current: GenerationRow) -> Iterator[str]:
     if current.manifest.chunks == 0:
         yield f"Generation {current.id} is empty."
-    if any(row.id > current.id and row.state == "published" for row in rows):
+    if any(row.id > current.id for row in rows):
         yield f"Generation {current.id} is older than the newest published one: it was rolled back."
     folder = files.generation_folder(data_dir, current.id)
     try:

@@ -130,7 +130,7 @@ class Index:
                 rows = control.read_generations(pointer.connection)
             if pointed is None:
                 raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
-            candidates = [row for row in rows if row.id <= pointed[0] and row.state == "published"]
+            candidates = [row for row in rows if row.id <= pointed[0]]
             for row in candidates:
                 degraded = () if row.id == pointed[0] else ("rolled_back_generation",)
                 try:
@@ -177,7 +177,7 @@ class Index:
         """Open one retained generation. Raises IndexEmpty when it is not kept."""
         pointer = _open_pointer(data_dir)
         try:
-            rows = {row.id: row for row in control.read_generations(pointer.connection) if row.state == "published"}
+            rows = {row.id: row for row in control.read_generations(pointer.connection)}
             if n not in rows:
                 raise IndexEmpty(
                     f"Generation {n} is not kept. Kept are: {', '.join(map(str, sorted(rows))) or 'none'}."
@@ -492,7 +492,7 @@ def match_symbol(symbol: Symbol, wanted: str) -> Literal["exact", "qualified", "
 
 
 def _nearest(wanted: str, names: Iterable[str], limit: int) -> list[str]:
-    scored = sorted(((-_similarity(wanted.lower(), name.lower()), name) for name in names))
+    scored = sorted((-_similarity(wanted.lower(), name.lower()), name) for name in names)
     return [name for score, name in scored if -score >= 0.5][:limit]
 
 

@@ -258,6 +258,11 @@ class TextReader:
         with translated(self._folder):
             return int(self._searcher.search(restrict(Query.all_query(), where), 1, count=True).count or 0)
 
+    def holds(self, chunk_id: int) -> bool:
+        """Return whether exactly one live chunk has the id."""
+        with translated(self._folder):
+            return self._searcher.search(Query.term_query(SCHEMA, "id", chunk_id), 1, count=True).count == 1
+
     def stored(self, chunk_id: int) -> bytes | None:
         """Return the stored form of a chunk, None when there is none."""
         with translated(self._folder):

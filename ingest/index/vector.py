@@ -8,8 +8,9 @@ already holds the parent's matrix fetches only rows that it does not know: the p
 from __future__ import annotations
 
 import re
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,6 +29,7 @@ TABLE = "chunks"
 BATCH_ROWS = 8192  # 8 MB of vectors at 256 dimensions: few fragments, small buffer
 MAX_FRAGMENTS = 24  # each small delta adds one; a scan opens every one of them
 MAX_VERSIONS = 64  # a version is one small file and one hash in the manifest
+SPARE = 0.25  # room for appended rows, and tolerated dead ones, in a reader's memory
 DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
@@ -162,9 +164,10 @@ class VectorWriter:
                     warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail: there are none
                     self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
-    def counts(self) -> dict[str, int]:
-        """Return rows per source."""
-        return count_sources(self._table, self._folder)
+    def count(self, source: str | None = None) -> int:
+        """Return the number of rows, of one source where given."""
+        with translated(self._folder):
+            return int(self._table.count_rows(f"source = {quote(source)}" if source is not None else None))
 
     def ids(self) -> list[int]:
         """Return every row's id."""
@@ -172,16 +175,32 @@ class VectorWriter:
             found = self._table.search().select(["id"]).limit(None).to_arrow()
             return [int(value) for value in found["id"].to_pylist()]
 
-    def present(self, ids: Sequence[int]) -> set[int]:
-        """Return those of the ids that have a row."""
-        if not ids:
-            return set()
+    def count_present(self, ids: Sequence[int]) -> int:
+        """Return how many rows have one of the ids."""
         with translated(self._folder):
-            where = f"id IN ({','.join(map(str, ids))})"
-            return {
-                int(value)
-                for value in self._table.search().where(where).select(["id"]).limit(None).to_arrow()["id"].to_pylist()
-            }
+            return int(self._table.count_rows(f"id IN ({','.join(map(str, ids))})")) if ids else 0
+
+
+def needed_files(names: Iterable[str]) -> set[str]:
+    """Return the files that the newest version of a table needs: what a clone has to link.
+
+    Lance keeps every older version (a manifest, a transaction and a deletion file each). A generation is one version, so
+    a clone leaves the older ones behind. Manifest names count down; a deletion file is `fragment-version-random`.
+    """
+    needed, versions, deletions = set(), [], {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if folder.endswith("/_versions") and file.endswith(".manifest"):
+            versions.append(name)
+        elif folder.endswith("/_deletions") and file.count("-") == 2:
+            fragment, version, _ = file.split("-")
+            deletions.setdefault((folder, fragment), []).append((int(version), name))
+        elif not folder.endswith("/_transactions"):
+            needed.add(name)
+    newest = {max(files)[1] for files in deletions.values()}
+    if any(len(Path(name).stem) != 20 for name in versions):  # an older naming scheme, which counts up: keep all
+        return needed | newest | set(versions)
+    return needed | newest | set(sorted(versions)[:1])
 
 
 def quote(text: str) -> str:
@@ -241,16 +260,45 @@ class VectorFilter:
     path_pattern: str = ""
 
 
+class _Store:
+    """Memory that generations share: rows are only ever appended, and only behind what older readers look at."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+        self.used = len(matrix)
+        self.lock = threading.Lock()
+
+    def append(self, rows: Matrix, expected: int) -> _Store | None:
+        """Return the store with the rows behind row `expected`; None when another reader took that place."""
+        with self.lock:
+            if self.used != expected:
+                return None
+            if expected + len(rows) <= len(self.matrix):
+                self.matrix[expected : expected + len(rows)] = rows
+                self.used += len(rows)
+                return self
+        return None
+
+    def grown(self, rows: Any, capacity: int) -> _Store:  # noqa: ANN401
+        """Return a new store with a copy of some rows and room for more."""
+        matrix = np.empty((capacity, self.matrix.shape[1]), dtype=np.float32)
+        np.take(self.matrix, rows, axis=0, out=matrix[: len(rows)], mode="clip")  # "clip": writes without a buffer
+        store = _Store(matrix)
+        store.used = len(rows)
+        return store
+
+
 @dataclass(frozen=True, slots=True)
 class VectorRows:
-    """Every vector of one generation in memory. Immutable, thread-safe."""
+    """Every vector of one generation in memory. Immutable, thread-safe. `at`: row -> row of the shared store."""
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     generations: np.ndarray[Any, np.dtype[np.int64]]
     source: Codes
     path: Codes
     language: Codes
-    matrix: Matrix
+    store: _Store
+    at: np.ndarray[Any, np.dtype[np.int64]] | None  # None: the first rows of the store, in order
 
     def mask(self, where: VectorFilter) -> Mask | None:
         """Return the rows that pass, None when all do."""
@@ -283,16 +331,18 @@ class VectorRows:
         return [Scored(int(ids[at]), float(scores[best[at]])) for at in order]
 
     def _score(self, vector: Matrix, mask: Mask | None) -> tuple[np.ndarray[Any, Any] | None, Matrix]:
-        if mask is None:
-            return None, self.matrix @ vector
-        rows = np.flatnonzero(mask)
-        if len(rows) * 3 < len(mask):  # gathering few rows is cheaper than multiplying all
-            return rows, self.matrix[rows] @ vector
-        return rows, (self.matrix @ vector)[rows]
+        rows = None if mask is None else np.flatnonzero(mask)
+        if rows is not None and len(rows) * 3 < len(self.ids):  # gathering few rows is cheaper than multiplying all
+            return rows, self.store.matrix[rows if self.at is None else self.at[rows]] @ vector
+        if self.at is None:
+            scores = self.store.matrix[: len(self.ids)] @ vector
+            return rows, scores if rows is None else scores[rows]
+        scores = self.store.matrix[: int(self.at.max(initial=-1)) + 1] @ vector
+        return rows, scores[self.at if rows is None else self.at[rows]]
 
 
 def load_rows(folder: Path, parent: VectorRows | None = None) -> VectorRows:
-    """Read a generation's vectors; rows that the parent holds already are taken from its memory."""
+    """Read a generation's vectors; rows that the parent holds already stay where they are in memory."""
     with translated(folder):
         table = _open(folder)
         if parent is None or not len(parent.ids):
@@ -315,22 +365,36 @@ def _positions(parent: VectorRows, ids: Any, generations: Any) -> np.ndarray[Any
 
 
 def _merge(table: Any, parent: VectorRows, kept: Any, fresh: Any) -> VectorRows:  # noqa: ANN401
-    if not len(fresh):
-        added = None
-    else:
-        where = f"id IN ({','.join(map(str, fresh.tolist()))})"
-        added = _rows(table.search().where(where).limit(None).to_arrow())
-    if len(kept) == len(parent.ids) and added is None:
+    if not len(fresh) and len(kept) == len(parent.ids):
         return parent
-    pieces = [(parent, kept)] + ([(added, np.arange(len(added.ids)))] if added is not None else [])
+    if len(fresh):
+        added = _rows(table.search().where(f"id IN ({','.join(map(str, fresh.tolist()))})").limit(None).to_arrow())
+    else:
+        added = _rows(table.schema.empty_table())
+    store, at = _extend(parent, kept, added.store.matrix)
+    pieces = [(parent, kept), (added, np.arange(len(added.ids)))]
     return VectorRows(
-        ids=np.concatenate([rows.ids[at] for rows, at in pieces]),
-        generations=np.concatenate([rows.generations[at] for rows, at in pieces]),
-        source=_join_codes([(rows.source, at) for rows, at in pieces]),
-        path=_join_codes([(rows.path, at) for rows, at in pieces]),
-        language=_join_codes([(rows.language, at) for rows, at in pieces]),
-        matrix=np.concatenate([rows.matrix[at] for rows, at in pieces]),
+        ids=np.concatenate([rows.ids[some] for rows, some in pieces]),
+        generations=np.concatenate([rows.generations[some] for rows, some in pieces]),
+        source=_join_codes([(rows.source, some) for rows, some in pieces]),
+        path=_join_codes([(rows.path, some) for rows, some in pieces]),
+        language=_join_codes([(rows.language, some) for rows, some in pieces]),
+        store=store,
+        at=at,
     )
+
+
+def _extend(parent: VectorRows, kept: Any, added: Matrix) -> tuple[_Store, np.ndarray[Any, Any]]:  # noqa: ANN401
+    """Return a store that holds the parent's kept rows and the added ones, and where each of them lies."""
+    at = kept if parent.at is None else parent.at[kept]
+    used = parent.store.used
+    store = parent.store.append(added, used)
+    if store is not None and used <= (len(kept) + len(added)) * (1 + SPARE):  # not too many dead rows between
+        return store, np.concatenate([at, np.arange(used, used + len(added))])
+    wanted = len(kept) + len(added)
+    store = parent.store.grown(at, wanted + int(wanted * SPARE) + BATCH_ROWS // 8)
+    store.append(added, len(kept))
+    return store, np.arange(wanted)
 
 
 def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
@@ -349,7 +413,8 @@ def _rows(table: pa.Table) -> VectorRows:
         source=_codes(table["source"]),
         path=_codes(table["path"]),
         language=_codes(table["language"]),
-        matrix=as_matrix(table["vector"]),
+        store=_Store(as_matrix(table["vector"])),
+        at=None,
     )
 
 
