@@ -12,7 +12,7 @@ from traces.model import (
     CONTENT_BLOCKED,
     CONTENT_FULL,
     LIST_STAGES,
-    SPAN_NAMES,
+    RETRIEVERS,
     ChunkKey,
     ChunkLike,
     Trace,
@@ -44,7 +44,7 @@ SPAN_COLUMNS = (
     "in_hash",
     "out_hash",
 )
-STAGE_ORDER = {name: order for order, name in enumerate(SPAN_NAMES)}
+STAGE_ORDER = {name: order for order, name in enumerate(LIST_STAGES)}
 MAX_KNOWN_CHUNKS = 20_000  # hash and labels only, some 500 bytes each
 
 Row = dict[str, Any]
@@ -100,6 +100,11 @@ class Position:
     score: float | None = None
     kept: bool = False
     reason: str | None = None
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the trace has a row for the chunk. A mere candidate is in the retriever's list, by its id."""
+        return self.stage not in RETRIEVERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +194,14 @@ def rehash(trace: Trace) -> str:
     row = _summary_row(trace.summary)
     row |= {"content_hash": trace.content_hash, "acl": _acl_row(trace.acl)}
     spans = [{name: getattr(span, name) for name in SPAN_COLUMNS} for span in trace.spans]
-    places = [(c.hash, Position(c.stage, c.rank, c.score, c.kept, c.reason)) for c in trace.chunks]
+    places = [(c.hash, Position(c.stage, c.rank, c.score, c.kept, c.reason)) for c in trace.chunks if c.hash]
     return hash_trace(row, spans, places)
 
 
 def hash_trace(row: Mapping[str, Any], spans: Iterable[Row], chunks: Iterable[tuple[str, Position]]) -> str:
     """Return the hash over a trace's row, spans and chunks, and through their hashes over all of its content."""
     head = {name: value for name, value in row.items() if name != "hash" and value is not None}
-    places = {hash_: [p.stage, p.rank, p.score, p.kept, p.reason] for hash_, p in chunks}
+    places = {hash_: [p.stage, p.rank, p.score, p.kept, p.reason] for hash_, p in chunks if p.is_row}
     return hash_value([head, list(spans), places])
 
 

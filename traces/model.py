@@ -34,6 +34,7 @@ SPAN_NAMES: tuple[str, ...] = (
     "search.vector",
     "search.symbol",
     "search.history",
+    "search.link",
     "fusion",
     "rerank",
     "diversify",
@@ -41,12 +42,13 @@ SPAN_NAMES: tuple[str, ...] = (
     "prompt",
     "model",
     "tool",
+    "coverage",
     "claims",
     "ledger",
     "freshness",
     "respond",
 )
-RETRIEVERS: tuple[str, ...] = ("search.text", "search.vector", "search.symbol", "search.history")
+RETRIEVERS: tuple[str, ...] = ("search.text", "search.vector", "search.symbol", "search.history", "search.link")
 LIST_STAGES: tuple[str, ...] = (*RETRIEVERS, "fusion", "rerank", "diversify", "context", "respond")
 
 # Why a trace has less than everything.
@@ -256,10 +258,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TraceChunk:
-    """A chunk of a trace: the furthest stage that it reached, its rank there (from 1) and whether it survived."""
+    """A chunk of a trace: the furthest stage that it reached, its rank there (from 1) and whether it survived.
+
+    `hash` is null for one that no list after the retrievers had: it is known by its id, in the lines it had last.
+    """
 
     id: ChunkKey
-    hash: str
+    hash: str | None
     source: str
     path: str | None
     key: str | None

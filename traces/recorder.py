@@ -42,7 +42,7 @@ MAX_SLOT_CHARS = 1_000_000  # one recorded value; beyond, its size is recorded i
 TEXT_FIELDS = ("answer", "raw_output", "ungrounded")  # kept as content, not as columns
 ADDED_FIELDS = ("degraded", "policy_flags")
 MAPPING_FIELDS = ("filters", "revisions", "cache")
-COLUMN_FIELDS = frozenset(f.name for f in fields(TraceSummary))
+
 
 _open_span: ContextVar[SpanRun | None] = ContextVar("open_span", default=None)
 
@@ -78,11 +78,13 @@ class SpanRun:
         config: object = None,
         output: object = None,
         dropped: object = None,
+        chunks: Iterable[ChunkLike] = (),
         **attrs: object,
     ) -> None:
         """Keep what went in, how the stage was set, what came out and fell out; a second call adds or replaces.
 
         Values are turned into JSON at once, so changing them later changes nothing here. Shapes: see traces.model.
+        `chunks` names those that the lists speak of, as `TraceRun.add_chunks` does.
         """
         began = time.perf_counter()
         for name, value in (("input", input), ("config", config), ("output", output), ("dropped", dropped)):
@@ -93,6 +95,8 @@ class SpanRun:
         if attrs:
             self._slots["attrs"] = self._trace.freeze(json.loads(self._slots.get("attrs", "{}")) | attrs, self.name)
         self._trace.add_overhead(began)
+        if chunks:
+            self._trace.add_chunks(chunks)
 
     def __enter__(self) -> SpanRun:
         self._token = _open_span.set(self)

@@ -23,7 +23,7 @@ CREATE INDEX trace_at ON trace(at);
 CREATE TABLE span(
   trace INTEGER NOT NULL REFERENCES trace(seq), id INTEGER NOT NULL, parent INTEGER, name TEXT NOT NULL,
   start_ms REAL NOT NULL, duration_ms REAL NOT NULL, n_in INTEGER, n_out INTEGER, error_type TEXT,
-  in_hash TEXT, out_hash TEXT, PRIMARY KEY(trace, id)) WITHOUT ROWID;
+  in_hash BLOB, out_hash BLOB, PRIMARY KEY(trace, id)) WITHOUT ROWID;
 CREATE TABLE chunk(
   seq INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, chunk_id, source TEXT NOT NULL, path TEXT, key TEXT,
   title TEXT NOT NULL, symbol TEXT, start_line INTEGER NOT NULL, end_line INTEGER NOT NULL,

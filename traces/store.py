@@ -14,14 +14,25 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from traces.blobs import Json, canonical, compress, expand, hash_bytes, parse
-from traces.draft import SPAN_COLUMNS, Draft, Sealed, SealedChunk, Sealer
+from traces.blobs import HASH_PREFIX, Json, canonical, compress, expand, hash_bytes, parse
+from traces.draft import SPAN_COLUMNS, Draft, Sealed, SealedChunk, Sealer, list_rows
 from traces.errors import TraceStoreError
-from traces.model import CONTENT_WRITE_FAILED, ChunkKey, Failure, Span, Trace, TraceAcl, TraceChunk, TraceSummary
+from traces.model import (
+    CONTENT_BLOCKED,
+    CONTENT_WRITE_FAILED,
+    ChunkKey,
+    Failure,
+    Span,
+    Trace,
+    TraceAcl,
+    TraceChunk,
+    TraceSummary,
+)
 from traces.schema import SCHEMA_VERSION, schema_statements
 from traces.writer import MAX_FULL, MAX_ROWS, Writer
 
 BUSY_TIMEOUT_S = 5.0
+PAGE_BYTES = 16384  # the content of most traces is 2-5 kB; in pages of 4096 half of the space would stay empty
 READ_FLUSH_S = 2.0  # an agent may ask for a trace before the writer has come to it
 MAX_SCANNED = 10_000  # rows looked at for one list; the permitted ones among them are returned
 
@@ -29,6 +40,7 @@ SUMMARY_COLUMNS = tuple(f.name for f in fields(TraceSummary))
 JSON_COLUMNS = frozenset({"filters", "revisions", "degraded", "policy_flags", "cache", "sources"})
 LIST_COLUMNS = frozenset({"degraded", "policy_flags", "sources"})
 BOOL_COLUMNS = frozenset({"tokens_estimated", "cached", "abstained", "is_error"})
+HASH_COLUMNS = frozenset({"in_hash", "out_hash"})
 TRACE_COLUMNS = (*SUMMARY_COLUMNS, "content_hash", "acl", "hash")
 CHUNK_COLUMNS = ("chunk_id", "source", "path", "key", "title", "symbol", "start_line", "end_line", "text_hash")
 
@@ -54,6 +66,7 @@ class TraceStore:
         self.path = path
         self.healthy = True
         self.failures = 0  # traces, or their content, that could not be written
+        self.blocked = 0  # traces whose content the redactor failed on
         self._on_error = on_error
         self._sealer = Sealer()
         self._connection: sqlite3.Connection | None = None  # the writer's
@@ -121,6 +134,12 @@ class TraceStore:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self._count_blocked(sum(sealed.row["content"] == CONTENT_BLOCKED for sealed in batch))
+
+    def _count_blocked(self, count: int) -> None:
+        if count and not self.blocked:
+            self._on_error("The content of a trace was not written: redacting it failed. Its row and timings are kept.")
+        self.blocked += count
 
     def _try_open(self) -> bool:
         try:
@@ -205,6 +224,14 @@ class TraceStore:
             ) from error
 
 
+_CHUNKS_OF_TRACE = (
+    f"SELECT hash, {', '.join(CHUNK_COLUMNS)}, stage, rank, score, kept, reason FROM trace_chunk "
+    "JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE trace = ? ORDER BY kept DESC, rank IS NULL, rank, chunk.seq"
+)
+_CHUNK_BY_ID = (
+    f"SELECT NULL AS hash, {', '.join(CHUNK_COLUMNS)}, NULL AS stage, NULL AS rank, NULL AS score, 0 AS kept, "
+    "NULL AS reason FROM chunk WHERE chunk_id = ? ORDER BY seq DESC LIMIT 1"
+)
 _BY_CHUNK = "seq IN (SELECT trace FROM trace_chunk JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE {})"
 
 
@@ -213,6 +240,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # questions are private; WAL files inherit the mode
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file only
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         _prepare_schema(connection, path)
@@ -245,11 +273,12 @@ def _insert_trace(connection: sqlite3.Connection, sealed: Sealed) -> None:
     seq = connection.execute(insert, tuple(row.values())).lastrowid
     connection.executemany(
         f"INSERT INTO span(trace, {_columns(SPAN_COLUMNS)}) VALUES (?, {_marks(SPAN_COLUMNS)})",
-        [(seq, *(span[name] for name in SPAN_COLUMNS)) for span in sealed.spans],
+        [(seq, *(_to_span_column(name, span[name]) for name in SPAN_COLUMNS)) for span in sealed.spans],
     )
+    chunks = [(_chunk_seq(connection, chunk), place) for chunk, place in sealed.chunks]
     connection.executemany(
         "INSERT INTO trace_chunk VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(seq, _chunk_seq(connection, c), p.stage, p.rank, p.score, p.kept, p.reason) for c, p in sealed.chunks],
+        [(seq, c, p.stage, p.rank, p.score, p.kept, p.reason) for c, p in chunks if p.is_row],
     )
     connection.execute(
         "INSERT INTO trace_fts(rowid, query, answer) VALUES (?, ?, ?)", (seq, row["query"], _to_column(sealed.answer))
@@ -295,7 +324,7 @@ def _read_trace(connection: sqlite3.Connection, row: sqlite3.Row) -> Trace:
         hash=row["hash"],
         content_hash=row["content_hash"],
         spans=tuple(_read_span(span, slots.get(str(span["id"]), {})) for span in spans),
-        chunks=tuple(_read_chunks(connection, row["seq"])),
+        chunks=_read_chunks(connection, row["seq"], slots),
         config=_read_blob(connection, row["config_hash"]),
         arguments=content.get("arguments"),
         answer=content.get("answer"),
@@ -305,18 +334,22 @@ def _read_trace(connection: sqlite3.Connection, row: sqlite3.Row) -> Trace:
     )
 
 
-def _read_chunks(connection: sqlite3.Connection, seq: int) -> Iterator[TraceChunk]:
-    names = ("hash", *CHUNK_COLUMNS)
-    rows = connection.execute(
-        f"SELECT {_columns(names)}, stage, rank, score, kept, reason FROM trace_chunk "
-        "JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE trace = ? "
-        "ORDER BY kept DESC, rank IS NULL, rank, chunk.seq",
-        (seq,),
-    ).fetchall()
-    for row in rows:
-        values = {name: row[name] for name in row.keys() if name not in ("chunk_id", "text_hash", "kept")}
-        text = _read_blob(connection, row["text_hash"]) or ""
-        yield TraceChunk(id=row["chunk_id"], kept=bool(row["kept"]), text=text, **values)
+def _read_chunks(connection: sqlite3.Connection, seq: int, slots: Mapping[str, Any]) -> tuple[TraceChunk, ...]:
+    rows = connection.execute(_CHUNKS_OF_TRACE, (seq,)).fetchall()
+    found = [_read_chunk(connection, row) for row in rows]
+    known = {chunk.id for chunk in found}
+    listed = dict.fromkeys(key for span in slots.values() for key, _, _ in list_rows(span.get("output")))
+    for key in listed:
+        row = None if key in known else _fetch(connection, _CHUNK_BY_ID, (key,))
+        if row is not None:
+            found.append(_read_chunk(connection, row))
+    return tuple(found)
+
+
+def _read_chunk(connection: sqlite3.Connection, row: sqlite3.Row) -> TraceChunk:
+    values = {name: row[name] for name in row.keys() if name not in ("chunk_id", "text_hash", "kept")}
+    text = _read_blob(connection, row["text_hash"]) or ""
+    return TraceChunk(id=row["chunk_id"], kept=bool(row["kept"]), text=text, **values)
 
 
 def _read_blob(connection: sqlite3.Connection, hash_: str | None) -> Json:
@@ -335,7 +368,7 @@ def _read_acl(row: sqlite3.Row) -> TraceAcl:
 
 def _read_span(row: sqlite3.Row, slots: Mapping[str, Any]) -> Span:
     return Span(
-        **{name: row[name] for name in SPAN_COLUMNS},
+        **{name: _from_span_column(name, row[name]) for name in SPAN_COLUMNS},
         attrs=slots.get("attrs", {}),
         input=slots.get("input"),
         config=slots.get("config"),
@@ -361,6 +394,15 @@ def _from_column(name: str, value: Json) -> Json:
         parsed = json.loads(value) if value else [] if name in LIST_COLUMNS else {}
         return tuple(parsed) if name in LIST_COLUMNS else parsed
     return bool(value) if name in BOOL_COLUMNS and value is not None else value
+
+
+def _to_span_column(name: str, value: Json) -> object:
+    # as 16 bytes: a trace has some 20 of them
+    return bytes.fromhex(value.removeprefix(HASH_PREFIX)) if name in HASH_COLUMNS and value else value
+
+
+def _from_span_column(name: str, value: Json) -> Json:
+    return HASH_PREFIX + value.hex() if name in HASH_COLUMNS and value else value
 
 
 def _columns(names: Iterable[str]) -> str:

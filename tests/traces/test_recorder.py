@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.traces.conftest import CANARY, Desk, make_chunk, record_one, record_search, see_all
+from traces.draft import rehash
 from traces.log import log_record
 from traces.model import CONTENT_BLOCKED, SPAN_NAMES, Caller, Trace
 from traces.recorder import TraceRecorder
@@ -56,10 +57,30 @@ def test_trace_keeps_each_list_and_the_text_of_its_chunks(desk: Desk) -> None:
     ]
 
 
+def test_mere_candidate_has_no_row_but_can_still_be_named(desk: Desk, path: Path) -> None:
+    with desk.recorder.trace(tool="search_code", query="q", entry="cli") as trace:
+        with trace.span("search.text") as span:
+            span.record(output=[[1, 2.0], [2, 1.0], [77, 0.5]], chunks=[make_chunk(1), make_chunk(2)])
+        with trace.span("fusion") as span:
+            span.record(output=[[1, 1.0]])
+    kept = read(desk, trace.id)
+    assert [(c.id, c.stage, c.kept, c.hash is None) for c in kept.chunks] == [
+        (1, "fusion", True, False),
+        (2, None, False, True),
+    ]
+    assert kept.chunks[1].label == "src/module_2.py:2-4"
+    assert rehash(kept) == kept.hash
+    assert [row.id for row in desk.store.find_by_chunk(1, see_all)] == [trace.id]
+    assert desk.store.find_by_chunk(2, see_all) == []
+
+
 @pytest.mark.req("T25")
 def test_span_names_are_those_of_the_catalogue_and_a_slip_is_told(desk: Desk) -> None:
-    assert len(SPAN_NAMES) == len(set(SPAN_NAMES)) == 20
+    assert len(SPAN_NAMES) == len(set(SPAN_NAMES)) >= 20
     with desk.recorder.trace(tool="answer", query="q", entry="cli") as trace:
+        for name in SPAN_NAMES:
+            with trace.span(name):
+                pass
         with pytest.raises(ValueError, match=r"did you mean 'fusion'"):
             trace.span("fusoin")
         with pytest.raises(TypeError, match="generatoin"):
@@ -94,9 +115,7 @@ def test_failing_run_leaves_a_trace_and_raises_what_it_raised(desk: Desk) -> Non
         (KeyboardInterrupt(), "cancelled"),
     ],
 )
-def test_status_tells_an_answer_from_a_fault_from_a_cancellation(
-    desk: Desk, error: BaseException, status: str
-) -> None:
+def test_status_tells_an_answer_from_a_fault_from_a_cancellation(desk: Desk, error: BaseException, status: str) -> None:
     with (
         pytest.raises(type(error)),
         desk.recorder.trace(tool="answer", query="q", entry="cli") as trace,
@@ -263,6 +282,8 @@ def test_redactor_that_fails_on_the_content_only_blocks_it_too(make_desk: Callab
     desk = make_desk(redactor=fail_on_code)
     kept = read(desk, record_one(desk))
     assert (kept.summary.content, kept.summary.query, kept.chunks) == (CONTENT_BLOCKED, "", ())
+    assert (desk.store.blocked, len(desk.errors)) == (1, 1)
+    assert desk.recorder.healthy
 
 
 @pytest.mark.req("T30")
@@ -309,5 +330,3 @@ def test_command_line_process_writes_its_trace_before_it_ends(path: Path) -> Non
     assert store.get(done.stdout, see_all) is not None
     store.close()
     assert done.stderr == ""
-
-

@@ -285,9 +285,7 @@ def test_hash_covers_row_spans_chunks_and_content(desk: Desk, path: Path) -> Non
 def test_two_stores_of_one_file_both_write(desk: Desk, path: Path) -> None:
     other = TraceStore(path, on_error=desk.errors.append)
     other_desk = _recorder_over(other, desk.errors)
-    threads = [
-        threading.Thread(target=lambda d=d: [record_one(d) for _ in range(20)]) for d in (desk, other_desk)
-    ]
+    threads = [threading.Thread(target=lambda d=d: [record_one(d) for _ in range(20)]) for d in (desk, other_desk)]
     for thread in threads:
         thread.start()
     for thread in threads:
