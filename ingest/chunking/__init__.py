@@ -48,7 +48,7 @@ def _cut(document: Document, layout: Layout, limit: int) -> tuple[list[Cut], str
 
 
 def _cut_lines(layout: Layout, limit: int) -> list[Cut]:
-    pieces = (piece if piece.stop is not None else layout.trim(piece) for piece in split_lines(layout, 0, layout.last, limit))
+    pieces = map(layout.trim, split_lines(layout, 0, layout.last, limit))
     return [Cut(piece) for piece in pieces if piece]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tree_sitter import Node
+from tree_sitter import Node, Tree
 
-from ingest.chunking.definitions import ONE_LINE_KINDS, Definition, find_definitions
+from ingest.chunking.definitions import VALUE_KINDS, Definition, find_definitions
 from ingest.chunking.layout import Cut, Layout, Piece
 from ingest.chunking.lines import split_lines
+from ingest.chunking.macros import parse_unwrapped
 from ingest.languages.loading import LoadedGrammar
 
 LEAD_NODES = frozenset(
@@ -28,13 +29,17 @@ MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not
 def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> tuple[list[Cut], str]:
     """Parse one file and cut it into pieces of about `limit` characters. A reason code says why that failed."""
     data = text.encode("utf-8", "surrogatepass")
-    root = grammar.parser.parse(data).root_node
+    root = _parse(data, grammar).root_node
     definitions = find_definitions(root, data, layout, grammar)
     if root.type == "ERROR" and not definitions:
         return [], "parse_error"
     divider = _Divider(layout, limit, {(d.start_byte, d.end_byte): number for number, d in enumerate(definitions)})
     pieces = divider.divide(root.children, 0, layout.last, -1, 0)
     return _describe(merge_pieces(pieces, layout, limit, definitions), definitions), ""
+
+
+def _parse(data: bytes, grammar: LoadedGrammar) -> Tree:
+    return parse_unwrapped(data, grammar) if grammar.language.name == "rust" else grammar.parser.parse(data)
 
 
 class _Divider:
@@ -79,7 +84,8 @@ def _segments(nodes: Sequence[Node], first: int, last: int) -> list[tuple[int, i
         start = node.start_point.row
         end = node.end_point
         is_lead = node.type in LEAD_NODES
-        if start <= filled_to or start <= starts[-1] or (only_lead and _leads(groups[-1][-1], is_lead, start - filled_to)):
+        leads = only_lead and _leads(groups[-1][-1], is_lead, start - filled_to)
+        if leads or start <= filled_to or start <= starts[-1]:
             only_lead = is_lead and (only_lead or not groups[-1])
             groups[-1].append(node)
         else:
@@ -100,38 +106,40 @@ def merge_pieces(pieces: list[Piece], layout: Layout, limit: int, definitions: S
     """Join small neighbours of the same owner up to `limit` characters."""
     merged: list[Piece] = []
     for piece in pieces:
-        trimmed = layout.trim(piece) if piece.stop is None else piece
+        trimmed = layout.trim(piece)
         if trimmed is None:
             continue
         if merged and _may_join(merged[-1], trimmed, layout, limit, definitions):
-            merged[-1] = merged[-1]._replace(last=trimmed.last, owner=_joined_owner(merged[-1], trimmed, layout))
+            # What enters a definition carries on in it; a tail or closing brace leaves the owner as it was.
+            enters = _depth(trimmed, definitions) > _depth(merged[-1], definitions)
+            merged[-1] = merged[-1]._replace(last=trimmed.last, owner=trimmed.owner if enters else merged[-1].owner)
         else:
             merged.append(trimmed)
     return merged
 
 
-def _may_join(
-    before: Piece, piece: Piece, layout: Layout, limit: int, definitions: Sequence[Definition]
-) -> bool:
+def _may_join(before: Piece, piece: Piece, layout: Layout, limit: int, definitions: Sequence[Definition]) -> bool:
     if before.stop is not None or piece.stop is not None:
         return False
     size = layout.size(piece.first, piece.last)
     if _is_closer(piece, size, layout):
         return True
     both = layout.size(before.first, piece.last)
+    is_tail = size * TAIL <= limit and both <= limit * OVERFLOW
     if before.owner == piece.owner:
-        return both <= limit or (size * TAIL <= limit and both <= limit * OVERFLOW)
-    enters = piece.owner >= 0 and (before.owner < 0 or definitions[piece.owner].depth > definitions[before.owner].depth)
-    return enters and both <= limit and layout.size(before.first, before.last) * HEAD <= limit
+        return both <= limit or is_tail
+    if _depth(piece, definitions) > _depth(before, definitions):
+        return both <= limit and layout.size(before.first, before.last) * HEAD <= limit
+    return is_tail and piece.owner >= 0 and _depth(piece, definitions) < _depth(before, definitions)
+
+
+def _depth(piece: Piece, definitions: Sequence[Definition]) -> int:
+    return definitions[piece.owner].depth if piece.owner >= 0 else -1
 
 
 def _is_closer(piece: Piece, size: int, layout: Layout) -> bool:
     """Say whether a piece only closes what came before: `}`, `end`, `);`."""
     return size <= CLOSER_CHARS and not WORD.search(layout.text(piece).replace("end", ""))
-
-
-def _joined_owner(before: Piece, piece: Piece, layout: Layout) -> int:
-    return before.owner if _is_closer(piece, layout.size(piece.first, piece.last), layout) else piece.owner
 
 
 def _describe(pieces: Sequence[Piece], definitions: Sequence[Definition]) -> list[Cut]:
@@ -148,9 +156,12 @@ def _describe(pieces: Sequence[Piece], definitions: Sequence[Definition]) -> lis
         while following < len(definitions) and definitions[following].first <= piece.last:
             here.append(definitions[following])
             following += 1
-        context = "\n".join(definition.signature for definition in around if definition.signature)
+        outer = around
+        if piece.owner >= 0 and definitions[piece.owner].first > piece.last:
+            outer = [*around, definitions[piece.owner]]  # a long doc comment, cut off from its definition
+        context = "\n".join(definition.signature for definition in outer if definition.signature)
         symbols = tuple(definition.symbol() for definition in here if definition.kind != "scope")
-        cuts.append(Cut(piece, context, _main_symbol(piece, here, around), symbols))
+        cuts.append(Cut(piece, context, _main_symbol(piece, here, outer), symbols))
         around.extend(here)
     return cuts
 
@@ -160,7 +171,12 @@ def _main_symbol(piece: Piece, here: Sequence[Definition], around: Sequence[Defi
     enclosing = around[-1].qualname if around else None
     if not here:
         return enclosing
-    largest = min(here, key=lambda definition: (definition.depth, definition.first - definition.last, definition.first))
+    largest = min(here, key=_prominence)
     share = (min(largest.last, piece.last) - largest.first + 1) / (piece.last - piece.first + 1)
-    needed = MAIN_SHARE if enclosing is not None or largest.kind in ONE_LINE_KINDS else 0.0
+    needed = MAIN_SHARE if enclosing is not None or largest.kind in VALUE_KINDS else 0.0
     return largest.qualname if share >= needed else enclosing
+
+
+def _prominence(definition: Definition) -> tuple[int, bool, int, int]:
+    """Order definitions: outer before inner, code and types before values, large before small."""
+    return definition.depth, definition.kind in VALUE_KINDS, definition.first - definition.last, definition.first

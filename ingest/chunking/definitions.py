@@ -13,20 +13,21 @@ from ingest.languages.table import Language
 from ingest.model import Symbol
 
 KEY_CAPTURES = ("name", "declarator", "target")
-HELPER_CAPTURES = frozenset((*KEY_CAPTURES, "scope", "value"))
+HELPER_CAPTURES = frozenset((*KEY_CAPTURES, "receiver", "value"))
 WEAK_KINDS = {"variable": 0, "property": 0, "type": 1}  # when two patterns match one name, the stronger kind stays
 TYPE_KINDS = frozenset(("class", "struct", "interface", "enum", "trait", "scope", "type"))
 CALLABLE_KINDS = frozenset(("function", "method"))
-ONE_LINE_KINDS = frozenset(("variable", "property", "constant", "type"))
+VALUE_KINDS = frozenset(("variable", "property", "constant"))
 CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]+")
 SIGNATURE_CHARS = 200
 DOC_CHARS = 240
-DOC_LINES = 40
+DOC_LINES = 250
 ANGLES = re.compile(r"<[^<>]*>")
 JS_PREFIX = re.compile(r"^(?:module\.exports|exports|this|self|window|globalThis)\.")
 SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)")
 DOC_MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*+|//+[!/]?|#+!?|--+|;+|%+|!)?\s?|\s*\*+/\s*$")
-DOC_TAGS = re.compile(r"^(?:@\w|:param|:return|\\param|\\return|Args:|Returns:|Parameters$)|^[-=~*_#/\s]+$")
+DOC_TAG = re.compile(r"@\w|:(?:param|return)|\\(?:param|return)|(?:Args|Returns|Parameters):?$")
+RULE_LINE = re.compile(r"[-=~*_#/\s]+$")
 TRAILING_HASH = re.compile(r"(?:^|\s)#\s.*$", re.MULTILINE)
 HTML_TAG = re.compile(r"</?[A-Za-z][^<>]*>|\{@\w+ ([^}]*)\}")
 STRING_START = re.compile(r"\s*[rRuUbB]{0,2}(\"\"\"|'''|\"|')")
@@ -88,16 +89,15 @@ def _read_match(captures: dict[str, list[Node]]) -> Definition | None:
         name = _target_name(_text(key))
     else:
         name = _clean_name(_text(key))
-    if "scope" in captures:
-        name = f"{_receiver(_text(captures['scope'][0]))}.{name}"
-    if not name:
+    if "receiver" in captures:
+        name = f"{_receiver(_text(captures['receiver'][0]))}.{name}"
+    if name in ("", "_"):
         return None
     value = captures["value"][0] if "value" in captures else node
     end = node.end_point
     last = end.row - (end.column == 0 and end.row > node.start_point.row)
-    return Definition(
-        node.start_byte, node.end_byte, node.start_point.row, last, name, kind, key, value.child_by_field_name("body"), node
-    )
+    body = value.child_by_field_name("body")
+    return Definition(node.start_byte, node.end_byte, node.start_point.row, last, name, kind, key, body, node)
 
 
 def _text(node: Node) -> str:
@@ -185,7 +185,8 @@ def _encloses(outer: Definition, inner: Definition) -> bool:
 def _repeats(parent: Definition, definition: Definition) -> bool:
     """Say whether this is the inner name of `x.use = function use() {}`."""
     both = parent.kind in CALLABLE_KINDS and definition.kind in CALLABLE_KINDS
-    return both and definition.end_byte >= parent.end_byte - 2 and definition.node.type.endswith(("function_expression", "generator_function"))
+    is_expression = definition.node.type in ("function_expression", "generator_function")
+    return both and is_expression and definition.end_byte >= parent.end_byte - 2
 
 
 def _final_kind(definition: Definition, parent: Definition | None) -> str:
@@ -205,7 +206,7 @@ def _signature(definition: Definition, data: bytes, layout: Layout, language: La
     row = name_row if language.docstrings else definition.first
     while row < name_row and layout.lines[row].lstrip().startswith(language.attributes or "\0"):
         row += 1
-    if definition.kind in ONE_LINE_KINDS:
+    if definition.kind in VALUE_KINDS or definition.kind == "type":
         return _one_line(layout.lines[name_row])
     start = definition.start_byte if row == definition.first else _row_start(definition, data, row)
     return _one_line(_until_body(definition, data, start, language.comments))
@@ -255,18 +256,19 @@ def _docstring(definition: Definition, data: bytes) -> list[str]:
 
 
 def _comment_above(first: int, layout: Layout, language: Language) -> list[str]:
+    """Return the comment lines right above a row without their marks; a block comment may stand one blank line off."""
     row = first - 1
     if row > 0 and layout.is_blank(row) and layout.lines[row - 1].rstrip().endswith("*/"):
         row -= 1
-    floor = max(-1, row - DOC_LINES)
     lines: list[str] = []
-    while row > floor:
-        line = layout.lines[row].strip()
-        if line.startswith(language.comments) or line.endswith("*/"):
+    in_block = False
+    for line in (layout.lines[at].strip() for at in range(row, max(-1, row - DOC_LINES), -1)):
+        starts_comment = line.startswith(language.comments)
+        in_block = (in_block or line.endswith("*/")) and "/*" not in line
+        if starts_comment or in_block:
             lines.append(line)
         elif not (line and language.attributes and line.startswith(language.attributes)):
             break
-        row -= 1
     return [DOC_MARKS.sub("", line) for line in reversed(lines)]
 
 
@@ -275,9 +277,9 @@ def first_sentence(lines: list[str]) -> str:
     words: list[str] = []
     for line in lines:
         line = HTML_TAG.sub(lambda match: match[1] or "", line).strip()
-        if words and (not line or DOC_TAGS.match(line)):
+        if DOC_TAG.match(line) or (words and not line):
             break
-        if line and not DOC_TAGS.match(line):
+        if not RULE_LINE.match(line or "-"):
             words.append(line)
     text = " ".join(words)[: 2 * DOC_CHARS]
     match = SENTENCE.match(text)

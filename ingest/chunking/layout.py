@@ -10,7 +10,7 @@ from ingest.model import Symbol
 
 
 class Piece(NamedTuple):
-    """Whole rows, or with `stop` a part of one overlong row. `owner` numbers the split definition it lies in, -1 = none."""
+    """Whole rows, or with `stop` a part of one overlong row. `owner` numbers the split definition around it or is -1."""
 
     first: int
     last: int
@@ -58,6 +58,8 @@ class Layout:
     def trim(self, piece: Piece) -> Piece | None:
         """Return the piece without blank rows at its ends, None when nothing is left."""
         first, last = piece.first, piece.last
+        if piece.stop is not None:
+            return piece
         while first <= last and self.is_blank(first):
             first += 1
         while last > first and self.is_blank(last):

@@ -1,5 +1,5 @@
 (function_declaration name: (identifier) @name) @function
-(method_declaration receiver: (parameter_list (parameter_declaration type: (_) @scope)) name: (field_identifier) @name) @method
+(method_declaration receiver: (parameter_list (parameter_declaration type: (_) @receiver)) name: (field_identifier) @name) @method
 (type_spec name: (type_identifier) @name type: (struct_type)) @struct
 (type_declaration . (type_spec name: (type_identifier) @name type: (struct_type))) @struct
 (type_spec name: (type_identifier) @name type: (interface_type)) @interface
