@@ -1,7 +1,8 @@
 """Redaction: secrets become same-length masks before anything is stored, embedded, cached or traced.
 
-Each rule's literal is searched first and its pattern is tried only there. A mask keeps the length and the line breaks of what it hides, so that
-line numbers stay true, and names its rule: `<aws_access_key***>`. Masks are left alone by a second pass.
+Each rule's literal is searched first and its pattern is tried only there. A mask keeps the length and the line breaks
+of what it hides, so that line numbers stay true, and names its rule: `<aws_access_key***>`. Masks are left alone by a
+second pass.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ RULES_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A secret format: literals that it starts with (`offset` characters later for a prefix that stays) and its pattern."""
+    """A secret format: literals to look for, and the pattern that must match `offset` characters after one of them."""
 
     id: str
     literals: tuple[str, ...]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ingest.model import Chunk, Kind
-from mcp_server.retrieval.model import RankedChunk
+from mcp_server.retrieval.model import Entity, RankedChunk
 
 Slot = Literal["code", "tickets", "designs", "history"]
 DropReason = Literal["duplicate", "file_cap", "slot_cap", "budget"]
@@ -16,6 +17,7 @@ SLOTS: tuple[Slot, ...] = ("code", "tickets", "designs", "history")
 SLOT_OF_KIND: dict[Kind, Slot] = {"code": "code", "ticket": "tickets", "design": "designs", "commit": "history"}
 CHARS_PER_TOKEN = 4  # no vocabulary ships with the program; every budget here counts so
 LINE_CHARS = 9  # "1234567| " before each numbered line
+MAX_REST = 6  # chunks added for one named definition or file; the caps below still apply
 HEADER_CHARS = 96  # "[E12] ... lines 1234567-1234567 ..." without the names in it
 
 
@@ -66,6 +68,48 @@ def chunk_tokens(chunk: Chunk) -> int:
     lines = chunk.text.count("\n") + 1
     names = sum(len(part) for part in (chunk.ref, chunk.source, chunk.title, chunk.symbol or "", chunk.context))
     return -(-(len(chunk.text) + lines * LINE_CHARS + names + HEADER_CHARS) // CHARS_PER_TOKEN)
+
+
+def add_whole_definitions(
+    hits: Sequence[RankedChunk], entities: Sequence[Entity], read_document: Callable[[str, str], Sequence[Chunk]]
+) -> list[RankedChunk]:
+    """Return the hits with the rest of what the question names, each after its first hit: a long definition, a file.
+
+    `read_document` takes source and path and returns the document's chunks under the caller's filters.
+    """
+    present = {hit.chunk.id for hit in hits}
+    ranked: list[RankedChunk] = []
+    for hit in hits:
+        ranked.append(hit)
+        for chunk in rest_of_entity(hit.chunk, entities, read_document):
+            if chunk.id not in present:
+                present.add(chunk.id)
+                ranked.append(RankedChunk(chunk, hit.score, ("rest of what is named",)))
+    return ranked
+
+
+def rest_of_entity(
+    chunk: Chunk, entities: Sequence[Entity], read_document: Callable[[str, str], Sequence[Chunk]]
+) -> list[Chunk]:
+    """Return the other chunks of a named definition, or of a named file, that a hit belongs to."""
+    if chunk.path is None:
+        return []
+    if any(e.kind == "path" and is_path_of(e.text, chunk.path) for e in entities):
+        return [c for c in read_document(chunk.source, chunk.path) if c.id != chunk.id][:MAX_REST]
+    if not any(e.kind == "symbol" and chunk.id in e.chunk_ids for e in entities):
+        return []
+    names = [re.split(r"\.|::|->|#", e.text)[-1] for e in entities if e.kind == "symbol" and chunk.id in e.chunk_ids]
+    spans = [(s.start_line, s.end_line) for s in chunk.symbols if s.name in names]
+    return [
+        other
+        for other in read_document(chunk.source, chunk.path)
+        if other.id != chunk.id and any(start <= other.start_line and other.end_line <= end for start, end in spans)
+    ][:MAX_REST]
+
+
+def is_path_of(fragment: str, path: str) -> bool:
+    """Tell whether a path ends in a fragment of whole names."""
+    return path == fragment or path.endswith("/" + fragment)
 
 
 def pack_context(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from ingest.errors import VectorUnavailable
 from ingest.model import Chunk, Filters
@@ -18,11 +18,12 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
-from mcp_server.retrieval.fusion import Fused, fuse
+from mcp_server.retrieval.fusion import fuse
 from mcp_server.retrieval.model import QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.rerank import Ranked, rerank
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
+from traces.model import TraceFields
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -35,7 +36,16 @@ class Trace(Protocol):
         """Open a span."""
         ...
 
+    def set(self, **values: Unpack[TraceFields]) -> None:
+        """Set facts of the query."""
+        ...
 
+    def add_chunks(self, chunks: Iterable[Chunk]) -> None:
+        """Name the chunks that the recorded lists speak of."""
+        ...
+
+
+TRACED = 20  # entries of the fused and the ranked list that a trace keeps with their texts
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="retrieve")
 RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
     "text": retrieve_text,
@@ -57,10 +67,11 @@ def search(
     """Search one generation. Raises Unavailable under `strict` when a retriever fails."""
     with trace.span("normalise") as span:
         normalised = normalise_query(text)
-        span.record(output={"query_norm": normalised})
+        span.record(input={"chars": len(text)}, output={"query_norm": normalised})
     with trace.span("route") as span:
         query = parse_query(normalised)
         span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
+        trace.set(query_norm=normalised, route=query.route, transform="none", generation=index.generation)
     with trace.span("entities") as span:
         entities, missing = resolve_entities(index, query, filters)
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
@@ -71,14 +82,19 @@ def search(
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k)
         chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
-        span.record(config=list_weights(query, weights), output=describe_fused(fused, chunks))
+        span.record(
+            config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
+            output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
+        )
     with trace.span("rerank") as span:
         counts = index.term_stats([term.token for term in query.terms])
         idf = term_weights(index.manifest.chunks, counts)
         ranked = rerank(query, keyword_weights(query, idf), fused, chunks, weights)
-        span.record(output=describe_ranked(ranked))
+        span.record(output=[[item.chunk.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
+        trace.add_chunks([item.chunk for item in ranked[:TRACED]])
     with trace.span("diversify") as span:
-        span.record(output={"kept": len(ranked), "rule": "saturation per file"})
+        span.record(config={"saturation": weights.saturation}, output=[[r.chunk.id, r.score] for r in ranked[:TRACED]])
+        trace.set(chunks_retrieved=len(ranked), degraded=degraded)
     return Retrieval(
         query=query.text,
         route=query.route,
@@ -101,7 +117,7 @@ def retrieve_all(
     def run(name: str) -> list[Candidate]:
         with trace.span(f"search.{name}") as span:
             found = RETRIEVERS[name](index, query, filters, weights)
-            span.record(output={"candidates": [[c.chunk_id, c.score, c.rank, c.how] for c in found]})
+            span.record(output=[[c.chunk_id, c.score, {"how": c.how}] if c.how else [c.chunk_id, c.score] for c in found])
             return found
 
     pending: dict[str, Future[list[Candidate]]] = {
@@ -161,16 +177,3 @@ def explain(ranked: Ranked, lists: Mapping[str, Sequence[Candidate]]) -> tuple[s
     if features.get("path", 0) > 0:
         reasons.append("file name")
     return tuple(reasons)
-
-
-def describe_fused(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> list[list[object]]:
-    """Return the fused list for the trace: chunk, score, contributions."""
-    return [
-        [chunks[item.chunk_id].text_hash, item.chunk_id, item.score, [list(part) for part in item.contributions]]
-        for item in fused[:20]
-    ]
-
-
-def describe_ranked(ranked: Sequence[Ranked]) -> list[list[object]]:
-    """Return the final list for the trace: chunk, score, features."""
-    return [[r.chunk.text_hash, r.chunk.id, r.score, [list(f) for f in r.features]] for r in ranked[:40]]

@@ -1,0 +1,254 @@
+"""Settings: one TOML file, `CODECAIRN_*` environment, flags; read once at the edge, frozen, passed down.
+
+Precedence: flag > environment > file > default. Every value knows where it came from (`codecairn doctor` prints it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ingest.access import LOCAL_GROUP
+from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig
+from ingest.errors import ConfigError
+
+CONFIG_NAME = "codecairn.toml"
+ENV_PREFIX = "CODECAIRN_"
+NESTED = "__"  # CODECAIRN_INDEX__CHUNK_CHARS = index.chunk_chars
+EPHEMERAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+
+
+class AnswerConfig(Section):
+    """The `[answer]` table."""
+
+    budget_tokens: int = Field(6000, ge=200)  # N14: the context's global cap
+    deadline_s: float = Field(25.0, gt=0)  # N1
+
+
+class ServerConfig(Section):
+    """The `[server]` table."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(8765, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = ()  # besides the loopback names
+    max_result_chars: int = Field(9000, ge=1000, le=40_000)
+    debounce_ms: int = Field(50, ge=0)
+    watch: bool = True
+
+
+class TraceConfig(Section):
+    """The `[trace]` table."""
+
+    enabled: bool = True
+
+
+class PrincipalConfig(Section):
+    """The `[principal]` table: who asks where nobody logs in (stdio, command line)."""
+
+    id: str = "local"
+    groups: tuple[str, ...] = (LOCAL_GROUP,)
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    name: str = ""
+    environment: Literal["dev", "staging", "prod"] = "dev"
+    strict: bool = False  # a degraded result is an error
+    source: tuple[SourceConfig, ...] = ()
+    index: IndexConfig = IndexConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    answer: AnswerConfig = AnswerConfig()
+    server: ServerConfig = ServerConfig()
+    trace: TraceConfig = TraceConfig()
+    principal: PrincipalConfig = PrincipalConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Settings with the places that they speak of, and where each value came from."""
+
+    settings: Settings
+    root: Path
+    data_dir: Path
+    config_file: Path | None
+    origins: Mapping[str, str]  # dotted key -> "file ...", "environment ...", "flag"; absent = default
+    api_key: str | None = None  # of the embedding endpoint; never printed
+
+    @property
+    def config_hash(self) -> str:
+        """Hash over all settings (they hold no secrets, only names of variables)."""
+        return hashlib.blake2b(json.dumps(self.snapshot(), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the settings as JSON values, for traces."""
+        return self.settings.model_dump(mode="json")
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """Tell whether the data directory is likely to vanish with a restart."""
+        return str(self.data_dir).startswith(EPHEMERAL)
+
+
+def load_setup(
+    *,
+    root: Path | None,
+    config: Path | None,
+    data: Path | None,
+    env: Mapping[str, str],
+    flags: Mapping[str, Any] | None = None,
+) -> Setup:
+    """Read the settings of a folder. Raises ConfigError."""
+    base = find_root(root)
+    file = config or (base / CONFIG_NAME if (base / CONFIG_NAME).is_file() else None)
+    values, origins = merge_layers(file, env, flags or {})
+    settings = validate(values, file)
+    if not settings.source:
+        settings = settings.model_copy(update={"source": (default_source(base, settings),)})
+    settings = settings.model_copy(update={"source": tuple(absolute_sources(settings.source, file, base))})
+    data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
+    return Setup(settings, base, data_dir, file, origins, env.get(settings.embedding.api_key_env))
+
+
+def find_root(given: Path | None) -> Path:
+    """Return the folder to index: the given one, else the work tree's top level, else the current folder."""
+    if given is not None:
+        if not given.is_dir():
+            raise ConfigError(f"{given} is no folder. Give the repository or folder to index.")
+        return given.absolute()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+
+
+def default_source(root: Path, settings: Settings) -> SourceConfig:
+    """Return the source of a folder without a configuration file."""
+    is_git = (root / ".git").exists() or ((root / "HEAD").is_file() and (root / "objects").is_dir())
+    return SourceConfig(name=source_name(settings.name or root.name), type="git" if is_git else "folder", path=root)
+
+
+def source_name(text: str) -> str:
+    """Return a name that a source may have."""
+    cleaned = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text).strip("._-")
+    return cleaned or "root"
+
+
+def absolute_sources(sources: tuple[SourceConfig, ...], file: Path | None, root: Path) -> Iterator[SourceConfig]:
+    """Yield the sources with absolute paths; relative ones start at the configuration file's folder."""
+    base = file.absolute().parent if file else root
+    for source in sources:
+        yield source.model_copy(update={"path": Path(os.path.normpath(base / source.path.expanduser()))})
+
+
+def default_data_dir(root: Path, name: str, env: Mapping[str, str]) -> Path:
+    """Return `$XDG_DATA_HOME/codecairn/<name>-<hash of root>`: outside the work tree, one per root."""
+    home = env.get("XDG_DATA_HOME") or os.path.join(env.get("HOME", os.path.expanduser("~")), ".local", "share")
+    digest = hashlib.blake2b(str(root).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+    return Path(home) / "codecairn" / f"{source_name(name or root.name)}-{digest}"
+
+
+def ensure_writable(data_dir: Path) -> None:
+    """Create the data directory (0700). Raises ConfigError if it cannot be written."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = data_dir / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The data directory {data_dir} cannot be written ({error.strerror}). Choose another with --data DIR."
+        ) from error
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+
+def merge_layers(
+    file: Path | None, env: Mapping[str, str], flags: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the merged values and the origin of each key that is set."""
+    origins: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    if file is not None:
+        content = read_file(file)
+        overlays = content.pop("env", {})
+        overlay(values, content, f"file {file}", origins)
+        wanted = env.get(f"{ENV_PREFIX}ENVIRONMENT") or content.get("environment", "dev")
+        overlay(values, overlays.get(wanted, {}), f"file {file} [env.{wanted}]", origins)
+    for variable, text in sorted(env.items()):
+        key = variable.removeprefix(ENV_PREFIX).lower().split(NESTED)
+        if variable.startswith(ENV_PREFIX) and key[0] in Settings.model_fields:
+            overlay(values, nest(key, parse_value(text)), f"environment {variable}", origins)
+    overlay(values, dict(flags), "flag", origins)
+    return values, origins
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Return the content of a configuration file. Raises ConfigError."""
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {file}. `codecairn init` writes one.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}.") from error
+
+
+def parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    """Return a variable's text as a TOML value where it is one, else as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def nest(keys: list[str], value: object) -> dict[str, Any]:
+    """Return {a: {b: value}} for [a, b]."""
+    return {keys[0]: value if len(keys) == 1 else nest(keys[1:], value)}
+
+
+def overlay(
+    values: dict[str, Any], more: Mapping[str, Any], origin: str, origins: dict[str, str], at: str = ""
+) -> None:
+    """Lay values over others, table by table, and note where each came from."""
+    for key, value in more.items():
+        if isinstance(value, Mapping):
+            overlay(values.setdefault(key, {}), value, origin, origins, f"{at}{key}.")
+        else:
+            values[key] = value
+            origins[f"{at}{key}"] = origin
+
+
+def validate(values: Mapping[str, Any], file: Path | None) -> Settings:
+    """Return the settings. Raises ConfigError that names the key and, for an unknown one, the nearest."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = f" in {file}" if file else ""
+        location = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            known = known_keys(location[:-1])
+            near = get_close_matches(location[-1], known, 1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
+            raise ConfigError(f"Unknown setting {'.'.join(location)!r}{where}. {hint}") from None
+        raise ConfigError(f"Setting {'.'.join(location)!r}{where} is wrong: {first['msg']}.") from None
+
+
+def known_keys(location: list[str]) -> list[str]:
+    """Return the keys that a table may have."""
+    model: type[BaseModel] = Settings
+    for part in location:
+        field = model.model_fields.get(part)
+        if part == "source":
+            model = SourceConfig
+        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return sorted(model.model_fields)

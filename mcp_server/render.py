@@ -1,0 +1,308 @@
+"""One renderer for the tools and the command line: concise, detailed or json text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded
+from mcp_server.service import Status
+
+Format = Literal["concise", "detailed", "json"]
+
+CONCISE_LINES = 6  # of a snippet; five hits stay under 2,000 characters
+CONCISE_CHARS = 260
+DETAILED_LINES = 40
+LINE_CHARS = 160
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\U000e0000-\U000e007f]"
+)
+WORD = re.compile(r"\w+")
+HIT_KEYS = (
+    "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
+    "revision", "freshness",
+)  # fmt: skip
+CITATION_KEYS = (
+    "id", "path", "key", "start_line", "end_line", "symbol", "source", "product", "revision", "freshness", "moved_to",
+)  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """Return text without control, bidi and zero-width characters: it goes to terminals and agents."""
+    return CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+def render_search(
+    result: SearchResult, query: str, response_format: Format = "concise", budget_chars: int = 9000
+) -> str:
+    """Return a search result as text of at most `budget_chars` characters."""
+    if response_format == "json":
+        return render_json(search_to_dict(result))
+    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, len(result.hits))))
+    if not result.hits:
+        return f"0 hits. {empty_hint(result)}\n{footer}"
+    blocks = [hit_block(hit, query, response_format) for hit in result.hits]
+    shown = fit(blocks, budget_chars - len(footer) - 80)
+    cut = "" if len(shown) == len(blocks) else f"({len(blocks) - len(shown)} more hits do not fit; lower `limit`.)\n"
+    return "\n".join(shown) + "\n" + cut + search_footer_with(result, len(shown), footer)
+
+
+def search_footer_with(result: SearchResult, shown: int, footer: str) -> str:
+    """Return the footer with the number of hits that fitted."""
+    return footer.replace(f"shown {len(result.hits)}/", f"shown {shown}/")
+
+
+def hit_block(hit: Hit, query: str, response_format: Format) -> str:
+    """Return one hit: a line that says where and why, and a snippet."""
+    marks = [] if hit.freshness == "fresh" else [hit.freshness]
+    reasons = f"  [{', '.join((*hit.why[:3], *marks))}]" if hit.why or marks else ""
+    product = f"  {hit.source}" if response_format == "detailed" else ""
+    symbol = f"  {hit.symbol}" if hit.symbol else ""
+    head = clean(f"{place(hit)}{symbol}{product}{reasons}")
+    if response_format == "detailed":
+        return f"{head}\n{fence(snippet(hit, query, DETAILED_LINES, 6000))}"
+    return f"{head}\n{indent(snippet(hit, query, CONCISE_LINES, CONCISE_CHARS))}"
+
+
+def place(hit: Hit | Citation) -> str:
+    """Return `path:start-end`, or the key of a ticket or commit."""
+    if hit.path:
+        return f"{hit.path}:{hit.start_line}-{hit.end_line}"
+    return f"{hit.key} {hit.title}" if isinstance(hit, Hit) else str(hit.key)
+
+
+def snippet(hit: Hit, query: str, max_lines: int, max_chars: int) -> str:
+    """Return the lines around the densest match, numbered."""
+    lines = clean(hit.text).split("\n")
+    first = best_window(lines, query, max_lines)
+    rows: list[str] = []
+    used = 0
+    for number, line in enumerate(lines[first : first + max_lines], hit.start_line + first):
+        row = f"{number}| {line.rstrip()[:LINE_CHARS]}"
+        if rows and used + len(row) > max_chars:
+            break
+        if line.strip():
+            rows.append(row)
+            used += len(row) + 1
+    return "\n".join(rows)
+
+
+def best_window(lines: Sequence[str], query: str, size: int) -> int:
+    """Return the first line of the window that holds most distinct words of the query; ties go to the top."""
+    wanted = {word.lower() for word in WORD.findall(query) if len(word) > 2}
+    matches = [{w for w in wanted if w in line.lower()} for line in lines]
+    best, first = 0, 0
+    for start in range(max(1, len(lines) - size + 1)):
+        count = len(set().union(*matches[start : start + size]))
+        if count > best:
+            best, first = count, start
+    return first
+
+
+def search_footer(result: SearchResult, shown: int) -> str:
+    """Return index, age, degraded codes, count, cursor and trace in one line."""
+    revisions = sorted({hit.revision[:8] for hit in result.hits if hit.revision})
+    parts = [
+        f"index={result.generation}",
+        *([f"head={','.join(revisions)}"] if revisions else []),
+        f"age={format_age(result.index_age_s)}",
+        *([f"degraded={','.join(result.degraded)}"] if result.degraded else []),
+        f"shown {shown}/{result.total}",
+        *([f"next_cursor={result.next_cursor}"] if result.next_cursor else []),
+        f"trace={result.trace_id}",
+    ]
+    return " ".join(parts)
+
+
+def empty_hint(result: SearchResult) -> str:
+    """Return what to try when nothing was found."""
+    return "Nothing in the index matches; try other words, a symbol or a file name, or drop the filters."
+
+
+def missing_lines(missing: Iterable[MissingName]) -> Iterator[str]:
+    """Yield a line per name that exists nowhere, with the nearest ones."""
+    for item in missing:
+        nearest = f" Nearest: {', '.join(item.nearest)}." if item.nearest else ""
+        yield clean(f"Not in the index: {item.name}.{nearest}")
+
+
+# -- answer ------------------------------------------------------------------------------------------------------------
+
+
+def render_answer(result: AnswerResult, response_format: Format = "concise", budget_chars: int = 9000) -> str:
+    """Return an answer as text: ANSWER, CITATIONS, UNGROUNDED (always), STALE, TRACE."""
+    if response_format == "json":
+        return render_json(answer_to_dict(result))
+    if result.mode == "capabilities":
+        return clean(result.answer)
+    tail = "\n".join(answer_tail(result, response_format))
+    text = clean(result.answer)
+    room = budget_chars - len(tail) - 20
+    if len(text) > room:
+        text = text[: max(0, room - 30)].rsplit("\n", 1)[0] + "\n(cut to fit)"
+    return f"ANSWER\n{text}\n{tail}"[:budget_chars]
+
+
+def answer_tail(result: AnswerResult, response_format: Format) -> Iterator[str]:
+    """Yield everything behind the answer's text."""
+    if result.citations:
+        yield "\nCITATIONS"
+        yield from (citation_line(citation) for citation in result.citations)
+    if result.nearest:
+        yield "\nNEAREST"
+        yield from (clean(f"{place(hit)}  {hit.symbol or ''}".rstrip()) for hit in result.nearest)
+    yield "\nUNGROUNDED (not supported by what was found)"
+    yield from (ungrounded_line(item) for item in result.ungrounded) if result.ungrounded else iter(("none",))
+    yield from missing_lines(m for m in result.not_found if not any(m.name in u.text for u in result.ungrounded))
+    if result.stale:
+        yield f"\nSTALE\n{', '.join(result.stale)}: changed since they were indexed; see the marks above"
+    degraded = f" degraded={','.join(result.degraded)}" if result.degraded else ""
+    yield f"\nTRACE {result.trace_id} index={result.generation} age={format_age(result.index_age_s)}{degraded}"
+    if response_format == "detailed":
+        yield from (clean(f"claim {n}: {c.verdict}: {c.text}") for n, c in enumerate(result.claims, 1))
+
+
+def citation_line(citation: Citation) -> str:
+    """Return `[C1] path:12-40 symbol` with what happened to it since."""
+    symbol = f"  {citation.symbol}" if citation.symbol else ""
+    state = "" if citation.freshness == "fresh" else f"  ({citation.freshness}"
+    moved = f", now {citation.moved_to}" if citation.moved_to else ""
+    return clean(f"[{citation.id}] {place(citation)}{symbol}  {citation.product}{state + moved + ')' if state else ''}")
+
+
+def ungrounded_line(item: Ungrounded) -> str:
+    """Return one ungrounded part with its reason and the nearest names."""
+    nearest = f" Nearest: {', '.join(item.nearest)}." if item.nearest else ""
+    return clean(f"- {item.kind}: {item.text} ({item.verdict}: {item.reason}){nearest}")
+
+
+# -- json --------------------------------------------------------------------------------------------------------------
+
+
+def render_json(value: Mapping[str, Any]) -> str:
+    """Return compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def hit_to_dict(hit: Hit) -> dict[str, Any]:
+    """Return the documented keys of a hit."""
+    return {key: list(hit.why) if key == "why" else getattr(hit, key) for key in HIT_KEYS}
+
+
+def search_to_dict(result: SearchResult) -> dict[str, Any]:
+    """Return the documented keys of a search result."""
+    return {
+        "hits": [hit_to_dict(hit) for hit in result.hits],
+        "total": result.total,
+        "next_cursor": result.next_cursor,
+        "generation": result.generation,
+        "index_age_s": result.index_age_s,
+        "degraded": list(result.degraded),
+        "not_found": [{"name": item.name, "nearest": list(item.nearest)} for item in result.not_found],
+        "trace_id": result.trace_id,
+    }
+
+
+def answer_to_dict(result: AnswerResult) -> dict[str, Any]:
+    """Return the documented keys of an answer."""
+    return {
+        "answer": result.answer,
+        "mode": result.mode,
+        "claims": [
+            {"text": c.text, "verdict": c.verdict, "reason": c.reason, "citations": list(c.citations)}
+            for c in result.claims
+        ],
+        "citations": [{key: getattr(c, key) for key in CITATION_KEYS} for c in result.citations],
+        "ungrounded": [
+            {"kind": u.kind, "text": u.text, "verdict": u.verdict, "reason": u.reason, "nearest": list(u.nearest)}
+            for u in result.ungrounded
+        ],
+        "not_found": [{"name": item.name, "nearest": list(item.nearest)} for item in result.not_found],
+        "stale": list(result.stale),
+        "abstained": result.abstained,
+        "cached": result.cached,
+        "degraded": list(result.degraded),
+        "latency_ms": result.latency_ms,
+        "generation": result.generation,
+        "index_age_s": result.index_age_s,
+        "trace_id": result.trace_id,
+    }
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def status_to_dict(status: Status) -> dict[str, Any]:
+    """Return the state of the index as JSON values."""
+    return {
+        "state": status.state,
+        "generation": status.generation,
+        "index_age_s": status.index_age_s,
+        "chunks": status.chunks,
+        "files": status.files,
+        "embedder": status.embedder,
+        "sources": [dict(source) for source in status.sources],
+        "degraded": list(status.degraded),
+        "alarms": list(status.alarms),
+        "building": status.building,
+        "data_dir": status.data_dir,
+    }
+
+
+def render_status(status: Status) -> str:
+    """Return the state of the index for people and agents."""
+    lines = [f"state: {status.state}" + (f" ({status.building})" if status.building else "")]
+    if status.state == "ready":
+        age = format_age(status.index_age_s)
+        lines.append(f"generation {status.generation}, {age} old: {status.files} files, {status.chunks} chunks")
+        lines.append(f"embedder: {status.embedder or 'none'}")
+    for source in status.sources:
+        revision = f" @ {source['revision'][:12]}" if source["revision"] else ""
+        head = f"- {source['name']} ({source['kind']}, product {source['product']}){revision}"
+        lines.append(clean(f"{head}: {source['files']} files, {source['chunks']} chunks"))
+        if source["skipped"]:
+            lines.append("  skipped: " + ", ".join(f"{reason} {n}" for reason, n in source["skipped"].items()))
+    lines += [f"degraded: {code}" for code in status.degraded]
+    lines += [f"alarm: {alarm}" for alarm in status.alarms]
+    lines.append(f"data: {status.data_dir}")
+    return "\n".join(lines)
+
+
+# -- shared ------------------------------------------------------------------------------------------------------------
+
+
+def fit(blocks: Sequence[str], budget_chars: int) -> list[str]:
+    """Return as many leading blocks as fit, at least one (cut)."""
+    shown: list[str] = []
+    used = 0
+    for block in blocks:
+        if shown and used + len(block) + 1 > budget_chars:
+            break
+        shown.append(block[:budget_chars])
+        used += len(block) + 1
+    return shown
+
+
+def indent(text: str) -> str:
+    """Return text set off by two spaces: it is data, not instruction."""
+    return "\n".join(f"  {line}" for line in text.split("\n"))
+
+
+def fence(text: str) -> str:
+    """Return text in a fence longer than any run of back-ticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}\n{text}\n{ticks}"
+
+
+def format_age(seconds: float) -> str:
+    """Return 12s, 5m, 3h or 2d."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"

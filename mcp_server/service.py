@@ -1,0 +1,543 @@
+"""The one object that wires index, retrieval, answering, traces and access; every surface calls it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from ingest.access import Principal
+from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError
+from ingest.model import Chunk, Filters, SourceInfo
+from ingest.redact import redact
+from mcp_server.access import make_filters
+from mcp_server.config import Setup
+from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable
+from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
+from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
+from traces.recorder import TraceRecorder, TraceRun
+from traces.store import TraceStore
+
+if TYPE_CHECKING:
+    from ingest.embedding import Embedder
+    from ingest.index import Index
+    from mcp_server.answering.answer import ComposedAnswer
+    from mcp_server.answering.freshness import FreshnessChecker
+    from mcp_server.retrieval.model import Retrieval
+
+MAX_QUERY_CHARS = 20_000
+MAX_LIMIT = 50
+EXHAUSTIVE_LIMIT = 10_000  # chunks looked at by mode "all"
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A build that runs now; `total` is 0 while it is not known."""
+
+    source: str = ""
+    done: int = 0
+    total: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """How far it is, for people."""
+        share = f" ({self.done * 100 // self.total} % of {self.source})" if self.total else ""
+        return f"The index is being built{share}"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `codecairn status` and `status://index` show."""
+
+    state: Literal["ready", "index_empty", "index_building"]
+    generation: int
+    index_age_s: float
+    chunks: int
+    files: int
+    embedder: str
+    sources: tuple[Mapping[str, Any], ...]
+    degraded: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    building: str = ""
+    data_dir: str = ""
+
+
+@dataclass(slots=True)
+class _Opened:
+    index: Index | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One page of chunks with score and reasons, and how many there are."""
+
+    hits: list[tuple[Chunk, float, tuple[str, ...]]]
+    total: int
+    not_found: tuple[MissingName, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+class Service:
+    """Answers requests of any surface from the current generation."""
+
+    def __init__(
+        self, setup: Setup, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), log: bool = False
+    ) -> None:
+        self.setup = setup
+        self._now = now
+        self._log = log
+        self._opened = _Opened()
+        self._embedder: Embedder | None = None
+        self._embedder_loaded = False
+        self._building: Building | None = None
+        self._build_error = ""
+        self._store = TraceStore(setup.data_dir / "traces.db") if setup.settings.trace.enabled else None
+        self._recorder = TraceRecorder(
+            self._store,
+            env=setup.settings.environment,
+            service_version=VERSION,
+            code_commit="",
+            redact=lambda text: redact(text).text,
+            clock=now,
+            handled=(ServerError,),
+        )
+
+    def close(self) -> None:
+        """Write what is queued and let go of the generation."""
+        if self._store is not None:
+            self._store.close()
+        with self._opened.lock:
+            if self._opened.index is not None:
+                self._opened.index.close()
+                self._opened.index = None
+
+    # -- the index ---------------------------------------------------------------------------------------------------
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The configured embedder, loaded once."""
+        if not self._embedder_loaded:
+            from ingest.embedding import load_embedder
+
+            self._embedder = load_embedder(self.setup.settings.embedding, self.setup.api_key)
+            self._embedder_loaded = True
+        return self._embedder
+
+    def set_building(self, building: Building | None, error: str = "") -> None:
+        """Say how far a background build is; None when it ended, with its error if it failed."""
+        self._building = building
+        self._build_error = error
+
+    def index(self) -> Index:
+        """Return the current generation, opened. Raises NotReady while there is none."""
+        from ingest.index import Index
+
+        with self._opened.lock:
+            try:
+                if self._opened.index is None:
+                    self._opened.index = Index.open_current(self.setup.data_dir, self.embedder)
+                else:
+                    self._opened.index = self._opened.index.refreshed()
+            except IndexEmpty as error:
+                raise self._not_ready() from error
+            except IndexStateError as error:
+                raise NotReady(f"The index cannot be opened: {error}") from error
+            return self._opened.index
+
+    def _not_ready(self) -> NotReady:
+        if self._building is not None:
+            return NotReady(f"index_building: {self._building.sentence}. Ask again in a few seconds.")
+        if self._build_error:
+            return NotReady(f"index_empty: the index could not be built: {self._build_error}")
+        return NotReady("index_empty: nothing is indexed yet. Run `codecairn index` in the repository.")
+
+    def infos(self, index: Index) -> list[SourceInfo]:
+        """Return the sources that are both configured and in the generation: anything else is denied."""
+        configured = {source.name: source for source in self.setup.settings.source}
+        infos = []
+        for state in index.manifest.sources:
+            config = configured.get(state.name) or configured.get(state.name.removesuffix(".history"))
+            if config is not None:
+                infos.append(SourceInfo(state.name, state.kind, state.product, config.groups, config.trust))  # type: ignore[arg-type]
+        return infos
+
+    def age_s(self, index: Index) -> float:
+        """Return the seconds since the generation was built."""
+        built = datetime.fromisoformat(index.manifest.created_at.replace("Z", "+00:00"))
+        return max(0.0, (self._now() - built).total_seconds())
+
+    # -- search ------------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        request: SearchRequest,
+        principal: Principal,
+        *,
+        entry: EntryPoint = "cli",
+        caller: Caller | None = None,
+        strict: bool | None = None,
+    ) -> SearchResult:
+        """Return ranked hits, or every occurrence for `mode = "all"`. Raises BadRequest, NotReady, Unavailable."""
+        with self._trace("search_code", request.query, entry, principal, caller, vars_of(request)) as trace:
+            check_query(request.query, "query")
+            if not 1 <= request.limit <= MAX_LIMIT:
+                raise BadRequest(f"`limit` is {request.limit}; it must be between 1 and {MAX_LIMIT}.")
+            index = self.index()
+            filters = self._filters(index, principal, request)
+            offset = self._read_cursor(request, index, principal)
+            is_strict = self.setup.settings.strict if strict is None else strict
+            found = self._find(index, request, filters, trace, is_strict, offset)
+            checker = self._checker(index)
+            with trace.span("freshness") as span:
+                shown = tuple(self._hit(chunk, score, why, checker) for chunk, score, why in found.hits)
+                span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
+            degraded = join(index.degraded, found.degraded, checker.degraded, self._trace_codes())
+            if is_strict and degraded:
+                raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
+            end = offset + len(shown)
+            trace.set(degraded=degraded, chunks_used=len(shown), filters=describe(filters))
+            result = SearchResult(
+                hits=shown,
+                total=found.total,
+                next_cursor=self._make_cursor(request, index, principal, end) if end < found.total else None,
+                generation=index.generation,
+                index_age_s=round(self.age_s(index), 1),
+                degraded=degraded,
+                not_found=found.not_found,
+                trace_id=trace.id,
+            )
+        self._write_log(trace)
+        return result
+
+    def _find(
+        self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int
+    ) -> _Found:
+        if request.mode == "all":
+            found = self._find_all(index, request.query, filters, trace)
+            page = found[offset : offset + request.limit]
+            return _Found([(chunk, 0.0, (f"{count} occurrences",)) for chunk, count in page], len(found))
+        retrieval = self._retrieve(index, request.query, filters, trace, strict)
+        ranked = retrieval.chunks[offset : offset + request.limit]
+        hits = [(item.chunk, item.score, item.why) for item in ranked]
+        return _Found(hits, len(retrieval.chunks), retrieval.not_found, retrieval.degraded)
+
+    def _retrieve(self, index: Index, text: str, filters: Filters, trace: TraceRun, strict: bool) -> Retrieval:
+        from mcp_server.retrieval.pipeline import search
+
+        try:
+            return search(index, text, filters, trace, strict=strict)
+        except EmbedderMismatch as error:
+            raise BadRequest(str(error)) from error
+
+    def _find_all(self, index: Index, query: str, filters: Filters, trace: TraceRun) -> list[tuple[Chunk, int]]:
+        """Return every chunk that holds the query as written (whole words), by path and line, with its count."""
+        from ingest.index.tokens import token_stream, words
+
+        names = [word.lower() for word in words(query)]
+        if not names:
+            raise BadRequest('mode = "all" looks for an identifier or phrase; the query holds no word.')
+        pattern = re.compile(rf"(?<!\w){re.escape(query.strip())}(?!\w)")
+        with trace.span("search.text") as span:
+            tokens = [(token, 1.0) for token in dict.fromkeys(token_stream(names[0]).split()[:1])]
+            scored = index.search_text(tokens, filters, EXHAUSTIVE_LIMIT, {"content": 1.0})
+            found = [
+                (chunk, count)
+                for chunk in index.chunks([item.chunk_id for item in scored])
+                if (count := len(pattern.findall(chunk.text)))
+            ]
+            found.sort(key=lambda item: (item[0].source, item[0].ref, item[0].start_line, item[0].id))
+            span.record(output=[[chunk.id, float(count)] for chunk, count in found[:MAX_LIMIT]])
+            trace.add_chunks([chunk for chunk, _ in found[:MAX_LIMIT]])
+        return found
+
+    def _hit(self, chunk: Chunk, score: float, why: tuple[str, ...], checker: FreshnessChecker) -> Hit:
+        from mcp_server.answering.answer import make_hit
+        from mcp_server.retrieval.model import RankedChunk
+
+        return make_hit(RankedChunk(chunk, score, why), checker)
+
+    # -- answer ------------------------------------------------------------------------------------------------------
+
+    def answer(
+        self,
+        request: AnswerRequest,
+        principal: Principal,
+        *,
+        entry: EntryPoint = "cli",
+        caller: Caller | None = None,
+        strict: bool | None = None,
+    ) -> AnswerResult:
+        """Answer a question from the index, every pointer checked. Raises BadRequest, NotReady, Unavailable."""
+        started = time.perf_counter()
+        with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
+            check_query(request.question, "question")
+            index = self.index()
+            filters = self._filters(index, principal, request)
+            is_strict = self.setup.settings.strict if strict is None else strict
+            composed = self._compose(index, request, filters, trace, is_strict)
+            degraded = join(index.degraded, composed.degraded, self._trace_codes())
+            if is_strict and degraded:
+                raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no answer is given.")
+            trace.set(
+                degraded=degraded,
+                answer=composed.answer,
+                abstained=composed.abstained,
+                n_claims=len(composed.claims),
+                n_stale=len(composed.stale),
+                ungrounded=[[item.kind, item.text, item.verdict] for item in composed.ungrounded],
+                filters=describe(filters),
+            )
+            result = AnswerResult(
+                answer=composed.answer,
+                mode=composed.mode,
+                claims=composed.claims,
+                citations=composed.citations,
+                ungrounded=composed.ungrounded,
+                not_found=composed.not_found,
+                stale=composed.stale,
+                abstained=composed.abstained,
+                cached=False,
+                degraded=degraded,
+                latency_ms=round((time.perf_counter() - started) * 1000, 1),
+                generation=index.generation,
+                index_age_s=round(self.age_s(index), 1),
+                trace_id=trace.id,
+                nearest=composed.nearest,
+            )
+        self._write_log(trace)
+        return result
+
+    def _compose(
+        self, index: Index, request: AnswerRequest, filters: Filters, trace: TraceRun, strict: bool
+    ) -> ComposedAnswer:
+        from mcp_server.answering.answer import AnswerSettings, compose_answer
+        from mcp_server.answering.resolver import IndexResolver
+        from mcp_server.retrieval.context import pack_context
+
+        retrieval = self._retrieve(index, request.question, filters, trace, strict)
+        context = pack_context(retrieval.chunks, self.setup.settings.answer.budget_tokens)
+        resolver = IndexResolver(index, filters)
+        return compose_answer(
+            request.question, retrieval, context, resolver, self._checker(index), AnswerSettings(), trace
+        )
+
+    # -- traces, status, documents -----------------------------------------------------------------------------------
+
+    def explain(self, trace_id: str, stage: str, principal: Principal) -> str:
+        """Return a trace for an agent or a person. Raises NotFound for an unknown or not permitted one."""
+        from traces.report import render_trace
+
+        budget = self.setup.settings.server.max_result_chars
+        return render_trace(self.get_trace(trace_id, principal), stage, budget)
+
+    def get_trace(self, trace_id: str, principal: Principal) -> Trace:
+        """Return one trace. Raises NotFound."""
+        if self._store is None:
+            raise NotFound("Traces are switched off (trace.enabled = false).")
+        self._store.flush()
+        trace = self._store.get(trace_id.strip(), self._may_read(principal))
+        if trace is None:
+            raise NotFound(
+                f"There is no trace {trace_id.strip()[:64]!r}. A trace id stands in the last line of each result; "
+                "`codecairn trace list` shows the latest."
+            )
+        return trace
+
+    def list_traces(self, principal: Principal, limit: int = 20) -> list[TraceSummary]:
+        """Return the latest traces that the principal may read."""
+        if self._store is None:
+            return []
+        self._store.flush()
+        return list(self._store.list_traces(self._may_read(principal), limit=limit))
+
+    def _may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
+        def allowed(acl: TraceAcl) -> bool:
+            return all(principal.groups.intersection(groups) for groups in acl.groups_required)
+
+        return allowed
+
+    def status(self, principal: Principal) -> Status:
+        """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
+        from ingest.index import status
+
+        building = self._building.sentence if self._building else self._build_error
+        try:
+            index = self.index()
+        except NotReady:
+            state: Literal["index_building", "index_empty"] = "index_building" if self._building else "index_empty"
+            return Status(state, 0, 0.0, 0, 0, "", (), building=building, data_dir=str(self.setup.data_dir))
+        visible = {info.name for info in self.infos(index) if principal.groups.intersection(info.groups)}
+        sources = tuple(
+            {
+                "name": s.name,
+                "kind": s.kind,
+                "product": s.product,
+                "revision": s.revision,
+                "files": s.files,
+                "chunks": s.chunks,
+                "skipped": dict(sorted(s.skipped.items())),
+                "indexed_at": s.indexed_at,
+            }
+            for s in index.manifest.sources
+            if s.name in visible
+        )
+        return Status(
+            state="ready",
+            generation=index.generation,
+            index_age_s=round(self.age_s(index), 1),
+            chunks=index.manifest.chunks,
+            files=index.manifest.files,
+            embedder=index.manifest.embedder,
+            sources=sources,
+            degraded=join(index.degraded, self._trace_codes()),
+            alarms=tuple(status(self.setup.data_dir).alarms),
+            building=building,
+            data_dir=str(self.setup.data_dir),
+        )
+
+    def read_document(self, source: str, path: str, principal: Principal) -> str:
+        """Return the indexed text of one document, lines numbered. Raises NotFound."""
+        index = self.index()
+        filters = make_filters(principal, self.infos(index))
+        chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
+        if not chunks:
+            raise NotFound(f"There is no document {path!r} in a source {source!r}.")
+        return "\n".join(
+            f"{number}| {line}"
+            for chunk in chunks
+            for number, line in enumerate(chunk.text.split("\n"), chunk.start_line)
+        )
+
+    # -- shared ------------------------------------------------------------------------------------------------------
+
+    def _filters(self, index: Index, principal: Principal, request: SearchRequest | AnswerRequest) -> Filters:
+        return make_filters(
+            principal,
+            self.infos(index),
+            request.sources,
+            product=request.product,
+            language=request.language,
+            path_glob=request.path_glob,
+        )
+
+    def _checker(self, index: Index) -> FreshnessChecker:
+        from mcp_server.answering.freshness import FreshnessChecker
+
+        return FreshnessChecker({state.name: state for state in index.manifest.sources})
+
+    def _trace(
+        self,
+        tool: str,
+        text: str,
+        entry: EntryPoint,
+        principal: Principal,
+        caller: Caller | None,
+        arguments: Mapping[str, Any],
+    ) -> AbstractContextManager[TraceRun]:
+        return self._recorder.trace(
+            tool=tool,
+            query=text[:MAX_QUERY_CHARS],
+            entry=entry,
+            principal_hash=hash_principal(principal, self._secret()),
+            caller=caller,
+            config_snapshot=self.setup.snapshot(),
+            arguments=arguments,
+        )
+
+    def _trace_codes(self) -> tuple[str, ...]:
+        return () if self._store is None or self._recorder.healthy else ("trace_unavailable",)
+
+    def _write_log(self, trace: TraceRun) -> None:
+        if self._log:
+            from traces.log import log_record
+
+            sys.stderr.write(json.dumps(log_record(trace), separators=(",", ":")) + "\n")
+
+    def _secret(self) -> bytes:
+        """Return the key of this data directory, made on first use; it signs cursors and hides principals in traces."""
+        path = self.setup.data_dir / "secret.key"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            self.setup.data_dir.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(32))
+            return path.read_bytes()
+
+    def _make_cursor(self, request: SearchRequest, index: Index, principal: Principal, offset: int) -> str:
+        body = f"{index.generation}.{offset}"
+        return base64.urlsafe_b64encode(f"{body}.{self._sign(body, request, principal)}".encode()).decode().rstrip("=")
+
+    def _read_cursor(self, request: SearchRequest, index: Index, principal: Principal) -> int:
+        if not request.cursor:
+            return 0
+        try:
+            raw = base64.urlsafe_b64decode(request.cursor + "=" * (-len(request.cursor) % 4)).decode()
+            generation, offset, signature = raw.split(".")
+        except ValueError as error:
+            raise BadRequest("This cursor is not one of ours. Ask again without `cursor`.") from error
+        if not hmac.compare_digest(signature, self._sign(f"{generation}.{offset}", request, principal)):
+            raise BadRequest("This cursor belongs to another query. Ask again without `cursor`.")
+        if int(generation) != index.generation:
+            raise BadRequest(
+                f"This cursor is of index generation {generation}; the index is now at {index.generation}. "
+                "Ask again without `cursor`."
+            )
+        return int(offset)
+
+    def _sign(self, body: str, request: SearchRequest, principal: Principal) -> str:
+        asked = [request.query, request.sources, request.product, request.path_glob, request.mode, request.language]
+        message = json.dumps([body, principal.id, sorted(principal.groups), asked]).encode()
+        return hmac.new(self._secret(), message, hashlib.sha256).hexdigest()[:24]
+
+
+def check_query(text: str, name: str) -> None:
+    """Raise BadRequest unless a query has 1 to 20,000 characters."""
+    if not text.strip():
+        raise BadRequest(f"`{name}` is empty. Give a question, an identifier, a path or a ticket key.")
+    if len(text) > MAX_QUERY_CHARS:
+        raise BadRequest(
+            f"`{name}` has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} are taken. Send the part that matters."
+        )
+
+
+def hash_principal(principal: Principal, key: bytes) -> str:
+    """Return a pseudonym of who asks."""
+    return hmac.new(key, principal.id.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def vars_of(request: SearchRequest | AnswerRequest) -> dict[str, Any]:
+    """Return a request's fields as JSON values, without its text (the trace has that already)."""
+    names = [name for name in request.__dataclass_fields__ if name not in ("query", "question")]
+    return {name: getattr(request, name) for name in names}
+
+
+def describe(filters: Filters) -> dict[str, Any]:
+    """Return filters for the trace; groups only as a hash."""
+    groups = hashlib.blake2b(",".join(sorted(filters.groups)).encode(), digest_size=8).hexdigest()
+    return {
+        "sources": sorted(filters.sources),
+        "product": filters.product,
+        "language": filters.language,
+        "path_glob": filters.path_glob,
+        "acl_hash": groups,
+    }
+
+
+def join(*codes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return degraded codes without repeats, in order."""
+    return tuple(dict.fromkeys(code for group in codes for code in group))
