@@ -117,7 +117,7 @@ def retrieve_all(
     def run(name: str) -> list[Candidate]:
         with trace.span(f"search.{name}") as span:
             found = RETRIEVERS[name](index, query, filters, weights)
-            span.record(output=[[c.chunk_id, c.score, {"how": c.how}] if c.how else [c.chunk_id, c.score] for c in found])
+            span.record(output=[[c.chunk_id, c.score, *([{"how": c.how}] if c.how else [])] for c in found])
             return found
 
     pending: dict[str, Future[list[Candidate]]] = {

@@ -12,7 +12,7 @@ FIELD_WEIGHTS: dict[str, float] = {"content": 1.0, "path": 1.0, "symbols": 1.0, 
 
 ROLE_FACTORS: dict[str, float] = {
     "source": 1.0,
-    "docs": 0.6,
+    "docs": 0.3,
     "config": 0.7,
     "compat": 0.4,
     "test": 0.3,
@@ -27,16 +27,16 @@ class RankWeights:
     """Weights of fusion and rerank. All scores are scaled to a best of 1 before they are weighted."""
 
     fields: dict[str, float] = field(default_factory=lambda: dict(FIELD_WEIGHTS))
-    text: float = 1.0
+    text: float = 0.7
     vector: float = 1.0
     vector_symbol: float = 0.4  # the vector side's weight where the query is one name
-    symbol: float = 0.5
+    symbol: float = 0.2
     link: float = 1.0
-    rrf_k: int = 60
+    rrf_k: int = 20
     candidates: int = 60  # per retriever
     definition: float = 1.5  # the chunk defines a name of the query
-    definition_in_text: float = 0.7  # ... where the name stands within a sentence
-    path_match: float = 0.5  # share of the query's words in file stem and directory
+    definition_in_text: float = 1.2  # ... where the name stands within a sentence
+    path_match: float = 1.2  # share of the query's words in file stem and directory
     symbol_match: float = 0.3  # share of the query's words in one defined symbol's name
     coherence: float = 0.3  # the file's share of all candidates' scores
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
