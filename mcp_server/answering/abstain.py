@@ -38,9 +38,9 @@ class Decision:
     features: Mapping[str, float]
 
 
-def decide(question: str, retrieval: Retrieval, context: Context) -> Decision:
-    """Decide from names first, then from how much of the wording was found."""
-    features = measure(question, retrieval, context)
+def decide(question: str, retrieval: Retrieval, context: Context, covered: float = 1.0) -> Decision:
+    """Decide from names first, then from how much of the wording was found. `covered`: share of the topics, 0..1."""
+    features = measure(question, retrieval, context, covered)
     if not context.kept:
         return Decision("abstain", "Nothing was found.", features)
     if retrieval.not_found and not retrieval.entities:
@@ -72,7 +72,7 @@ def zone_of(features: Mapping[str, float], margin: float = 0.0) -> Zone:
     return "warn" if features["vector_top"] >= VECTOR_SURE else "abstain"
 
 
-def measure(question: str, retrieval: Retrieval, context: Context) -> dict[str, float]:
+def measure(question: str, retrieval: Retrieval, context: Context, covered: float = 1.0) -> dict[str, float]:
     """Return the features of the decision."""
     texts = [f"{hit.chunk.ref} {hit.chunk.title}\n{hit.chunk.text}" for hit in context.kept[:BIGRAM_CHUNKS]]
     bigram = bigram_rate(question, texts)
@@ -82,7 +82,9 @@ def measure(question: str, retrieval: Retrieval, context: Context) -> dict[str, 
         "vector_top": retrieval.vector_top,
         "entities": float(len(retrieval.entities)),
         "not_found": float(len(retrieval.not_found)),
-        "score": TOP_WEIGHT * retrieval.top_text_norm + BIGRAM_WEIGHT * bigram,
+        "covered": covered,
+        # a question whose topics are half absent is half as likely to be answerable, however well the rest matches
+        "score": covered * (TOP_WEIGHT * retrieval.top_text_norm + BIGRAM_WEIGHT * bigram),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from mcp_server.answering.abstain import Decision, abstain_text, decide
 from mcp_server.answering.aspects import Aspect, root, split_question
 from mcp_server.answering.citations import Numbered, number_citations
-from mcp_server.answering.coverage import list_uncovered
+from mcp_server.answering.coverage import list_unanswered, list_uncovered, share_covered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import generate_claims
@@ -76,16 +76,16 @@ def compose_answer(
         span.record(output=describe_context(context, evidence))
     with trace.span("coverage") as span:
         uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
-        decision = decide(question, retrieval, context)
+        decision = decide(question, retrieval, context, share_covered(question, evidence))
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":
         return abstain(retrieval, context, uncovered, checker, trace)
     with trace.span("claims") as span:
         aspects = split_question(question)
-        drafts = generate_claims(aspects, evidence, rarity_of(retrieval))
-        span.record(output={"generator": "extractive", "claims": [draft.text for draft in drafts]})
+        generated = generate_claims(aspects, evidence, rarity_of(retrieval))
+        span.record(output={"generator": "extractive", "claims": [draft.text for draft in generated.claims]})
     with trace.span("ledger") as span:
-        checked = check_claims(drafts, evidence, question, resolver)
+        checked = check_claims(generated.claims, evidence, question, resolver)
         span.record(output=describe_ledger(checked))
     if not any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked):
         return abstain(retrieval, context, uncovered, checker, trace, list_ungrounded_claims(checked))
@@ -94,7 +94,9 @@ def compose_answer(
         citations = check_citations(numbered, checker)
         span.record(output={c.id: [c.freshness, c.moved_to] for c in citations})
     with trace.span("respond") as span:
-        composed = respond(checked, numbered, citations, uncovered, retrieval, aspects, decision, settings, checker)
+        composed = respond(
+            checked, numbered, citations, uncovered, retrieval, aspects, generated.covered, decision, settings, checker
+        )
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
 
@@ -132,6 +134,7 @@ def respond(
     uncovered: Sequence[Ungrounded],
     retrieval: Retrieval,
     aspects: Sequence[Aspect],
+    covered: frozenset[int],
     decision: Decision,
     settings: AnswerSettings,
     checker: FreshnessChecker,
@@ -140,13 +143,14 @@ def respond(
     ids = iter(numbered.of_claim)
     pointers = [() if claim.is_struck else next(ids) for claim in checked]
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
+    unanswered = list_unanswered(aspects, covered | {claim.draft.aspect for claim, _ in shown})
     text = compose_text(shown, citations, len(aspects))
     return ComposedAnswer(
         answer=f"{WARNING}\n{text}" if decision.zone == "warn" else text,
         mode="extractive",
         claims=tuple(Claim(c.draft.text, c.verdict, c.reason, p) for c, p in zip(checked, pointers, strict=True)),
         citations=citations,
-        ungrounded=(*uncovered, *list_ungrounded_claims(checked)),
+        ungrounded=(*uncovered, *unanswered, *list_ungrounded_claims(checked)),
         not_found=retrieval.not_found,
         stale=tuple(c.id for c in citations if c.freshness in ("moved", "changed", "gone")),
         degraded=join_codes(retrieval.degraded, checker.degraded),
@@ -161,12 +165,13 @@ def compose_text(
     paragraphs: list[str] = []
     for aspect in range(aspects):
         lines: list[str] = []
+        own = [(claim, pointers) for claim, pointers in shown if claim.draft.aspect == aspect]
+        is_list = sum(claim.draft.form == "step" for claim, _ in own) > 1
         step = 0
-        for claim, pointers in shown:
-            if claim.draft.aspect != aspect:
-                continue
+        for claim, pointers in own:
             step += claim.draft.form == "step"
-            lead = f"{step}. " if claim.draft.form == "step" else "- " if claim.draft.form == "item" else ""
+            lead = "- " if claim.draft.form == "item" else ""
+            lead = f"{step}. " if claim.draft.form == "step" and is_list else lead
             lines.append(f"{lead}{claim.draft.text}{mark(pointers, state)}")
         if lines:
             paragraphs.append("\n".join(lines))

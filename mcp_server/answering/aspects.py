@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, cast
 
 from ingest.index.tokens import split_identifier, stem
 from mcp_server.retrieval.query import DESIGN, PATH, SCAFFOLD_WORDS, STOP_WORDS, TICKET, find_identifiers
@@ -87,6 +87,7 @@ INTENTS: tuple[tuple[Intent, re.Pattern[str]], ...] = (
     ("ticket", re.compile(r"\b(?:tickets?|issues?|bugs?|pull requests?|prs?|reported)\b", re.I)),
     ("how", re.compile(r"\bhow\b|\bflow\b|\bsteps\b|\bwhat happens\b|\bwalk\b|\bend to end\b|\blifecycle\b", re.I)),
 )
+QUESTION_WORD = re.compile(r"^\W*(?:and |but |so )?(where|why|how)\b(?! (?:come|many|much|long|often))", re.I)
 BACK_REFERENCE = re.compile(r"\b(?:it|its|they|their|them|this|that|these|those)\b", re.I)
 WORD = re.compile(r"[^\W\d_][\w'’+#-]*[\w+#]|[^\W\d_]")
 
@@ -101,13 +102,14 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """One thing asked for. `carried` are the words of the clause before, where this one only says "it"."""
+    """One thing asked for. What is `carried` comes from the clause before, where this one only says "it"."""
 
     text: str
     intent: Intent
     names: tuple[str, ...]  # identifiers, paths and keys as written
     words: tuple[str, ...]  # content words, lower case, in order
     carried: tuple[str, ...] = ()
+    carried_names: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -148,6 +150,9 @@ def read_intent(text: str) -> Intent:
     """Return what kind of answer a clause wants."""
     if TICKET.search(text) and not re.search(r"\bwhere\b", text, re.I):
         return "ticket"
+    asked = QUESTION_WORD.match(text)
+    if asked and not INTENTS[0][1].search(text):
+        return cast("Intent", asked[1].lower())
     return next((intent for intent, pattern in INTENTS if pattern.search(text)), "what")
 
 
@@ -160,8 +165,10 @@ def split_question(question: str) -> tuple[Aspect, ...]:
         if not words and not names:
             continue
         before = aspects[-1] if aspects else None
-        carried = (*before.words, *before.carried) if before and BACK_REFERENCE.search(clause) else ()
-        aspects.append(Aspect(clause, read_intent(clause), names, words, carried))
+        refers = before if before and not names and BACK_REFERENCE.search(clause) else None
+        carried = (*refers.words, *refers.carried) if refers else ()
+        carried_names = (*refers.names, *refers.carried_names) if refers else ()
+        aspects.append(Aspect(clause, read_intent(clause), names, words, carried, carried_names))
     if not aspects:
         return (Aspect(question, read_intent(question), named_in(question), content_words(question)),)
     return tuple(aspects[:MAX_ASPECTS])

@@ -6,10 +6,12 @@ in the index and missing from the evidence. Ordinary words, verb forms and parap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import replace
 
 from mcp_server.answering.aspects import (
     ROOT_PREFIX,
+    Aspect,
     Topic,
     find_topics,
     named_in,
@@ -23,7 +25,7 @@ from mcp_server.answering.resolver import Resolver
 from mcp_server.results import MissingName, Ungrounded
 from mcp_server.retrieval.query import PATH
 
-RARE_SHARE = 0.002  # of all chunks: a word this rare, asked for and not in the evidence, was the point of the question
+RARE_SHARE = 0.01  # of all chunks: a word this rare, asked for and not in the evidence, was the point of the question
 NEAREST = 3
 
 
@@ -47,19 +49,51 @@ def list_uncovered(
                 parts.setdefault(name, part)
     spoken = roots_of(missing)
     for topic in find_topics(question):
-        if root(topic.word) in spoken or is_covered(topic.word, covered):
+        if topic.word.lower() in spoken or root(topic.word) in spoken or is_covered(topic.word, covered):
             continue
         part = judge_topic(topic, resolver)
         if part:
             parts.setdefault(topic.phrase, part)
+            spoken |= roots_of([topic.phrase])
     at = question.lower()
-    return tuple(sorted(parts.values(), key=lambda p: (at.find(p.text.lower()), p.text)))
+    return merge_neighbours(question, sorted(parts.values(), key=lambda p: (at.find(p.text.lower()), p.text)))
+
+
+def merge_neighbours(question: str, parts: Sequence[Ungrounded]) -> tuple[Ungrounded, ...]:
+    """Return the parts with those joined that stand next to each other in the question: "exponential smoothing"."""
+    merged: list[Ungrounded] = []
+    for part in parts:
+        joined = f"{merged[-1].text} {part.text}" if merged else ""
+        if joined and joined.lower() in question.lower() and merged[-1].verdict == part.verdict:
+            reason = f"{merged[-1].reason} {part.reason}"
+            merged[-1] = replace(part, text=joined, reason=reason, nearest=(*merged[-1].nearest, *part.nearest))
+        else:
+            merged.append(part)
+    return tuple(merged)
+
+
+def share_covered(question: str, evidence: Sequence[Evidence]) -> float:
+    """Return the share of the question's topics that the evidence speaks of, 0..1; 1 for a question without topics."""
+    topics = find_topics(question)
+    covered = roots_of([searchable(block) for block in evidence])
+    return sum(is_covered(topic.word, covered) for topic in topics) / len(topics) if topics else 1.0
+
+
+def list_unanswered(aspects: Sequence[Aspect], answered: Container[int]) -> tuple[Ungrounded, ...]:
+    """Return the aspects of which no statement is left."""
+    return tuple(
+        Ungrounded("question", aspect.text, "not_covered", "The evidence found allows no statement about it.")
+        for number, aspect in enumerate(aspects)
+        if number not in answered
+    )
 
 
 def is_named(name: str, texts: Sequence[str]) -> bool:
     """Tell whether some evidence holds a name, path or key as written or by its last part."""
     bare = name.strip("`").removesuffix("()")
     last = bare if PATH.fullmatch(bare) else bare.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1]
+    if any(c.isupper() for c in last):
+        return any(last in text for text in texts)
     return any(last.lower() in text.lower() for text in texts)
 
 
@@ -101,5 +135,6 @@ def judge_topic(topic: Topic, resolver: Resolver) -> Ungrounded | None:
 
 
 def is_near(word: str, name: str) -> bool:
-    """Tell whether a name is near enough to a plain word to be worth showing: it shares the first letters."""
-    return name.lower().replace("_", "")[:3] == word.lower()[:3]
+    """Tell whether a name is near enough to a plain word to be worth showing."""
+    plain = name.lower().replace("_", "")
+    return len(plain) >= len(word) - 1 and plain[:3] == word.lower()[:3]

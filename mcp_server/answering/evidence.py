@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ingest.model import Chunk
 from mcp_server.retrieval.context import Context
 
-COMMENT_LEADER = re.compile(r"^\s*(?:///?!?|#+!?|\*+(?!/)|/\*+|--|;+|\"\"\"|''')\s?")
+COMMENT_LEADER = re.compile(r"^\s*(?:///?!?|#+!?(?=\s|$)|\*+(?=\s|$)|/\*+|--(?=\s)|;+(?=\s)|\"\"\"|''')\s?")
 SPACES = re.compile(r"\s+")
 
 
@@ -74,7 +74,7 @@ class Evidence:
 
 
 def build_evidence(context: Context) -> tuple[Evidence, ...]:
-    """Number the kept hits E1..En in their order."""
+    """Return the kept hits as blocks E1..En in their order."""
     top = max((hit.score for hit in context.kept), default=0.0)
     return tuple(
         Evidence(f"E{number}", hit.chunk, hit.score / top if top > 0 else 0.0)
@@ -93,17 +93,19 @@ def collapse(text: str) -> str:
 
 
 def join_lines(lines: Sequence[str]) -> tuple[str, list[int]]:
-    """Return the collapsed lines joined by single spaces, and the offset at which each line begins."""
-    parts: list[str] = []
+    """Return the collapsed lines joined into one, and the offset at which each line begins."""
+    joined = ""
     starts: list[int] = []
-    length = 0
     for line in lines:
         plain = SPACES.sub(" ", COMMENT_LEADER.sub("", line)).strip()
-        starts.append(length)
-        if plain:
-            parts.append(plain)
-            length += len(plain) + 1
-    return " ".join(parts), starts
+        if not plain:
+            starts.append(len(joined) + 1)
+            continue
+        # a bracket that is opened or closed on a line of its own reads as if it were not
+        tight = not joined or joined[-1] in "([{" or plain[0] in ")]}"
+        joined += plain if tight else f" {plain}"
+        starts.append(len(joined) - len(plain))
+    return joined, starts
 
 
 def line_at(starts: Sequence[int], offset: int) -> int:

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.redact import redact
-
 from ingest.errors import GitError, SourceError
 from ingest.gitio import FileGone, head_commit, read_worktree_file
 from ingest.index.schema import SourceState
 from ingest.model import Chunk
+from ingest.redact import redact
 from mcp_server.results import Freshness
 
 MAX_FILE_BYTES = 4_000_000

@@ -21,9 +21,14 @@ MAX_CLAIMS = 12
 MAX_CHARS = 1500
 MAX_STEPS = 5
 MAX_DEFINITIONS = 3
+MAX_SIGNATURE_LINES = 40
+MAX_JOINED_LINES = 6
 CLIP = 160  # longest code or sentence quoted in full
 MIN_BLOCK = 0.35  # of the best block's score; weaker blocks are about something else
-MIN_OVERLAP = 0.2  # share of the aspect's weight that a quoted line has to carry
+MIN_OVERLAP = 0.2  # share of the aspect's weight that a quoted sentence has to carry
+MIN_CODE_OVERLAP = 0.4  # ... a line of code, which says little around the word
+MIN_STEP = 0.5  # of the most relevant step
+FRAGMENT_SHARE = 0.7  # one argument or field of many says little by itself
 PROSE_BONUS = 1.25  # a comment that matches explains more than a line of code that matches
 ROLE_SHARE = {"source": 1.0, "config": 0.8, "docs": 0.8, "compat": 0.6, "test": 0.5, "example": 0.5}
 PROSE_SUFFIXES = (".md", ".markdown", ".rst", ".txt", ".adoc")
@@ -33,15 +38,18 @@ NOISE_LINE = re.compile(
     r"|(?:else|try|finally|pass|return)\W*)$"
 )
 ASSIGNMENT = re.compile(
-    r"(?P<name>[A-Za-z_][\w.-]*)\??\s*(?::\s*(?P<type>[\w\[\], .|\"'<>?&*]+?))?\s*"
-    r"(?::=|=(?!=|>)|:(?=\s))\s*(?P<value>[^,()\n]+(?:\([^()\n]*\))?)"
+    r"(?<![\w.])(?P<name>(?:self\.|this\.)?[A-Za-z_][\w-]*)\??\s*(?::\s*[^,=()\n]*(?:\[[^\]\n]*\])?[^,=()\n]*)?\s*"
+    r"(?::=|=(?![=>]))\s*(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|[^,()\n\"']+)(?:\([^()\n]*\))?)"
 )
+SETTING = re.compile(r"^\s*\"?(?P<name>[A-Za-z_][\w.-]*)\"?\s*:\s+(?P<value>[^{\[\n]+)$")  # YAML, JSON
+DEFAULT_CUE = re.compile(r"\bdefaults?\b", re.I)
 REASON_CUE = re.compile(
     r"\b(?:because|since|so that|to avoid|in order to|otherwise|reason|workaround|decid|prevent|instead of)", re.I
 )
 RESOLUTION_CUE = re.compile(
     r"\b(?:fix(?:ed|es)?|resolv|clos(?:ed|es)|caused? by|root cause|solution|workaround|merged|implemented|now)\b", re.I
 )
+TESTS = re.compile(r"\btest(?:s|ed|ing)?\b", re.I)
 DECISION_CUE = re.compile(
     r"\b(?:decision|we (?:will|chose|choose|use|decided)|decided|chosen|accepted|rejected)\b", re.I
 )
@@ -71,19 +79,28 @@ class Passage:
     is_prose: bool
 
 
-def generate_claims(
-    aspects: Sequence[Aspect], evidence: Sequence[Evidence], rarity: Mapping[str, float]
-) -> tuple[ClaimDraft, ...]:
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The statements, and the aspects that have none of their own because another aspect's statements cover them."""
+
+    claims: tuple[ClaimDraft, ...] = ()
+    covered: frozenset[int] = frozenset()
+
+
+def generate_claims(aspects: Sequence[Aspect], evidence: Sequence[Evidence], rarity: Mapping[str, float]) -> Generated:
     """Answer each aspect from its best evidence: at most 12 claims, 1,500 characters. `rarity`: word root -> idf."""
     if not evidence:
-        return ()
+        return Generated()
     share = max(2, MAX_CLAIMS // len(aspects))
     drafts: list[ClaimDraft] = []
+    covered: set[int] = set()
     for number, aspect in enumerate(aspects):
-        task = plan_aspect(number, aspect, evidence, rarity)
-        fresh = drop_repeats(WRITERS[aspect.intent](task), drafts)
+        written = WRITERS[aspect.intent](plan_aspect(number, aspect, evidence, rarity))
+        fresh = drop_repeats(written, drafts)
+        if written and not fresh:
+            covered.add(number)
         drafts.extend(fit_length(fresh[:share], MAX_CHARS // len(aspects)))
-    return tuple(drafts)
+    return Generated(tuple(drafts), frozenset(covered))
 
 
 def plan_aspect(number: int, aspect: Aspect, evidence: Sequence[Evidence], rarity: Mapping[str, float]) -> Task:
@@ -106,7 +123,8 @@ def score_block(block: Evidence, aspect: Aspect, weights: Mapping[str, float]) -
     chunk = block.chunk
     found = block_roots(chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)
     overlap = sum(w for r, w in weights.items() if r in found) / (sum(weights.values()) or 1.0)
-    named = 1.0 if any(defines(block, name) or is_document(block, name) for name in aspect.names) else 0.0
+    names = (*aspect.names, *aspect.carried_names)
+    named = 1.0 if any(is_inside(block, name) or is_document(block, name) for name in names) else 0.0
     return (
         (0.6 * block.score + overlap + named)
         * ROLE_SHARE.get(chunk.role, 0.5)
@@ -167,6 +185,16 @@ def defines(block: Evidence, name: str) -> Symbol | None:
     return same[0] if same else None
 
 
+PLAIN_VALUES = frozenset({"variable", "constant", "property", "field"})
+
+
+def is_inside(block: Evidence, name: str) -> bool:
+    """Tell whether a block defines a name or is a part of its definition."""
+    wanted = re.sub(r"::|->|#", ".", name).strip("`").removesuffix("()")
+    whole = block.chunk.symbol or ""
+    return bool(defines(block, name)) or whole == wanted or whole.endswith("." + wanted)
+
+
 def best_symbol(block: Evidence, task: Task) -> Symbol | None:
     """Return the definition of a block that the aspect is about: named, or sharing most words with it."""
     for name in task.aspect.names:
@@ -174,8 +202,9 @@ def best_symbol(block: Evidence, task: Task) -> Symbol | None:
             return symbol
 
     def weigh(symbol: Symbol) -> float:
-        name, doc = line_roots(symbol.qualname), line_roots(symbol.doc)
-        return sum(w * (2 * (r in name) + (r in doc)) for r, w in task.weights.items())
+        name, doc = line_roots(symbol.name), line_roots(f"{symbol.qualname} {symbol.doc}")
+        share = sum(w * (2 * (r in name) + (r in doc)) for r, w in task.weights.items())
+        return share * (0.5 if symbol.kind in PLAIN_VALUES else 1.0)
 
     ranked = sorted(block.chunk.symbols, key=lambda s: (-weigh(s), s.start_line, s.qualname))
     return ranked[0] if ranked else None
@@ -208,13 +237,27 @@ def state_definition(task: Task, block: Evidence, symbol: Symbol) -> ClaimDraft:
 
 
 def quote_signature(block: Evidence, symbol: Symbol) -> str:
-    """Return the signature as it stands in the block, clipped; else the line that the symbol starts on."""
-    flat = " ".join(symbol.signature.split())
-    if flat and block.locate(flat):
-        return clip(flat)
-    lines = block.slice(symbol.start_line, symbol.end_line).split("\n")
-    start = next((line for line in lines if symbol.name in line and line.strip()), "")
-    return clip(" ".join(start.split()).rstrip("{").rstrip())
+    """Return the signature as it stands in the block, on one line, clipped."""
+    lines = signature_lines(block, symbol)
+    return clip(collapse(block.slice(lines.start, lines.stop - 1)).rstrip("{").rstrip()) if lines else ""
+
+
+def signature_lines(block: Evidence, symbol: Symbol) -> range:
+    """Return the lines from the one that names a symbol, after its decorators, until its brackets are closed."""
+    named = re.compile(rf"(?<!\w){re.escape(symbol.name)}(?!\w)")
+    last = min(symbol.end_line, block.end_line)
+    first = next((n for n in range(symbol.start_line, last + 1) if named.search(block.slice(n, n))), None)
+    if first is None:
+        return range(0)
+    for number in range(first, min(first + MAX_SIGNATURE_LINES, last + 1)):
+        if not is_open(block.slice(first, number)):
+            return range(first, number + 1)
+    return range(first, min(first + MAX_SIGNATURE_LINES, last + 1))  # cut off where the block ends
+
+
+def is_open(code_text: str) -> bool:
+    """Tell whether code opens more brackets than it closes."""
+    return sum(code_text.count(c) for c in "([{") > sum(code_text.count(c) for c in ")]}") + code_text.endswith("{")
 
 
 def quote_doc(block: Evidence, symbol: Symbol) -> str:
@@ -229,12 +272,22 @@ def state_passage(task: Task, block: Evidence, passage: Passage, form: Form = "s
     """State what a line or sentence says and where."""
     symbol = around(block, passage.span.start_line)
     place = place_of(block, passage.span.start_line)
+    passage = passage if passage.is_prose else close_brackets(block, passage)
     said = quoted(clip(passage.text)) if passage.is_prose else code(clip(passage.text))
     if is_prose(block):
         return task.draft(f"{introduce(block)} says: {said}", [passage.span], form=form)
-    verb = "notes" if passage.is_prose else "has"
     subject = f"`{symbol}` ({place})" if symbol else place
-    return task.draft(f"{subject} {verb} {said}", [passage.span], form=form)
+    return task.draft(f"{subject}: {said}", [passage.span], form=form)
+
+
+def close_brackets(block: Evidence, passage: Passage) -> Passage:
+    """Return a line of code with the few lines after it that close its brackets, or the first of what it opens."""
+    first = passage.span.start_line
+    for last in range(first, min(first + MAX_JOINED_LINES, block.end_line + 1)):
+        text = block.slice(first, last)
+        if not is_open(text) and not (text.rstrip().endswith((":", "{")) and last == first):
+            return replace(passage, text=collapse(text), span=block.span(first, last))
+    return passage
 
 
 def introduce(block: Evidence) -> str:
@@ -285,35 +338,54 @@ def clip(text: str) -> str:
 def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passage]:
     """Return lines and sentences of a block that carry the aspect's words, best first."""
     weights = task.weights
-    if skip_names and task.aspect.names:
-        names = roots_of(task.aspect.names)
-        weights = {r: w for r, w in weights.items() if r not in names} or weights
+    names = (*task.aspect.names, *task.aspect.carried_names)
+    if skip_names and names:
+        spoken = roots_of(names)
+        rest = {r: w for r, w in weights.items() if r not in spoken}
+        if not rest and any(PATH.fullmatch(name) for name in names):
+            return []
+        weights = rest or weights
     total = sum(weights.values()) or 1.0
     found: list[Passage] = []
     for text, span, prose in units(block):
         hit = sum(w for r, w in weights.items() if r in line_roots(text)) / total
-        if hit >= MIN_OVERLAP:
-            found.append(Passage(text, span, hit * (PROSE_BONUS if prose else 1.0), prose))
+        if hit >= (MIN_OVERLAP if prose else MIN_CODE_OVERLAP):
+            factor = PROSE_BONUS if prose else FRAGMENT_SHARE if text.endswith(",") else 1.0
+            found.append(Passage(text, span, hit * factor, prose))
     return sorted(found, key=lambda p: (-round(p.overlap, 6), p.span.start_line, p.text))
 
 
 def units(block: Evidence) -> list[tuple[str, Span, bool]]:
     """Return the quotable units of a block: sentences of prose and comments, lines of code."""
+    prose, plain = split_prose(block)
+    found = [(" ".join(line.split()), block.span(n, n), False) for n, line in plain if not NOISE_LINE.match(line)]
+    return sorted([*found, *prose_units(block, prose)], key=lambda unit: (unit[1].start_line, unit[1].end_line))
+
+
+def split_prose(block: Evidence) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """Return the numbered lines of a block that are prose or comment, and those that are code."""
+    numbered = list(enumerate(block.lines, block.chunk.start_line))
     if is_prose(block):
-        return prose_units(block, list(enumerate(block.lines, block.chunk.start_line)))
-    found: list[tuple[str, Span, bool]] = []
-    comment: list[tuple[int, str]] = []
-    inside = ""
-    for number, line in enumerate(block.lines, block.chunk.start_line):
+        return numbered, []
+    prose: list[tuple[int, str]] = []
+    plain: list[tuple[int, str]] = []
+    inside = opening_quote(block)
+    for number, line in numbered:
+        if MAIN_GUARD.match(line):
+            break  # a demonstration of the module, not a part of it
         inside, is_doc = follow_docstring(line, inside)
-        if is_doc or COMMENT_LINE.match(line):
-            comment.append((number, line))
-            continue
-        found.extend(prose_units(block, comment))
-        comment = []
-        if not NOISE_LINE.match(line):
-            found.append((" ".join(line.split()), block.span(number, number), False))
-    return [*found, *prose_units(block, comment)]
+        (prose if is_doc or COMMENT_LINE.match(line) else plain).append((number, line))
+    return prose, plain
+
+
+def opening_quote(block: Evidence) -> str:
+    """Return the triple quote that is open where a block begins, as far as one block shows."""
+    text = block.chunk.text
+    starts_inside = text.count('"""') % 2 == 1
+    return '"""' if starts_inside and block.chunk.symbol and not block.chunk.symbols else ""
+
+
+MAIN_GUARD = re.compile(r"^if __name__ == ")
 
 
 def follow_docstring(line: str, inside: str) -> tuple[str, bool]:
@@ -342,15 +414,24 @@ def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
     groups: list[list[tuple[int, str]]] = [[]]
     fenced = False
     for number, line in lines:
+        if groups[-1] and number != groups[-1][-1][0] + 1:
+            groups.append([])
         fence = line.strip().startswith(("```", "~~~"))
         fenced ^= fence
         if fence or fenced or not collapse(line) or re.match(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S)", line):
             groups.append([])
             continue
-        if re.match(r"^\s*(?:[-*+]|\d+[.)]|:\w+|@\w+|Args:|Returns:|Raises:)\s", line + " "):
+        if ENTRY.match(line + " "):
             groups.append([])
         groups[-1].append((number, line))
     return [group for group in groups if group]
+
+
+# Entries of a list, or of the parameters in a doc comment.
+ENTRY = re.compile(
+    r"^\s*(?:[-*+]\s|\d+[.)]\s|[:@]\w+\s|(?:Args|Arguments|Parameters|Returns|Raises|Yields):"
+    r"|\*{0,2}\w+\s*\([^)\n]*\)\s*:|\*{0,2}\w+:\s)"
+)
 
 
 def locate_near(block: Evidence, text: str, line: int) -> Span | None:
@@ -365,6 +446,8 @@ def locate_near(block: Evidence, text: str, line: int) -> Span | None:
 
 def write_where(task: Task) -> list[ClaimDraft]:
     """Definition first, then other definitions about the same words, then the line that matches best."""
+    if TESTS.search(task.aspect.text):
+        task = replace(task, blocks=tuple(b for b in task.blocks if b.chunk.role == "test"))
     drafts = state_documents(task) + state_definitions(task, MAX_DEFINITIONS)
     return drafts + state_best_passages(task, 1 if drafts else 3)
 
@@ -377,10 +460,21 @@ def write_what(task: Task) -> list[ClaimDraft]:
 
 
 def write_how(task: Task) -> list[ClaimDraft]:
-    """Steps in calling order, each with its citation, then what designs and tickets add."""
-    named = state_named(task) if len(task.aspect.names) else []
+    """Give steps in calling order, each with its citation, then what designs and tickets add."""
+    named = state_documents(task) + state_named(task) + state_inside(task)
     steps = state_steps(task)
-    return named + steps + state_best_passages(task, 2 if steps else 4) + state_history(task, 2)
+    return named + steps + state_best_passages(task, 1 if steps else 4) + state_history(task, 2)
+
+
+def state_inside(task: Task) -> list[ClaimDraft]:
+    """State what the definition that is asked about does with the words that are asked about."""
+    drafts = []
+    for name in (*task.aspect.names, *task.aspect.carried_names):
+        inside = [(p.overlap, p, b) for b in task.blocks if is_inside(b, name) for p in passages(task, b)]
+        inside = [item for item in inside if not is_signature_line(item[2], item[1])]
+        inside.sort(key=lambda item: (-round(item[0], 6), item[1].span.start_line))
+        drafts += [state_passage(task, block, passage) for _, passage, block in inside[:2]]
+    return drafts
 
 
 def write_why(task: Task) -> list[ClaimDraft]:
@@ -406,7 +500,7 @@ def write_why(task: Task) -> list[ClaimDraft]:
 
 
 def write_ticket(task: Task) -> list[ClaimDraft]:
-    """What a ticket says and touches: the ticket, its resolution, paths, linked commits, designs and code."""
+    """List what a ticket says and touches: its resolution, paths, linked commits, designs and code."""
     tickets = [b for b in task.blocks if b.chunk.kind == "ticket"]
     named = [b for b in tickets if any(is_document(b, name) for name in task.aspect.names)]
     keys = [name for name in task.aspect.names if TICKET.fullmatch(name)]
@@ -421,28 +515,65 @@ def write_ticket(task: Task) -> list[ClaimDraft]:
 
 
 def write_default(task: Task) -> list[ClaimDraft]:
-    """The assignment or parameter whose name shares most words with the aspect."""
-    found: list[tuple[float, int, int, Passage, Evidence, str, str]] = []
+    """State the assignments and parameters whose name shares most words with the aspect, and what the docs say."""
     wanted = {r: w for r, w in task.weights.items() if r not in NO_SETTING}
     total = sum(wanted.values()) or 1.0
+
+    def share(text: str) -> float:
+        return sum(w for r, w in wanted.items() if r in line_roots(text)) / total
+
+    found: list[tuple[float, int, int, ClaimDraft]] = []
     for at, block in enumerate(task.blocks):
-        for text, span, prose in units(block):
-            for name, value in assignments(text) if not prose else ():
-                named = sum(w for r, w in wanted.items() if r in line_roots(name)) / total
-                context = sum(
-                    w
-                    for r, w in wanted.items()
-                    if r in line_roots(f"{around(block, span.start_line)} {block.chunk.ref}")
-                )
-                if named:
-                    score = named + 0.5 * context / total + (0.3 if name.isupper() or "default" in name.lower() else 0)
-                    found.append((score, at, span.start_line, Passage(text, span, score, False), block, name, value))
+        for passage in default_entries(block):
+            if (said := share(passage.text)) >= MIN_OVERLAP:
+                draft = state_passage(task, block, passage)
+                found.append((said + 0.5 * share(owner_of(block, passage)), at, passage.span.start_line, draft))
+        for name, value, passage in default_values(block):
+            if named := share(name):
+                score = named + 0.5 * share(owner_of(block, passage)) + (0.3 if is_default_name(name) else 0.0)
+                found.append((score, at, passage.span.start_line, state_assignment(task, passage, block, name, value)))
     found.sort(key=lambda item: (-round(item[0], 6), item[1], item[2]))
-    if not found:
-        return write_what(task)
-    best = found[0][0]
-    drafts = [state_assignment(task, *item[3:]) for item in found[:3] if item[0] >= 0.7 * best]
-    return drafts + state_best_passages(task, 1)
+    return [draft for score, _, _, draft in found[:3] if score >= 0.7 * found[0][0]] or write_what(task)
+
+
+def owner_of(block: Evidence, passage: Passage) -> str:
+    """Return what a line belongs to, as words: definition and path."""
+    return f"{around(block, passage.span.start_line) or ''} {block.chunk.ref}"
+
+
+def default_entries(block: Evidence) -> list[Passage]:
+    """Return the paragraphs of a block that speak of a default."""
+    found = []
+    for paragraph in paragraphs(split_prose(block)[0]):
+        text = collapse("\n".join(line for _, line in paragraph))
+        if DEFAULT_CUE.search(text) and len(text.split()) >= 3:
+            found.append(Passage(text, block.span(paragraph[0][0], paragraph[-1][0]), 0.0, True))
+    return found
+
+
+def default_values(block: Evidence) -> list[tuple[str, str, Passage]]:
+    """Return names, values and lines of the parameters and settings of a block that have a plain value."""
+    called = [symbol for symbol in block.chunk.symbols if symbol.kind not in PLAIN_VALUES]
+    signatures = {n for symbol in called for n in signature_lines(block, symbol)}
+    found = []
+    for text, span, prose in units(block):
+        for name, value, nested in () if prose else assignments(text, block.chunk.role == "config"):
+            is_argument = (nested or text.endswith(",")) and span.start_line not in signatures and ": " not in text
+            if PLAIN_VALUE.match(value) and not is_argument:
+                found.append((name, value, Passage(text, span, 0.0, False)))
+    return found
+
+
+# A literal, a constant or an enumeration's member: what "the default is" can be answered with.
+PLAIN_VALUE = re.compile(
+    r"(?:[-+]?[\d.]|[rbuf]?[\"'`]|True\b|False\b|None\b|true\b|false\b|null\b|nil\b|[A-Z][A-Z0-9_]{2,}\b|[A-Z]\w*\.[A-Z]"
+    r"|\(\)|\[\]|\{\})"
+)
+
+
+def is_default_name(name: str) -> bool:
+    """Tell whether a name reads as a default: a constant, or with the word in it."""
+    return name.isupper() or "default" in name.lower()
 
 
 NO_SETTING = frozenset(
@@ -450,11 +581,19 @@ NO_SETTING = frozenset(
 )
 
 
-def assignments(line: str) -> list[tuple[str, str]]:
-    """Return names and values that a line assigns, parameters with a default included."""
-    return [
-        (m["name"], m["value"].strip().rstrip(";:{").strip()) for m in ASSIGNMENT.finditer(line) if m["value"].strip()
+def assignments(line: str, is_config: bool = False) -> list[tuple[str, str, bool]]:
+    """Return names and values that a line assigns, and whether that stands inside brackets."""
+    found = [
+        (
+            m["name"],
+            m["value"].strip().rstrip(";:{,").strip(),
+            line[: m.start()].count("(") > line[: m.start()].count(")"),
+        )
+        for m in ASSIGNMENT.finditer(line)
     ]
+    if not found and is_config and (match := SETTING.match(line)):
+        found = [(match["name"], match["value"].strip().rstrip(","), False)]
+    return [item for item in found if item[1]]
 
 
 def state_assignment(task: Task, passage: Passage, block: Evidence, name: str, value: str) -> ClaimDraft:
@@ -467,20 +606,31 @@ def state_assignment(task: Task, passage: Passage, block: Evidence, name: str, v
 
 
 def state_documents(task: Task) -> list[ClaimDraft]:
-    """State what the files define that the aspect names by path."""
+    """State what the files say of themselves and define that the aspect names by path."""
     drafts = []
     for name in task.aspect.names:
         blocks = [b for b in task.blocks if b.chunk.path and is_document(b, name)]
-        symbols = {s.qualname: (b, s) for b in blocks for s in b.chunk.symbols}
-        tops = [(b, s) for b, s in symbols.values() if "." not in s.qualname][:6] or list(symbols.values())[:6]
-        if tops:
-            listed = ", ".join(f"`{s.qualname}`" for _, s in tops)
-            drafts.append(
-                task.draft(
-                    f"{place_of(tops[0][0])} defines {listed}.", [b.span(s.start_line, s.start_line) for b, s in tops]
-                )
-            )
+        for block in blocks:
+            about = next((unit for unit in units(block) if unit[2]), None) if block.chunk.start_line <= 3 else None
+            if about and around(block, about[1].start_line) is None:
+                drafts.append(task.draft(f"{place_of(block)}: {quoted(clip(about[0]))}", [about[1]]))
+        listed = list_definitions(blocks)
+        if listed:
+            names = ", ".join(f"`{symbol.qualname}`" for _, symbol in listed)
+            spans = [block.span(symbol.start_line, symbol.start_line) for block, symbol in listed]
+            drafts.append(task.draft(f"{place_of(listed[0][0])} defines {names}.", spans))
     return drafts
+
+
+def list_definitions(blocks: Sequence[Evidence]) -> list[tuple[Evidence, Symbol]]:
+    """Return up to six definitions of some blocks of a file: functions before values, top level before members."""
+    symbols = {s.qualname: (b, s) for b in blocks for s in b.chunk.symbols}
+
+    def order(pair: tuple[Evidence, Symbol]) -> tuple[bool, int, int, str]:
+        symbol = pair[1]
+        return (symbol.kind in PLAIN_VALUES, symbol.qualname.count("."), symbol.start_line, symbol.qualname)
+
+    return sorted(sorted(symbols.values(), key=order)[:6], key=lambda p: (p[1].start_line, p[1].qualname))
 
 
 def state_named(task: Task) -> list[ClaimDraft]:
@@ -502,7 +652,7 @@ def state_definitions(task: Task, most: int) -> list[ClaimDraft]:
     found = []
     for block in task.blocks:
         symbol = None if is_prose(block) else best_symbol(block, task)
-        if symbol:
+        if symbol and symbol.kind not in PLAIN_VALUES:
             found.append((definition_overlap(symbol, task), block, symbol))
     # the first block is what retrieval trusts most; others have to match by their words
     best = max((overlap for overlap, _, _ in found), default=0.0)
@@ -518,18 +668,27 @@ def definition_overlap(symbol: Symbol, task: Task) -> float:
 
 def state_steps(task: Task) -> list[ClaimDraft]:
     """State one step per function involved, callers before what they call."""
-    chosen: dict[str, tuple[Evidence, Symbol]] = {}
+    found: dict[str, tuple[Evidence, Symbol]] = {}
     for block in task.blocks:
         if is_prose(block) or block.chunk.role not in ("source", "compat", "config"):
             continue
         symbol = best_symbol(block, task)
-        if symbol and (symbol.kind not in ("constant", "variable") or not chosen):
-            chosen.setdefault(symbol.qualname, (block, symbol))
-        if len(chosen) == MAX_STEPS:
-            break
-    if len(chosen) < 2:
-        return []
+        if symbol and symbol.kind not in PLAIN_VALUES:
+            found.setdefault(symbol.qualname, (block, symbol))
+    relevance = {name: weigh_step(task, *pair, found) for name, pair in found.items()}
+    best = max(relevance.values(), default=0.0)
+    ranked = sorted((n for n in found if relevance[n] >= MIN_STEP * best), key=lambda n: -round(relevance[n], 6))
+    chosen = {name: found[name] for name in ranked[:MAX_STEPS]}
+    if len(chosen) == 1:
+        return [state_definition(task, *pair) for pair in chosen.values()]
     return [state_step(task, *chosen[name], chosen) for name in call_order(chosen)]
+
+
+def weigh_step(task: Task, block: Evidence, symbol: Symbol, others: Mapping[str, tuple[Evidence, Symbol]]) -> float:
+    """Return how much a function belongs to the flow: its name and doc, its rank, calls to and from other steps."""
+    rest = [pair for name, pair in others.items() if name != symbol.qualname]
+    connected = any(calls(block, other) or calls(b, symbol) for b, other in rest)
+    return definition_overlap(symbol, task) + 0.5 * block.score + (0.3 if connected else 0.0)
 
 
 def call_order(chosen: Mapping[str, tuple[Evidence, Symbol]]) -> list[str]:
@@ -545,11 +704,20 @@ def call_order(chosen: Mapping[str, tuple[Evidence, Symbol]]) -> list[str]:
     return order
 
 
+TELLING_NAME = 8  # a method name of this length is hardly shared by chance
+
+
 def calls(block: Evidence, symbol: Symbol) -> Span | None:
     """Return the line on which a block calls a symbol that it does not define itself."""
-    if any(own.qualname == symbol.qualname for own in block.chunk.symbols):
+    if symbol.name.startswith("__") or any(own.qualname == symbol.qualname for own in block.chunk.symbols):
         return None
-    pattern = re.compile(rf"(?<!def )(?<!class )(?<!func )(?<!fn )(?<![\w$]){re.escape(symbol.name)}\s*\(")
+    owner = symbol.qualname.rpartition(".")[0]
+    receiver = r"(?<![\w$])"
+    if owner and owner == (block.chunk.symbol or "").rpartition(".")[0]:
+        receiver = r"(?:self|cls|this|@)(?:\.|->)"
+    elif owner and len(symbol.name) < TELLING_NAME and "_" not in symbol.name.strip("_"):
+        return None  # `x.get(...)` may be anybody's `get`
+    pattern = re.compile(rf"(?<!def )(?<!class )(?<!func )(?<!fn ){receiver}{re.escape(symbol.name)}\s*\(")
     for number, line in enumerate(block.lines, block.chunk.start_line):
         if pattern.search(line) and not COMMENT_LINE.match(line):
             return block.span(number, number)
@@ -575,10 +743,10 @@ def state_step(
         if name != symbol.qualname and (line := calls(block, other)):
             called[name] = line
     if called:
-        names = " and ".join(f"`{name}`" for name in list(called)[:2])
-        head = f"{head.rstrip('.')}; it calls {names}"
+        names = " and ".join(f"`{chosen[name][1].name}`" for name in list(called)[:2])
+        head = f"{head}; it calls {names}"
         spans.extend(list(called.values())[:2])
-    return task.draft(head if head.endswith((".", "…")) else f"{head}.", spans, form="step")
+    return task.draft(head, spans, form="step")
 
 
 def state_best_passages(task: Task, most: int) -> list[ClaimDraft]:
@@ -603,7 +771,10 @@ def state_best_passages(task: Task, most: int) -> list[ClaimDraft]:
 
 def is_signature_line(block: Evidence, passage: Passage) -> bool:
     """Tell whether a line only starts a definition, which a definition statement shows better."""
-    return not passage.is_prose and any(s.start_line == passage.span.start_line for s in block.chunk.symbols)
+    line = passage.span.start_line
+    return not passage.is_prose and any(
+        line == s.start_line or line in signature_lines(block, s)[:1] for s in block.chunk.symbols
+    )
 
 
 def state_history(task: Task, most: int) -> list[ClaimDraft]:
@@ -690,7 +861,8 @@ def drop_repeats(drafts: Sequence[ClaimDraft], before: Sequence[ClaimDraft]) -> 
 def repeat_keys(draft: ClaimDraft) -> set[object]:
     """Return what makes two drafts say the same."""
     said = re.findall(r"(?<!`)`([^`]{12,})`|\"([^\"]{12,})\"|“([^”]{12,})”", draft.text)
-    return {draft.text, *(collapse("".join(groups)).lower() for groups in said)}
+    passages_said = {collapse("".join(groups)).lower() for groups in said}
+    return {draft.text, *(passage for passage in passages_said if " " in passage)}
 
 
 def fit_length(drafts: Sequence[ClaimDraft], most_chars: int) -> list[ClaimDraft]:
