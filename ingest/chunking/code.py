@@ -23,6 +23,7 @@ LONE_HEAD = 3  # a head below a third of the limit does not stand alone
 HEAD = 6  # what stands before a split definition joins its first piece below a sixth of the limit
 WORD = re.compile(r"\w\w\w\w|\w.*\w", re.DOTALL)
 CLOSER_CHARS = 24
+NAMESPACE_KINDS = frozenset(("namespace", "module"))
 MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not name the piece
 
 
@@ -177,6 +178,7 @@ def _main_symbol(piece: Piece, here: Sequence[Definition], around: Sequence[Defi
     return largest.qualname if share >= needed else enclosing
 
 
-def _prominence(definition: Definition) -> tuple[int, bool, int, int]:
-    """Order definitions: outer before inner, code and types before values, large before small."""
-    return definition.depth, definition.kind in VALUE_KINDS, definition.first - definition.last, definition.first
+def _prominence(definition: Definition) -> tuple[bool, int, bool, int, int]:
+    """Order definitions: namespaces last, outer before inner, code and types before values, large before small."""
+    is_namespace, is_value = definition.kind in NAMESPACE_KINDS, definition.kind in VALUE_KINDS
+    return is_namespace, definition.depth, is_value, definition.first - definition.last, definition.first

@@ -86,9 +86,11 @@ def _read_match(captures: dict[str, list[Node]]) -> Definition | None:
         kind = _declared_kind(kind, is_callable)
         name = _clean_name(_text(key))
     elif "target" in captures:
-        name = _target_name(_text(key))
+        name = _target_name(_text(key), captures.get("value", [node])[0])
     else:
         name = _clean_name(_text(key))
+    if kind == "scope":
+        name = name.rpartition(".")[2]
     if "receiver" in captures:
         name = f"{_receiver(_text(captures['receiver'][0]))}.{name}"
     if name in ("", "_"):
@@ -125,8 +127,9 @@ def _declared_kind(kind: str, is_callable: bool) -> str:
 def _clean_name(text: str) -> str:
     """Return a dotted name without template arguments, sigils and quotes."""
     head, operator, tail = text.partition("operator")
-    if operator and (not tail or not (tail[0].isalnum() or tail[0] == "_")):
-        return _clean_name(head) + ("." if head.rstrip().endswith("::") else "") + operator + "".join(tail.split())
+    if operator and not (tail[:1].isalnum() or tail[:1] == "_"):
+        scope = _clean_name(head)
+        return (f"{scope}." if scope else "") + operator + _operator_symbol(tail)
     while "<" in text:
         shorter = ANGLES.sub("", text)
         if shorter == text:
@@ -136,12 +139,25 @@ def _clean_name(text: str) -> str:
     return text.replace("::", ".").replace("\\", ".").strip(".:'\"*&$")
 
 
-def _target_name(text: str) -> str:
+def _operator_symbol(text: str) -> str:
+    """Return what a C++ operator is called: `==`, `()`, ` bool` for a conversion."""
+    is_conversion = text.strip()[:1].isalpha()
+    return " " + " ".join(text.partition("(")[0].split()) if is_conversion else "".join(text.split())
+
+
+def _target_name(text: str, value: Node) -> str:
     """Return the dotted name that a JavaScript assignment defines: `Foo.prototype.bar` -> Foo.bar."""
+    if text == "module.exports":  # named by what is exported, if that has a name
+        is_nameless = value.type in ("function_expression", "arrow_function", "class") and _has_no_name(value)
+        return text if is_nameless else ""
     if len(text) > SIGNATURE_CHARS or any(char in text for char in "([\n"):
         return ""
     text = JS_PREFIX.sub("", JS_PREFIX.sub("", text))
     return "" if text.endswith(".prototype") else text.replace(".prototype.", ".").replace("?.", ".")
+
+
+def _has_no_name(value: Node) -> bool:
+    return value.child_by_field_name("name") is None
 
 
 def _receiver(text: str) -> str:
@@ -206,7 +222,7 @@ def _signature(definition: Definition, data: bytes, layout: Layout, language: La
     row = name_row if language.docstrings else definition.first
     while row < name_row and layout.lines[row].lstrip().startswith(language.attributes or "\0"):
         row += 1
-    if definition.kind in VALUE_KINDS or definition.kind == "type":
+    if definition.kind in VALUE_KINDS or definition.kind in ("type", "macro"):
         return _one_line(layout.lines[name_row])
     start = definition.start_byte if row == definition.first else _row_start(definition, data, row)
     return _one_line(_until_body(definition, data, start, language.comments))
