@@ -1,0 +1,223 @@
+"""MCP: exactly three tools, three resources, both protocol eras. The only module that imports the SDK.
+
+Importing this module and answering `initialize` loads neither index engine nor numpy nor tree-sitter: those come with
+the first tool call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from mcp.server import MCPServer
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import Field, ValidationError
+
+import prompts
+from ingest.access import Principal
+from ingest.errors import IngestError
+from mcp_server.access import local_principal
+from mcp_server.errors import ServerError
+from mcp_server.render import render_answer, render_search, render_status
+from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.service import VERSION, Service
+from traces.model import Caller, EntryPoint
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+T = TypeVar("T")
+
+ERROR_CHARS = 500
+ALIASES: Mapping[str, Mapping[str, str]] = {
+    "search_code": {"q": "query", "question": "query", "top_k": "limit", "max_results": "limit"},
+    "answer": {"q": "question", "query": "question"},
+    "explain_trace": {},
+}
+READ_ONLY = ToolAnnotations(read_only_hint=True, idempotent_hint=True, destructive_hint=False, open_world_hint=False)
+
+Sources = Annotated[list[str], Field(description="kinds or source names; empty = all")]
+Format = Literal["concise", "detailed", "json"]
+
+
+class CodeCairnServer(MCPServer):
+    """The SDK's server with strict arguments: aliases repaired, the rest refused with did-you-mean."""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Check the arguments, then call. Raises ToolError with a sentence that says what to do."""
+        tools = {tool.name: tool.parameters for tool in self._tool_manager.list_tools()}
+        if name not in tools:
+            raise ToolError(f"There is no tool {name!r}. Tools: {', '.join(sorted(tools))}.")
+        fixed = repair_arguments(name, arguments, list(tools[name].get("properties", {})))
+        try:
+            return await super().call_tool(name, fixed, context)
+        except ToolError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ToolError(describe_invalid(name, error.__cause__)) from None
+            raise
+
+
+def repair_arguments(tool: str, arguments: Mapping[str, Any], known: list[str]) -> dict[str, Any]:
+    """Return the arguments with aliases renamed where the target is free. Raises ToolError for any other unknown one."""
+    fixed = {key: value for key, value in arguments.items() if key in known}
+    for key in arguments:
+        target = ALIASES.get(tool, {}).get(key, "")
+        if key in known:
+            continue
+        if target and target not in fixed:
+            fixed[target] = arguments[key]
+            continue
+        near = get_close_matches(key, known, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ToolError(f"Unknown argument {key[:60]!r} for {tool}.{hint} Accepted: {', '.join(known)}.")
+    return fixed
+
+
+def describe_invalid(tool: str, error: ValidationError) -> str:
+    """Return what is wrong with the arguments, in one sentence."""
+    problems = [
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+        for item in error.errors(include_url=False, include_input=False)
+    ]
+    return f"Invalid arguments for {tool}: {'; '.join(problems)}."[:ERROR_CHARS]
+
+
+def make_server(service: Service, *, entry: EntryPoint = "mcp-stdio", principal: Principal | None = None) -> MCPServer:
+    """Return the server over a service."""
+    asking = principal or local_principal(service.setup.settings)
+    server = CodeCairnServer(
+        "codecairn",
+        title="CodeCairn",
+        version=VERSION,
+        instructions=prompts.load("mcp_instructions").text,
+        cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="public")},
+        log_level="WARNING",
+    )
+    add_tools(server, service, asking, entry)
+    add_resources(server, service, asking)
+    for tool in server._tool_manager.list_tools():
+        tool.parameters = tighten(tool.parameters)
+    return server
+
+
+def add_tools(server: MCPServer, service: Service, principal: Principal, entry: EntryPoint) -> None:
+    """Register search_code, answer and explain_trace."""
+    budget = service.setup.settings.server.max_result_chars
+
+    @server.tool(
+        title="Search code, tickets, designs and history",
+        description=prompts.load("tool_search_code").text,
+        annotations=READ_ONLY,
+        meta={"anthropic/alwaysLoad": True, "anthropic/searchHint": "find code by meaning, symbol, path or ticket"},
+        structured_output=False,
+    )
+    def search_code(
+        context: Context[Any, Any],
+        query: Annotated[str, Field(min_length=1, max_length=20_000)],
+        limit: Annotated[int, Field(ge=1, le=50)] = 8,
+        cursor: str = "",
+        sources: Sources = [],  # noqa: B006 - never changed
+        product: str = "",
+        path_glob: str = "",
+        mode: Literal["ranked", "all"] = "ranked",
+        response_format: Format = "concise",
+    ) -> str:
+        request = SearchRequest(query, limit, cursor, tuple(sources), product, path_glob, mode)
+        caller = caller_of(context)
+        result = guarded(lambda: service.search(request, principal, entry=entry, caller=caller))
+        return render_search(result, query, response_format, budget)
+
+    @server.tool(
+        title="Answer a question with checked citations",
+        description=prompts.load("tool_answer").text,
+        annotations=READ_ONLY,
+        structured_output=False,
+    )
+    def answer(
+        context: Context[Any, Any],
+        question: Annotated[str, Field(min_length=1, max_length=20_000)],
+        sources: Sources = [],  # noqa: B006 - never changed
+        product: str = "",
+        path_glob: str = "",
+        response_format: Format = "concise",
+    ) -> str:
+        request = AnswerRequest(question, tuple(sources), product, path_glob)
+        caller = caller_of(context)
+        result = guarded(lambda: service.answer(request, principal, entry=entry, caller=caller))
+        return render_answer(result, response_format, budget)
+
+    @server.tool(
+        title="Explain how a result came about",
+        description=prompts.load("tool_explain_trace").text,
+        annotations=READ_ONLY,
+        structured_output=False,
+    )
+    def explain_trace(trace_id: Annotated[str, Field(min_length=1, max_length=64)], stage: str = "") -> str:
+        return guarded(lambda: service.explain(trace_id, stage, principal))
+
+
+def add_resources(server: MCPServer, service: Service, principal: Principal) -> None:
+    """Register status://index, code://{source}/{+path} and trace://{id}."""
+
+    @server.resource("status://index", name="index status", mime_type="text/plain")
+    def status() -> str:
+        return render_status(service.status(principal))
+
+    @server.resource("code://{source}/{+path}", name="indexed document", mime_type="text/plain")
+    def document(source: str, path: str) -> str:
+        return guarded(lambda: service.read_document(source, path, principal), ResourceError)
+
+    @server.resource("trace://{id}", name="trace", mime_type="text/plain")
+    def trace(id: str) -> str:
+        return guarded(lambda: service.explain(id, "", principal), ResourceError)
+
+
+def guarded(call: Callable[[], T], kind: type[Exception] = ToolError) -> T:
+    """Return a call's value; an error that we raise on purpose becomes a sentence for the caller."""
+    try:
+        return call()
+    except (ServerError, IngestError) as error:
+        raise kind(str(error)[:ERROR_CHARS]) from error
+
+
+def tighten(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's schema closed to unknown arguments and without the titles that repeat each name."""
+    properties = {
+        name: {key: value for key, value in part.items() if key != "title"}
+        for name, part in schema.get("properties", {}).items()
+    }
+    kept = {key: value for key, value in schema.items() if key not in ("title", "properties")}
+    return {**kept, "properties": properties, "additionalProperties": False}
+
+
+def caller_of(context: Context[Any, Any]) -> Caller:
+    """Return who called, as far as the protocol says it."""
+    headers = context.headers or {}
+    meta = getattr(context.request_context, "meta", None) or {}
+    info = getattr(getattr(context.session, "client_params", None), "client_info", None)
+    return Caller(
+        client=getattr(info, "name", "") or "",
+        client_version=getattr(info, "version", "") or "",
+        session_id=headers.get("mcp-session-id", ""),
+        request_id=headers.get("x-request-id", "") or str(context.request_id),
+        traceparent=str(dict(meta).get("traceparent", "") or headers.get("traceparent", "")),
+    )
+
+
+def serve_stdio(service: Service) -> None:
+    """Speak MCP on stdin and stdout until the client closes them."""
+    make_server(service).run("stdio")
+
+
+def http_app(service: Service, allowed_hosts: list[str], allowed_origins: list[str]) -> tuple[MCPServer, Starlette]:
+    """Return the server and its streamable HTTP application at /mcp."""
+    server = make_server(service, entry="mcp-http")
+    security = TransportSecuritySettings(allowed_hosts=allowed_hosts, allowed_origins=allowed_origins)
+    return server, server.streamable_http_app(stateless_http=True, transport_security=security)
