@@ -1,8 +1,8 @@
 """control.db: the control plane. SQLite in WAL mode, synchronous=FULL; its one commit publishes a generation.
 
 Rows of `file`, `chunk`, `skip` and `rename` are temporal: a row is true in generation g when
-`gen_from <= g and (gen_to is null or gen_to > g)`. Publishing n closes what it replaces (`gen_to = n`) and adds rows with
-`gen_from = n`, so every retained generation can still be asked what it holds. Rolling back moves the pointer and
+`gen_from <= g and (gen_to is null or gen_to > g)`. Publishing n closes what it replaces (`gen_to = n`) and adds rows
+with `gen_from = n`, so every retained generation can still be asked what it holds. Rolling back moves the pointer and
 nothing else. Only when the next publication starts from an older parent are the rows of the abandoned generations
 undone, inside the same transaction that moves the pointer.
 """
@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS pointer(
     k INTEGER PRIMARY KEY CHECK (k = 1), gen INTEGER NOT NULL, files_hash TEXT NOT NULL, checksum TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS file(
     id INTEGER PRIMARY KEY, source TEXT NOT NULL, path TEXT NOT NULL, content_hash TEXT NOT NULL, size INTEGER NOT NULL,
-    stamp TEXT NOT NULL, blob TEXT NOT NULL, uncommitted INTEGER NOT NULL, skip_reason TEXT NOT NULL, skip_detail TEXT NOT NULL,
+    stamp TEXT NOT NULL, blob TEXT NOT NULL, uncommitted INTEGER NOT NULL,
+    skip_reason TEXT NOT NULL, skip_detail TEXT NOT NULL, again INTEGER NOT NULL DEFAULT 0,
     gen_from INTEGER NOT NULL, gen_to INTEGER);
 CREATE INDEX IF NOT EXISTS file_path ON file(source, path);
 CREATE INDEX IF NOT EXISTS file_skip ON file(skip_reason) WHERE skip_reason <> '';
@@ -53,22 +54,26 @@ CREATE TABLE IF NOT EXISTS chunk(
 CREATE INDEX IF NOT EXISTS chunk_file ON chunk(file);
 CREATE INDEX IF NOT EXISTS chunk_id ON chunk(id);
 CREATE TABLE IF NOT EXISTS skip(
-    source TEXT NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
+    source TEXT NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+    gen_from INTEGER NOT NULL, gen_to INTEGER);
 CREATE INDEX IF NOT EXISTS skip_source ON skip(source);
 CREATE TABLE IF NOT EXISTS rename(
     source TEXT NOT NULL, old_path TEXT NOT NULL, new_path TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
 CREATE INDEX IF NOT EXISTS rename_old ON rename(source, old_path);
 CREATE TABLE IF NOT EXISTS job(
-    source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL, indexed_head TEXT NOT NULL DEFAULT '', priority INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+    source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL, indexed_head TEXT NOT NULL DEFAULT '',
+    priority INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding(
     model TEXT NOT NULL, key TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY(model, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS audit(
-    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, generation INTEGER, event TEXT NOT NULL, source TEXT NOT NULL, path TEXT NOT NULL,
-    detail TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL);
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, generation INTEGER, event TEXT NOT NULL, source TEXT NOT NULL,
+    path TEXT NOT NULL, detail TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS audit_path ON audit(path);
-CREATE TRIGGER IF NOT EXISTS audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS audit_no_update BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
 """
 
 
@@ -207,7 +212,7 @@ def _generation(row: Sequence[Any]) -> GenerationRow:
         sums = {name: (int(pair[0], 16), int(pair[1], 16)) for name, pair in data["sums"].items()}
     except (ValueError, KeyError) as error:
         raise IndexCorrupt(f"Generation {row[0]} has an unreadable row in {CONTROL}. Run `codecairn index`.") from error
-    return GenerationRow(*row[:6], manifest=manifest_from_dict(data["manifest"]), sums=sums)
+    return GenerationRow(row[0], row[1], row[2], row[3], row[4], row[5], manifest_from_dict(data["manifest"]), sums)
 
 
 def write_generation(
@@ -275,9 +280,10 @@ def drop_dead_rows(connection: sqlite3.Connection, oldest: int) -> None:
 
 
 def known_files(connection: sqlite3.Connection, source: str, generation: int) -> dict[str, KnownFile]:
-    """Return what a generation knows of a source's files, by entry path."""
+    """Return what a generation knows of a source's files, by entry path; no hash and stamp = to be read again."""
     rows = connection.execute(
-        f"SELECT path, content_hash, size, stamp, blob FROM file WHERE source = :s AND {LIVE}",
+        "SELECT path, CASE again WHEN 0 THEN content_hash ELSE '' END, size,"
+        f" CASE again WHEN 0 THEN stamp ELSE '' END, blob FROM file WHERE source = :s AND {LIVE}",
         {"s": source, "g": generation},
     )
     return {path: KnownFile(content_hash, size, stamp, blob) for path, content_hash, size, stamp, blob in rows}
@@ -366,7 +372,7 @@ def count_file_skips(connection: sqlite3.Connection, generation: int) -> default
     """Return per source how many entries were read and not indexed, by reason."""
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for source, reason, count in connection.execute(
-        f"SELECT source, skip_reason, count(*) FROM file WHERE skip_reason <> '' AND {LIVE} GROUP BY source, skip_reason",
+        f"SELECT source, skip_reason, count(*) FROM file WHERE skip_reason <> '' AND {LIVE} GROUP BY 1, 2",
         {"g": generation},
     ):
         found[source][reason] = count
@@ -376,8 +382,8 @@ def count_file_skips(connection: sqlite3.Connection, generation: int) -> default
 def list_skips(connection: sqlite3.Connection, generation: int, source: str = "", reason: str = "") -> list[SkipRow]:
     """Return skipped files, of one source or reason where given, in path order."""
     rows = connection.execute(
-        f"SELECT source, path, reason, detail FROM ({ALL_SKIPS}) WHERE (:s = '' OR source = :s) AND (:r = '' OR reason = :r)"
-        " ORDER BY source, path, reason",
+        f"SELECT source, path, reason, detail FROM ({ALL_SKIPS})"
+        " WHERE (:s = '' OR source = :s) AND (:r = '' OR reason = :r) ORDER BY source, path, reason",
         {"g": generation, "s": source, "r": reason},
     )
     return [SkipRow(*row) for row in rows]

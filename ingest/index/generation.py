@@ -1,8 +1,8 @@
 """Publication of immutable generations, rollback, recovery, garbage collection.
 
-Publish: writer lock -> recover leftovers -> hard-linked clone -> delta to both engines -> verify -> manifest of hashes ->
-fsync -> ONE SQLite transaction moves the pointer -> acknowledge -> collect garbage. A process killed anywhere leaves either
-the old pointer and a directory that nothing points at, or the new pointer and everything that it needs.
+Publish: writer lock -> recover leftovers -> hard-linked clone -> delta to both engines -> verify -> manifest of hashes
+-> fsync -> ONE SQLite transaction moves the pointer -> acknowledge -> collect garbage. A process killed anywhere leaves
+either the old pointer and a directory that nothing points at, or the new pointer and everything that it needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -124,7 +124,8 @@ def disk_errors(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_ERRNOS:
             raise DiskFull(
-                f"No space left for the index in {data_dir} ({error.strerror}). Nothing was published; free some space and retry."
+                f"No space left for the index in {data_dir} ({error.strerror}). Nothing was published; "
+                "free some space and retry."
             ) from error
         raise
 
@@ -292,10 +293,10 @@ class Publication:
         self._require(source)
         self._open_writers()
         old = self._old_file(source, entry.path)
-        rows = self._stage_rows(source, entry, prepared, old)
-        self._drop_entry(source, entry.path, old, frozenset(rows))
-        new = _NewFile(entry, skip, list(rows.values()))
-        self._write_chunks(entry.path, prepared, rows, old)
+        staged = self._stage_rows(source, entry, prepared, old)
+        self._drop_entry(source, entry.path, old, frozenset(staged))
+        new = _NewFile(entry, skip, [row for row, _, _ in staged.values()])
+        self._write_chunks(entry.path, staged.values(), old)
         self._delta.files[source, entry.path] = new
         self._delta.owners.update((row.id, (source, entry.path)) for row in new.live)
         self._count(source, entry.path, entry.content_hash, skip.reason if skip else "", new.live, 1)
@@ -362,18 +363,22 @@ class Publication:
             f"SELECT id, digest, vector_hash, shadowed FROM chunk WHERE file = :f AND {control.LIVE}",
             {"f": row[0], "g": self._base.id},
         )
-        return _OldFile(*row, {c[0]: _Row(c[0], c[1], c[2], bool(c[3])) for c in chunks})
+        return _OldFile(row[0], row[1], row[2], {c[0]: _Row(c[0], c[1], c[2], bool(c[3])) for c in chunks})
 
-    def _stage_rows(self, source: str, entry: Entry, prepared: list[Prepared], old: _OldFile | None) -> dict[int, _Row]:
-        """Return the control rows of an entry's chunks, equal ids once."""
-        rows: dict[int, _Row] = {}
+    def _stage_rows(
+        self, source: str, entry: Entry, prepared: list[Prepared], old: _OldFile | None
+    ) -> dict[int, tuple[_Row, Prepared, bytes]]:
+        """Return an entry's chunks, equal ids once, with their control rows and stored forms."""
+        rows: dict[int, tuple[_Row, Prepared, bytes]] = {}
         taken = self._taken_ids([one.chunk.id for one in prepared], source, entry.path)
         for one in prepared:
+            chunk_id = one.chunk.id
             if one.chunk.source != source:
                 raise ValueError(f"A chunk of source {one.chunk.source!r} was added to source {source!r}.")
-            if one.chunk.id not in rows:
-                value = digest(encode_chunk(one.chunk))
-                rows[one.chunk.id] = _Row(one.chunk.id, value, self._vector_hash(one, old), one.chunk.id in taken)
+            if chunk_id not in rows:
+                stored = encode_chunk(one.chunk)
+                row = _Row(chunk_id, digest(stored), self._vector_hash(one, old), chunk_id in taken)
+                rows[chunk_id] = (row, one, stored)
         return rows
 
     def _vector_hash(self, one: Prepared, old: _OldFile | None) -> bytes:
@@ -386,8 +391,8 @@ class Publication:
         found = self._parent_vector_hash(one.chunk.id)
         if found is None:
             raise EmbeddingError(
-                f"Chunk {one.chunk.ref}:{one.chunk.start_line} of source {one.chunk.source!r} has no vector and the parent "
-                "generation has none for it. Embed it before adding it."
+                f"Chunk {one.chunk.ref}:{one.chunk.start_line} of source {one.chunk.source!r} has no vector and the "
+                "parent generation has none for it. Embed it before adding it."
             )
         return found
 
@@ -408,8 +413,8 @@ class Publication:
             some = ids[start : start + 500]
             marks = ",".join(map(str, some))
             rows = self._db.execute(
-                f"SELECT c.id, f.source, f.path FROM chunk c JOIN file f ON f.id = c.file WHERE c.id IN ({marks}) AND c.shadowed = 0"
-                " AND c.gen_from <= :g AND (c.gen_to IS NULL OR c.gen_to > :g)",
+                f"SELECT c.id, f.source, f.path FROM chunk c JOIN file f ON f.id = c.file WHERE c.id IN ({marks})"
+                " AND c.shadowed = 0 AND c.gen_from <= :g AND (c.gen_to IS NULL OR c.gen_to > :g)",
                 {"g": self._base.id},
             )
             taken |= {
@@ -477,19 +482,14 @@ class Publication:
         reason = new.skip.reason if new.skip else ""
         self._count(source, path, new.entry.content_hash, reason, new.live, -1)
 
-    def _write_chunks(
-        self, path: str, prepared: Sequence[Prepared], rows: Mapping[int, _Row], old: _OldFile | None
-    ) -> None:
+    def _write_chunks(self, path: str, staged: Iterable[tuple[_Row, Prepared, bytes]], old: _OldFile | None) -> None:
         assert self._text is not None
         refs: set[str] = set()
-        written: set[int] = set()
-        for one in prepared:
-            row = rows[one.chunk.id]
-            if row.shadowed or row.id in written:
+        for row, one, stored in staged:
+            if row.shadowed:
                 continue
-            self._text.add(path, one, first=one.chunk.ref not in refs)
+            self._text.add(path, one, one.chunk.ref not in refs, stored)
             refs.add(one.chunk.ref)
-            written.add(row.id)
             self._delta.removed_ids.discard(row.id)
             self._write_vector(one, row, old)
 
@@ -557,7 +557,8 @@ class Publication:
             (e.size, e.stamp, e.blob, e.uncommitted, source, path) for (source, path), e in self._delta.stamps.items()
         ]
         self._db.executemany(
-            "UPDATE file SET size = ?, stamp = ?, blob = ?, uncommitted = ? WHERE source = ? AND path = ? AND gen_to IS NULL",
+            "UPDATE file SET size = ?, stamp = ?, blob = ?, uncommitted = ?, again = 0"
+            " WHERE source = ? AND path = ? AND gen_to IS NULL",
             rows,
         )
 
@@ -571,7 +572,8 @@ class Publication:
             if after.chunks < before.chunks * (1 - self._options.drop_guard):
                 raise PublishRefused(
                     f"Source {before.name!r} would shrink from {before.chunks} to {after.chunks} chunks, more than "
-                    f"{self._options.drop_guard:.0%}. Generation {self._base.id} stays. If that is right, run `codecairn index --allow-drop`."
+                    f"{self._options.drop_guard:.0%}. Generation {self._base.id} stays. If that is right, "
+                    "run `codecairn index --allow-drop`."
                 )
 
     def _write_engines(self) -> None:
@@ -738,7 +740,8 @@ class Publication:
         number, db = self._number, self._db
         for source in sorted(self._delta.dropped_sources):
             db.execute(
-                "UPDATE chunk SET gen_to = ? WHERE gen_to IS NULL AND file IN (SELECT id FROM file WHERE source = ? AND gen_to IS NULL)",
+                "UPDATE chunk SET gen_to = ? WHERE gen_to IS NULL"
+                " AND file IN (SELECT id FROM file WHERE source = ? AND gen_to IS NULL)",
                 (number, source),
             )
             for table in ("file", "skip", "rename"):
@@ -756,12 +759,12 @@ class Publication:
         )
 
     def _forget_shadowed(self) -> None:
-        """Close the file rows whose shadowed chunk lost its owner: the next run reads those entries again."""
+        """Mark the entries whose shadowed chunk lost its owner: the next run reads them again."""
         lost = sorted(self._delta.removed_ids - self._delta.owners.keys())
         for start in range(0, len(lost), 500):
             marks = ",".join(map(str, lost[start : start + 500]))
             self._db.execute(
-                f"UPDATE file SET content_hash = '', stamp = '', blob = '' WHERE gen_to IS NULL AND id IN"
+                f"UPDATE file SET again = 1 WHERE gen_to IS NULL AND id IN"
                 f" (SELECT file FROM chunk WHERE shadowed = 1 AND gen_to IS NULL AND id IN ({marks}))"
             )
 
@@ -790,7 +793,8 @@ class Publication:
                 continue
             known = control.read_skips(self._db, name, number)
             self._db.executemany(
-                "UPDATE skip SET gen_to = ? WHERE gen_to IS NULL AND source = ? AND path = ? AND reason = ? AND detail = ?",
+                "UPDATE skip SET gen_to = ?"
+                " WHERE gen_to IS NULL AND source = ? AND path = ? AND reason = ? AND detail = ?",
                 [(number, name, *row) for row in sorted(known - source.new_skips)],
             )
             self._db.executemany(
@@ -843,7 +847,7 @@ def recover_locked(data_dir: Path, db: sqlite3.Connection) -> list[AuditEntry]:
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         number = int(path.name) if path.name.isdigit() else None
-        if number in states and states[number] != "published":
+        if number is not None and states.get(number, "published") != "published":
             _discard(data_dir, number)
         elif number not in states:
             shutil.rmtree(path, ignore_errors=True)

@@ -163,8 +163,8 @@ class Index:
             logical = manifest_from_dict(manifest.logical["manifest"])
             if logical.format_version != FORMAT_VERSION:
                 raise IndexCorrupt(
-                    f"Generation {generation} has format {logical.format_version}, this program reads {FORMAT_VERSION}. "
-                    "Run `codecairn index`."
+                    f"Generation {generation} has format {logical.format_version}, this program reads "
+                    f"{FORMAT_VERSION}. Run `codecairn index`."
                 )
             return cls(data_dir, logical, embedder, degraded, lease, pointer, exact_vectors_max)
         except BaseException:
@@ -192,9 +192,9 @@ class Index:
         return cls(data_dir, manifest, None, (), None, None, EXACT_VECTORS_MAX)
 
     def refreshed(self, data_dir: Path | None = None) -> Index:
-        """Return this index while the pointer stands still, else the new current one, sharing vectors already in memory.
+        """Return this index while the pointer stands still, else the new current one.
 
-        The old index stays usable for queries in flight; close it when they are done.
+        Vectors already in memory are shared. The old index stays usable for queries in flight; close it after them.
         """
         pointer = self._pointer
         if pointer is None:
@@ -290,8 +290,9 @@ class Index:
             )
         if self._embedder.id != self.manifest.embedder:
             raise EmbedderMismatch(
-                f"Index generation {self.generation} was built with embedder {self.manifest.embedder!r} but {self._embedder.id!r} is "
-                f"configured. Run `codecairn index` or set index.embedder to {self.manifest.embedder!r}."
+                f"Index generation {self.generation} was built with embedder {self.manifest.embedder!r} but "
+                f"{self._embedder.id!r} is configured. Run `codecairn index` or set index.embedder to "
+                f"{self.manifest.embedder!r}."
             )
         return self._embedder.embed_query(text)
 
@@ -421,7 +422,7 @@ class Index:
         return order[:limit]
 
     def find_keys(self, key: str, filters: Filters) -> list[int]:
-        """Return chunk ids of documents with a ticket key or commit id ('#12', 'proj-7', at least 7 digits of a commit)."""
+        """Return chunk ids of documents with a ticket key ('#12', 'proj-7') or commit id (at least 7 digits)."""
         where, wanted = self._where(filters), normalise_key(key)
         if where is None or not wanted:
             return []

@@ -18,6 +18,7 @@ from ingest.model import Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 def encode_chunk(chunk: Chunk) -> bytes:
@@ -44,7 +45,7 @@ def encode_chunk(chunk: Chunk) -> bytes:
         chunk.links,
         chunk.redactions,
     ]
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return to_json(row).encode("utf-8", "surrogatepass")
 
 
 def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:

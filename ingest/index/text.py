@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import tantivy
 from tantivy import Occur, Query
 
 from ingest.errors import DiskFull, IndexCorrupt
 from ingest.index.schema import TEXT_FIELDS, Scored
-from ingest.index.stored import encode_chunk
 from ingest.model import Chunk, Prepared
 
 WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
@@ -167,12 +167,10 @@ class TextWriter:
         with translated(self._folder):
             self._writer.delete_documents_by_term("source", clean(source))
 
-    def add(self, entry_path: str, prepared: Prepared, first: bool, stored: bytes | None = None) -> None:
-        """Add one chunk that came from the entry."""
+    def add(self, entry_path: str, prepared: Prepared, first: bool, stored: bytes) -> None:
+        """Add one chunk that came from the entry, with its stored form."""
         with translated(self._folder):
-            self._writer.add_document(
-                make_document(entry_path, prepared, first, stored or encode_chunk(prepared.chunk))
-            )
+            self._writer.add_document(make_document(entry_path, prepared, first, stored))
 
     def commit(self) -> None:
         """Make the delta part of the directory and end the writer."""
@@ -256,12 +254,16 @@ class TextReader:
     def count(self, where: TextFilter) -> int:
         """Return how many chunks pass the filter."""
         with translated(self._folder):
-            return int(self._searcher.search(restrict(Query.all_query(), where), 1, count=True).count or 0)
+            return self._count(restrict(Query.all_query(), where))
+
+    def _count(self, query: Query) -> int:
+        found: Any = self._searcher.search(query, 1, count=True)  # its stub lacks `count`
+        return int(found.count)
 
     def holds(self, chunk_id: int) -> bool:
         """Return whether exactly one live chunk has the id."""
         with translated(self._folder):
-            return self._searcher.search(Query.term_query(SCHEMA, "id", chunk_id), 1, count=True).count == 1
+            return self._count(Query.term_query(SCHEMA, "id", chunk_id)) == 1
 
     def stored(self, chunk_id: int) -> bytes | None:
         """Return the stored form of a chunk, None when there is none."""

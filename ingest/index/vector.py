@@ -154,7 +154,7 @@ class VectorWriter:
     def tidy(self) -> None:
         """Compact and drop old versions when they pile up. Safe: the directory is this publication's own clone."""
         with translated(self._folder):
-            stats = self._table.stats()
+            stats: Any = self._table.stats()  # typed as an object, is a dict
             fragments, lengths = stats["fragment_stats"]["num_fragments"], stats["fragment_stats"]["lengths"]
             live = stats["num_rows"]
             dead = lengths["mean"] * fragments - live  # lengths count deleted rows too
@@ -184,10 +184,12 @@ class VectorWriter:
 def needed_files(names: Iterable[str]) -> set[str]:
     """Return the files that the newest version of a table needs: what a clone has to link.
 
-    Lance keeps every older version (a manifest, a transaction and a deletion file each). A generation is one version, so
-    a clone leaves the older ones behind. Manifest names count down; a deletion file is `fragment-version-random`.
+    Lance keeps every older version (a manifest, a transaction and a deletion file each). A generation is one version,
+    so a clone leaves the older ones behind. Manifest names count down; a deletion file is `fragment-version-random`.
     """
-    needed, versions, deletions = set(), [], {}
+    needed: set[str] = set()
+    versions: list[str] = []
+    deletions: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for name in names:
         folder, _, file = name.rpartition("/")
         if folder.endswith("/_versions") and file.endswith(".manifest"):
@@ -208,11 +210,11 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def count_sources(table: Any, folder: Path) -> dict[str, int]:  # noqa: ANN401
-    """Return rows per source."""
+def read_ids(folder: Path) -> list[tuple[int, str]]:
+    """Return (chunk id, source) of every row."""
     with translated(folder):
-        column = table.search().select(["source"]).limit(None).to_arrow()["source"]
-        return {pair["values"]: pair["counts"] for pair in column.value_counts().to_pylist()}
+        found = _open(folder).search().select(["id", "source"]).limit(None).to_arrow()
+        return list(zip(found["id"].to_pylist(), found["source"].to_pylist(), strict=True))
 
 
 def read_vectors(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
@@ -248,7 +250,8 @@ class Codes:
 
     def mask(self, wanted: Sequence[bool]) -> Mask:
         """Return the rows whose value is wanted, given one flag per distinct value."""
-        return np.asarray(wanted, dtype=np.bool_)[self.codes]
+        flags: Mask = np.asarray(wanted, dtype=np.bool_)[self.codes]
+        return flags
 
 
 @dataclass(frozen=True, slots=True)

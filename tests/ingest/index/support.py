@@ -29,7 +29,11 @@ class HashEmbedder:
         return text
 
     def embed_passages(self, passages: list[str]) -> np.ndarray:
-        return np.stack([self.embed_query(text) for text in passages]) if passages else np.zeros((0, DIMENSIONS), np.float32)
+        return (
+            np.stack([self.embed_query(text) for text in passages])
+            if passages
+            else np.zeros((0, DIMENSIONS), np.float32)
+        )
 
     def embed_query(self, text: str) -> np.ndarray:
         total = np.full(DIMENSIONS, 1e-3, dtype=np.float32)
@@ -43,7 +47,9 @@ EMBEDDER = HashEmbedder()
 
 
 def make_entry(path: str, text: str, stamp: str = "") -> Entry:
-    return Entry(path, hashlib.sha256(text.encode()).hexdigest(), len(text), stamp, blob=hashlib.sha1(text.encode()).hexdigest())
+    return Entry(
+        path, hashlib.sha256(text.encode()).hexdigest(), len(text), stamp, blob=hashlib.sha1(text.encode()).hexdigest()
+    )
 
 
 def make_chunks(info: SourceInfo, path: str, text: str) -> list[Chunk]:
@@ -128,7 +134,9 @@ def publish(
             if text is None:
                 publication.remove_file(info.name, path)
             else:
-                publication.add_file(info.name, make_entry(path, text), prepare_text(info, path, text, embedder is not None))
+                publication.add_file(
+                    info.name, make_entry(path, text), prepare_text(info, path, text, embedder is not None)
+                )
         return publication.commit(NOW)
 
 
