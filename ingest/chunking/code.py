@@ -32,7 +32,7 @@ def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> t
     data = text.encode("utf-8", "surrogatepass")
     root = _parse(data, grammar).root_node
     definitions = find_definitions(root, data, layout, grammar)
-    if root.type == "ERROR" and not definitions:
+    if root.has_error and not definitions and _is_mostly_broken(root):
         return [], "parse_error"
     divider = _Divider(layout, limit, {(d.start_byte, d.end_byte): number for number, d in enumerate(definitions)})
     pieces = divider.divide(root.children, 0, layout.last, -1, 0)
@@ -41,6 +41,11 @@ def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> t
 
 def _parse(data: bytes, grammar: LoadedGrammar) -> Tree:
     return parse_unwrapped(data, grammar) if grammar.language.name == "rust" else grammar.parser.parse(data)
+
+
+def _is_mostly_broken(root: Node) -> bool:
+    broken = sum(child.end_byte - child.start_byte for child in root.children if child.is_error)
+    return root.type == "ERROR" or broken * 2 > root.end_byte
 
 
 class _Divider:
