@@ -18,56 +18,71 @@ MAX_ASPECTS = 4
 # Words that carry no topic of their own: a question about "the usual way to deal with errors" is about errors.
 # Compared by stem, so one form of each is enough.
 COMMON_WORDS = """
-able absent accept access accomplish accord account achieve act action actual add address adjust affect ago agree aim
-allow almost alone along already alternative always among amount another answer anyone anything anywhere apart appear
-apply approach appropriate area around arrange arrive ask aspect assume attach attempt automatic available avoid aware
-away back background bad base basic become begin behave behaviour behavior behind believe belong best better big bit
-both bottom break brief bring build built call cannot capable care carry case catch cause certain chain chance change
-check choice choose chosen clarify clean clear close code codebase collect combine come common compare compatible
-complete complex component compose concept concern condition conduct confirm connect consider consist constrain contain
-content contrast contribute control convert cope copy correct correspond cost count couple cover create current custom
-cut daily data deal decide declare deep default define degree deliver depend derive describe design despite detail
-detect determine develop differ different direct disable discard discover discuss display distinct distinguish divide
-document double due duplicate ease easy edge effect either element elsewhere embed emerge emit enable encounter end
-enforce engine engineer enough ensure enter entire entry equal equivalent error especially essential establish etc
-evaluate even eventually ever every everything everywhere exact examine example except exceed execute exist expect
-explain explicit expose express extend extent external extra extract face fact fail failure fall far fast feature
-feed feel fetch field figure fill final find fine finish first fit five fix flag flow focus follow force forget form
-former forward found four frequent full fully function fundamental gather general generate give given go goal gone
-good great group grow guarantee guard guess guide half hand handle hang happen hard have head hear help hide high hit
-hold hook hope huge idea identify ignore immediate impact imply important impose improve incoming indeed indicate
-individual influence inform initial initialise initialize inner input inside insert install instance instead intend
-interact interest interface intern internal introduce invalid invoke involve issue item job join keep kept kind know
-known lack large last late later latter layer lead learn least leave left less let level library lie life like likely
-limit line link list listen little live load local locate logic long look lose lost lot low main maintain major make
-manage mandatory manner manual many mark match matter maximum maybe mean meaning means mechanism meet member mention
-method middle might mind minimum minor miss mode model modify module moment move much multiple must name nature near
-necessary need neither never nevertheless new next nice none nor normal note nothing notice notion now nowhere number
-object observe obtain obvious occasion occur off offer often okay old once one ongoing open operate operation opposite
-option optional order ordinary organise organize origin original others otherwise outcome outgoing outside outer output
-overall overview owner package page pair parameter part partial particular party pass past path pattern people perform
-perhaps permit person pick piece place plain plan play please point portion possible potential practice prefer prepare
-presence present pretty prevent previous primary principle prior probably problem procedure proceed process produce
-program project proper properly property protect prove provide public pull purpose push put quality question quick
-quickly quite raise range rather reach react read ready real realise realize really reason receive recent recognise
-recognize record reduce refer reference reflect refuse regard register regular reject relate relation relative release
-relevant rely remain remember remove render repeat replace report repo repository represent request require required
-reserve resolve respect respond response responsible rest restrict result retain return reuse reveal right role roughly
-route rule run safe safely same save say scenario second section secure see seem select send sense separate sequence
-series serious serve service set setup setting settle several shape share short show shown side signal similar simple
-simply since single situation size skip slight slow small smart solution solve somehow someone something sometimes
-somewhere soon sort source space special specific specify spend split stage stand standard start state statement stay
-step still stop store story straight strategy stream strict string strong structure stuff style subject submit
-subsequent succeed success such suddenly suit suitable supply support suppose sure surround switch system take taken
-talk target task team technique tell tend term test text thank thing think third thought three throw thus ticket time
-together tool top topic total touch toward track traditional transform treat trigger true try turn two type typical
-under underlying understand unique unit unknown unless unlike unusual unwanted update upper upon usage useful user
-usual valid validity value variant variety various vary version view visible want warn way week well whatever whenever
-wherever whether whole wide wish without wonder word work world worry worth wrap write written wrong yes yet zero
-away overwrite clobber decision rationale motivation trade tradeoff implementation ideal interpret inspect alter bypass
-attention subtle careful correctly incorrectly twice else ahead aside besides beyond everyone nobody somebody yourself
-itself themselves myself today yesterday recently actually basically currently essentially eventually generally mostly
-normally specifically briefly described summary summarise summarize overview walk
+able absent accept access accomplish accord account achieve act action actual actually add address adjust admit
+advance affect afford ago agree ahead aim allow almost alone along already alter alternative always among amount
+announce another answer anyone anything anywhere apart appear apply approach appropriate area argue arise around
+arrange arrive aside ask aspect assist assume attach attempt attention automatic available avoid aware away back
+background bad balance base basic basically bear beat become begin behave behavior behaviour behind believe belong
+besides best better beyond big bind bit bite blame blow boot borrow both bottom bound break brief briefly bring brush
+build built burn burst busy bypass call calm cannot capable care careful carry case catch cause cease certain chain
+chance change chase cheap check choice choose chosen claim clarify clean clear clobber close code codebase cold
+collect combine come comfortable command comment commit common compare compatible compete complain complete complex
+component compose concentrate concept concern conclude condition conduct confirm connect consequence consider consist
+constrain consult contain content contrast contribute control convert convince cope copy correct correctly correspond
+cost count couple courage cover crash create criteria cross curious current currently custom cut daily danger data
+dead deal dear decide decision declare deep default define degree deliberate deliver demand deny depend derive
+describe described deserve design desire despite destroy detail detect determine develop differ different dig direct
+dirty disable disappear discard discover discuss display distinct distinguish divide document double doubt drag draw
+dream drive drop dry due duplicate eager earn ease easier easy eat edge effect effort either elaborate element else
+elsewhere embed emerge emit emphasise emphasize empty enable encounter encourage end enforce engine engineer enjoy
+enough ensure enter entertain entire entry equal equivalent error escape especially essential essentially establish
+estimate etc evaluate even eventually ever every everyone everything everywhere exact examine example exceed except
+exclude excuse execute exhaust exist expand expect expensive explain explicit explode explore expose express extend
+extent external extra extract face fact fail failure fair fall familiar far fast favor favour fear feature feed feel
+fellow fetch field fight figure fill final find fine finish first fit five fix flag flow focus fold follow forbid
+force forget forgive form former fortunate forward found four free frequent fresh friend full fully fun function
+fundamental gain gather general generally generate give given glad go goal gone good grab grand grant grateful great
+grip group grow guarantee guard guess guide habit half hand handle hang happen hard hate have head hear heart heavy
+help hesitate hide high hint hire hit hold honest hook hope hot hour huge human hurry hurt idea ideal identify ignore
+ill imagine immediate impact implementation imply important impose improve incoming incorrectly indeed indicate
+individual influence inform inherit initial initialise initialize inner input insert inside insist inspect install
+instance instead instruct intend interact interest interface intern internal interpret introduce invalid invoke
+involve issue item itself job join judge jump keep kept kick kill kind knock know known lack large last late later
+latter lay layer lazy lead learn least leave left lend less let level library lie life lift like likely limit line
+link list listen little live load local locate logic long look lose lost lot loud love low lucky main maintain major
+make manage mandatory manner manual many mark match matter maximum maybe mean meaning means measure mechanism meet
+member mention mere mess method middle might mind minimum minor miss mistake mix mode model modify module moment
+mostly motivation move much multiple must myself mystery name narrow natural nature near neat necessary need neither
+never nevertheless new next nice nobody noise none nor normal normally note nothing notice notion now nowhere number
+obey object observe obtain obvious occasion occupy occur odd off offend offer often okay old once one ongoing open
+operate operation opposite option optional order ordinary organise organize origin original others otherwise ought
+outcome outer outgoing output outside overall overview overwrite owe owner package page pain pair parameter part
+partial particular party pass past path pattern pay people perfect perform perhaps permit person persuade pick piece
+pile pity place plain plan play please plenty point polite poor portion possess possible potential pour powerful
+practice praise precise prefer prepare presence present preserve pretend pretty prevent previous primary principle
+prior probably problem procedure proceed process produce program project promise prompt proof proper properly property
+protect proud prove provide public pull punish pure purpose push put quality question quick quickly quiet quite raise
+range rapid rare rather rationale reach react read ready real realise realize really reason receive recent recently
+recognise recognize record reduce refer reference reflect refuse regard register regret regular reject relate relation
+relative release relevant rely remain remember remind remove render rent repeat replace repo report repository
+represent request require required rescue reserve resolve respect respond response responsible rest restrict result
+retain return reuse reveal rid right ring rise risk role roll rough roughly route rub ruin rule run sad safe safely
+sail same satisfy save say scare scatter scenario search second section secure see seek seem select send sense
+separate sequence series serious serve service set setting settle setup several shake shame shape share short show
+shown shut side sign signal silent similar simple simply since single sit situation size skip slide slight slow small
+smart smell smile smooth soft solid solution solve somebody somehow someone something sometimes somewhere soon sort
+sound source space spare speak special specific specifically specify spell spend split spoil stage stand standard
+start state statement stay steal step stick still stop store storm story straight strange strategy stream strict
+strike string strip strong structure struggle stuff style subject submit subsequent subtle succeed success such sudden
+suddenly suffer suit suitable summarise summarize summary supply support suppose sure surround survive suspect swear
+sweep swing switch system take taken talk target task team tear technique tell temporary tempt tend term test text
+thank themselves thick thin thing think third thought three throw thus ticket tidy tight time tiny tire today together
+tool top topic total touch tough toward track trade tradeoff traditional transform treat trick trigger trouble true
+trust truth try turn twice twist two type typical ugly under underlying understand unique unit unite unknown unless
+unlike unusual unwanted update upon upper upset urge usage useful user usual valid validity value variant variety
+various vary vast version view violent visible wait wake walk wander want warm warn waste way weak wear week well
+whatever whenever wherever whether whole wide wild win wise wish without wonder word work world worry worse worst
+worth wrap write written wrong yes yesterday yet young yourself zero
 """
 
 NOT_A_TOPIC = re.compile(r".*ly$|.*(?:ward|wards|wise)$|^\d+(?:\.\d+)*$")

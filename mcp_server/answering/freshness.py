@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ingest.errors import GitError, SourceError
@@ -21,12 +22,16 @@ from ingest.redact import redact
 from mcp_server.results import Freshness
 
 MAX_FILE_BYTES = 4_000_000
+MAX_EXPORTS = 500  # export files of one ticket source
+MAX_EXPORT_BYTES = 512 * 1024 * 1024
 MAX_WALKED = 20_000  # directory entries looked at for a renamed file, once per call and source
 MAX_COMPARED = 200  # files read for a renamed file
 MIN_TELLING_CHARS = 40  # shorter passages occur in many files: no sign of a rename
 SKIPPED_FOLDERS = frozenset(
     {".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "venv", ".tox", ".mypy_cache"}
 )
+PROSE_SUFFIXES = (".md", ".markdown", ".rst", ".txt", ".adoc")
+COMMENT = re.compile(r"^\s*(?:#(?!define)|//|\*\s|/\*|--\s)")
 DEFINING = (
     r"(?:def|class|function|func|fn|struct|enum|trait|interface|type|impl|module|namespace|const|let|var|static|public"
     r"|private|protected|async|export|void|int|#define|\*)"
@@ -81,9 +86,11 @@ class FreshnessChecker:
         if chunk.kind == "commit":
             return Checked("fresh")  # a commit is what its id says; it does not change
         state = self._sources.get(chunk.source)
-        if state is None or chunk.path is None:
+        if state is None:
             return Checked("unchecked")
         root = Path(state.location)
+        if chunk.path is None:
+            return Checked("fresh" if chunk.content_hash in hash_exports(root) else "unchecked")
         if not root.is_dir():
             return self._cannot_read()
         if is_bare(root):
@@ -147,6 +154,25 @@ class FreshnessChecker:
         return holding[0] if len(holding) == 1 else None
 
 
+def hash_exports(location: Path) -> frozenset[str]:
+    """Return the hashes of the export files at a location; a file is read again only when its stamp changes."""
+    try:
+        files = sorted(location.iterdir())[:MAX_EXPORTS] if location.is_dir() else [location]
+        stamps = [(str(file), file.stat(follow_symlinks=False)) for file in files if file.is_file()]
+    except OSError:
+        return frozenset()
+    return frozenset(hash_export(path, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stamps)
+
+
+@lru_cache(maxsize=256)
+def hash_export(path: str, mtime_ns: int, size: int, inode: int) -> str:
+    """Return the hash of one export file; "" where it cannot be read. The stamp is the cache's key."""
+    if size > MAX_EXPORT_BYTES:
+        return ""
+    data = read_now(Path(path).parent, Path(path).name, MAX_EXPORT_BYTES)
+    return "" if isinstance(data, str) else hash_bytes(data)
+
+
 UNREADABLE = "unreadable"
 GONE = "gone"
 
@@ -184,7 +210,7 @@ def compare_lines(now: FileNow, path: str, start_line: int, text: str, symbol: s
         return Checked("fresh")
     if start is not None:
         return Checked("moved", f"{path}:{start}-{start + len(wanted) - 1}")
-    if symbol and not is_defined(symbol, now.lines):
+    if symbol and not is_defined(symbol, path, now.lines):
         return Checked("gone")
     return Checked("changed")
 
@@ -203,11 +229,13 @@ def find_window(lines: Sequence[str], wanted: Sequence[str], near_line: int) -> 
     return min((start + 1 for start in starts), key=lambda line: (abs(line - near_line), line), default=None)
 
 
-def is_defined(symbol: str, lines: Sequence[str]) -> bool:
+def is_defined(symbol: str, path: str, lines: Sequence[str]) -> bool:
     """Tell whether a file still defines a name, as far as its words show."""
-    name = re.escape(re.split(r"\.|::|#", symbol)[-1])
-    pattern = re.compile(rf"{DEFINING}[^=;]*(?<![\w$]){name}(?![\w$])|^\s*{name}\s*(?:[:=(]|\w*\s*=)|^\s*#+\s.*{name}")
-    return any(pattern.search(line) for line in lines)
+    name = re.escape(re.split(r"\.|::|#", symbol)[-1].strip())
+    if path.lower().endswith(PROSE_SUFFIXES):
+        return any(re.search(rf"^\W*{name}\W*$", line) for line in lines)
+    pattern = re.compile(rf"{DEFINING}[^=;]*(?<![\w$]){name}(?![\w$])|^\s*{name}\s*(?:[:=(]|\w*\s*=)")
+    return any(pattern.search(line) for line in lines if not COMMENT.match(line))
 
 
 def is_bare(root: Path) -> bool:

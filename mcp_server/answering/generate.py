@@ -734,7 +734,7 @@ def state_step(
     if doc:
         head += f": {quoted(doc)}"
     else:
-        best = next((p for p in passages(task, block) if around(block, p.span.start_line) == symbol.qualname), None)
+        best = best_line(task, block, symbol)
         said = (quoted if best.is_prose else code)(clip(best.text)) if best else code(quote_signature(block, symbol))
         head += f": {said}"
         spans.append(best.span if best else None)
@@ -747,6 +747,15 @@ def state_step(
         head = f"{head}; it calls {names}"
         spans.extend(list(called.values())[:2])
     return task.draft(head, spans, form="step")
+
+
+def best_line(task: Task, block: Evidence, symbol: Symbol) -> Passage | None:
+    """Return the line within a definition that carries most of the aspect, its signature aside."""
+    for passage in passages(task, block):
+        inside = around(block, passage.span.start_line) == symbol.qualname
+        if inside and not is_signature_line(block, passage):
+            return passage if passage.is_prose else close_brackets(block, passage)
+    return None
 
 
 def state_best_passages(task: Task, most: int) -> list[ClaimDraft]:

@@ -136,7 +136,7 @@ class Ledger:
         if anchor.kind == "quote":
             return holds_quote(text, anchor.text)
         if anchor.kind == "path":
-            return names_path(block, anchor) or contains_name(text, anchor.text)
+            return names_path(block, anchor) or (not is_path_of(block, anchor) and contains_name(text, anchor.text))
         if anchor.kind == "number":
             return holds_number(text, anchor.text)
         return contains_name(f"{text}\n{naming(block)}", anchor.text)
@@ -149,7 +149,9 @@ class Ledger:
                 if (holds_quote(block.chunk.text, anchor.text))
                 else None
             )
-        if anchor.kind == "path" and names_path(block, anchor):
+        if anchor.kind == "path" and is_path_of(block, anchor):
+            if not names_path(block, anchor):
+                return None
             return block.span(*(anchor.lines or (block.chunk.start_line, block.chunk.start_line)))
         test = holds_number if anchor.kind == "number" else contains_name
         if anchor.kind != "number" and not contains_name(self._whole[block.id], anchor.text):
@@ -233,10 +235,15 @@ def contains_name(text: str, name: str) -> bool:
 
 def names_path(block: Evidence, anchor: Anchor) -> bool:
     """Tell whether a block is of this path, and holds the line numbers given with it."""
-    path = block.chunk.path or ""
-    if not (path == anchor.text or path.endswith("/" + anchor.text)):
+    if not is_path_of(block, anchor):
         return False
     return anchor.lines is None or (block.chunk.start_line <= anchor.lines[0] and anchor.lines[1] <= block.end_line)
+
+
+def is_path_of(block: Evidence, anchor: Anchor) -> bool:
+    """Tell whether a path names the block's document."""
+    path = block.chunk.path or ""
+    return path == anchor.text or path.endswith("/" + anchor.text)
 
 
 def quote_parts(quote: str) -> list[str]:
