@@ -65,7 +65,7 @@ class CodeCairnServer(MCPServer):
 
 
 def repair_arguments(tool: str, arguments: Mapping[str, Any], known: list[str]) -> dict[str, Any]:
-    """Return the arguments with aliases renamed where the target is free. Raises ToolError for any other unknown one."""
+    """Return the arguments, aliases renamed where the target is free. Raises ToolError for any other unknown one."""
     fixed = {key: value for key, value in arguments.items() if key in known}
     for key in arguments:
         target = ALIASES.get(tool, {}).get(key, "")

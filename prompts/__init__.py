@@ -82,7 +82,8 @@ class Rendered:
 
 def list_prompts() -> list[Prompt]:
     """Return all versions of all prompts, by id and version. Raises PromptError."""
-    names = sorted(folder.name for folder in files("prompts").iterdir() if folder.is_dir() and folder.name[0] not in "._")
+    folders = (folder for folder in files("prompts").iterdir() if folder.is_dir())
+    names = sorted(folder.name for folder in folders if folder.name[0] not in "._")
     return [_read(name, version) for name in names for version in _versions(name)]
 
 

@@ -1,0 +1,99 @@
+"""Re-index on change: watch sources, build in the background, one build at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from watchfiles import Change, DefaultFilter, watch
+
+from ingest.config import SourceConfig
+from ingest.errors import SourceError
+from ingest.gitio import find_repository
+
+QUIET_STEP_MS = 10
+MAX_WAIT_MS = 1600  # a storm of events does not put the build off for longer
+
+
+class SourceFilter(DefaultFilter):
+    """Passes changes of files that may be indexed, and of the git files that say what is checked out."""
+
+    # HEAD and refs move with commits and branch switches; objects and lock files only make noise.
+    ignore_dirs = ("node_modules", "__pycache__", ".venv", "venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hg")
+    ignore_entity_patterns = (r"\.py[cod]$", r"\.sw.$", r"~$", r"^\.#", r"\.lock$", r"^\.DS_Store$")
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Tell whether a change can change the index."""
+        parts = Path(path).parts
+        if ".git" not in parts:
+            return super().__call__(change, path)
+        inner = parts[parts.index(".git") + 1 :]
+        return bool(inner) and (inner[0] in ("HEAD", "packed-refs") or inner[:2] == ("refs", "heads"))
+
+
+def watched_paths(sources: Sequence[SourceConfig]) -> list[Path]:
+    """Return what to watch: each source's folder or file, and the git folder of a linked work tree."""
+    paths: dict[Path, None] = {}
+    for source in sources:
+        if not source.path.exists():
+            continue
+        paths.setdefault(source.path)
+        git_dir = find_git_dir(source)
+        if git_dir is not None and source.path not in git_dir.parents:
+            paths.setdefault(git_dir)
+    return list(paths)
+
+
+def find_git_dir(source: SourceConfig) -> Path | None:
+    """Return where the HEAD of a git source lies; a linked work tree has it elsewhere. None where it cannot be told."""
+    if source.type != "git":
+        return None
+    try:
+        return find_repository(source.path).git_dir
+    except SourceError:
+        return None  # the build says why; watching its files still helps
+
+
+class Watcher:
+    """Calls `rebuild` once at the start if asked to, and then after each quiet moment that follows a change."""
+
+    def __init__(
+        self, sources: Sequence[SourceConfig], rebuild: Callable[[str], None], *, debounce_ms: int, first: bool
+    ) -> None:
+        self._sources = sources
+        self._rebuild = rebuild
+        self._debounce_ms = debounce_ms
+        self._first = first
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="codecairn-watch", daemon=True)
+
+    def start(self) -> None:
+        """Start watching in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and wait for a running build to end."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    def _run(self) -> None:
+        if self._first:
+            self._rebuild("start")
+        paths = watched_paths(self._sources)
+        if not paths:
+            return
+        changes = watch(
+            *paths,
+            watch_filter=SourceFilter(),
+            debounce=MAX_WAIT_MS,
+            step=max(QUIET_STEP_MS, self._debounce_ms),
+            stop_event=self._stop,
+            rust_timeout=500,
+            yield_on_timeout=False,
+            raise_interrupt=False,
+        )
+        for _ in changes:
+            if self._stop.is_set():
+                return
+            self._rebuild("watch")

@@ -1,0 +1,617 @@
+"""The command line. The same service and the same rendering as the tools; errors are one sentence on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ingest.errors import IngestError
+from mcp_server.access import local_principal
+from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
+from mcp_server.errors import ServerError
+from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.service import VERSION, Building, Service
+
+if TYPE_CHECKING:
+    from ingest.build import BuildReport, Progress
+
+EXIT_ERROR, EXIT_USAGE, EXIT_NOTHING = 1, 2, 3
+
+app = typer.Typer(
+    name="codecairn",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    help="""Where things live and why, over code, tickets, design documents and history. Every pointer is checked.
+
+Start in a repository: `codecairn index`, then `codecairn search "how are sessions signed"` or
+`codecairn answer "Where is the retry limit set?"`. `codecairn serve` is the MCP server for coding assistants.
+
+Exit codes: 0 done, 1 failed (one sentence on stderr), 2 wrong usage, 3 nothing found or abstained.
+""",
+)
+trace_app = typer.Typer(no_args_is_help=True, help="Read the records of past queries.")
+prompts_app = typer.Typer(no_args_is_help=True, help="List, show and verify the versioned prompts.")
+golden_app = typer.Typer(no_args_is_help=True, help="Run the golden set and its gate.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure indexing, search quality and serving.")
+app.add_typer(trace_app, name="trace")
+app.add_typer(prompts_app, name="prompts")
+app.add_typer(golden_app, name="golden")
+app.add_typer(bench_app, name="bench")
+
+RootOption = Annotated[Path | None, typer.Option("--root", help="Repository or folder; default: the work tree's top.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help=f"Configuration file; default: {CONFIG_NAME}.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data directory; default: below $XDG_DATA_HOME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SourcesOption = Annotated[
+    list[str] | None, typer.Option("--source", "-s", help="code, tickets, designs, history or a source's name; repeat.")
+]
+ProductOption = Annotated[str, typer.Option("--product", "-p", help="Only this product.")]
+GlobOption = Annotated[str, typer.Option("--path-glob", "-g", help="Only these paths, such as 'src/**/*.py'.")]
+LanguageOption = Annotated[str, typer.Option("--language", help="Only this language, such as python.")]
+StrictOption = Annotated[bool | None, typer.Option("--strict/--no-strict", help="Refuse degraded results.")]
+DetailedOption = Annotated[bool, typer.Option("--detailed", "-d", help="Longer snippets and the source of each hit.")]
+
+
+def main() -> None:
+    """Run the command line; what we raise on purpose is a sentence, not a traceback."""
+    try:
+        app()
+    except (IngestError, ServerError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("Interrupted; nothing half-done is left behind.")
+
+
+def fail(sentence: str, code: int = EXIT_ERROR) -> None:
+    """Print one sentence on stderr and end."""
+    print(f"codecairn: {sentence}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def open_setup(root: Path | None, config: Path | None, data: Path | None, **flags: Any) -> Setup:  # noqa: ANN401
+    """Read the settings and make sure that the data directory can be written."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    setup = load_setup(root=root, config=config, data=data, env=dict(os.environ), flags=given)
+    ensure_writable(setup.data_dir)
+    return setup
+
+
+@contextmanager
+def open_service(setup: Setup, *, log: bool = False) -> Iterator[Service]:
+    """Open the service and make sure that its traces are written at the end."""
+    service = Service(setup, log=log)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def utc_now() -> str:
+    """Return the time now, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def print_json(value: object) -> None:
+    """Print compact JSON."""
+    print(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+# -- index -------------------------------------------------------------------------------------------------------------
+
+
+def build(setup: Setup, service: Service, trigger: str, progress: Any = lambda _: None, **options: Any) -> BuildReport:  # noqa: ANN401
+    """Bring the index up to date."""
+    from ingest.build import build_index
+
+    return build_index(
+        setup.settings.source,
+        setup.settings.index,
+        service.embedder,
+        setup.data_dir,
+        now=utc_now(),
+        config_hash=setup.config_hash,
+        trigger=trigger,
+        progress=progress,
+        **options,
+    )
+
+
+@contextmanager
+def progress_bar(enabled: bool) -> Iterator[Any]:
+    """Show a bar on stderr while a build runs; yields the callback."""
+    if not enabled:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading sources", total=None)
+
+        def show(progress: Progress) -> None:  # type: ignore[valid-type]
+            label = f"{progress.stage} {progress.source}".strip()  # type: ignore[attr-defined]
+            bar.update(task, description=label, completed=progress.done, total=progress.total or None)  # type: ignore[attr-defined]
+
+        yield show
+
+
+def report_to_dict(report: BuildReport) -> dict[str, Any]:
+    """Return what a build did as JSON values."""
+    return {
+        "generation": report.manifest.generation,
+        "published": report.published,
+        "files": report.manifest.files,
+        "chunks": report.manifest.chunks,
+        "chunks_written": report.chunks_written,
+        "embedded": report.embedded,
+        "redactions": dict(report.redactions),
+        "duration_s": round(report.duration_s, 3),
+        "sources": [
+            {
+                "name": s.name,
+                "new": s.new,
+                "changed": s.changed,
+                "deleted": s.deleted,
+                "unchanged": s.unchanged,
+                "failed": s.failed,
+                "skipped": dict(s.skipped),
+            }
+            for s in report.sources
+        ],
+    }
+
+
+def render_report(report: BuildReport) -> str:
+    """Return what a build did, for people."""
+    verb = "published" if report.published else "already up to date:"
+    lines = [
+        f"{verb} generation {report.manifest.generation}: {report.manifest.files} files, "
+        f"{report.manifest.chunks} chunks in {report.duration_s:.1f} s"
+    ]
+    for source in report.sources:
+        delta = f"{source.new} new, {source.changed} changed, {source.deleted} deleted, {source.unchanged} unchanged"
+        skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(source.skipped.items()))
+        lines.append(f"- {source.name}: {delta}" + (f"; skipped: {skipped}" if skipped else ""))
+    if report.redactions:
+        masked = ", ".join(f"{rule} {n}" for rule, n in sorted(report.redactions.items()))
+        lines.append(f"masked secrets: {masked}")
+    return "\n".join(lines)
+
+
+@app.command()
+def index(
+    path: Annotated[Path | None, typer.Argument(help="Repository or folder; default: the work tree's top.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    allow_drop: Annotated[
+        bool, typer.Option(help="Publish even if a source lost more than 20 % of its chunks.")
+    ] = False,
+) -> None:
+    """Index the sources, or bring the index up to date. Only what changed is read again.
+
+    Example: `codecairn index ~/src/project`
+    """
+    setup = open_setup(path or root, config, data)
+    if setup.is_ephemeral:
+        print(f"codecairn: {setup.data_dir} may vanish with a restart.", file=sys.stderr)
+    with open_service(setup) as service, progress_bar(sys.stderr.isatty() and not as_json) as progress:
+        report = build(setup, service, "cli", progress, allow_drop=allow_drop)
+    print_json(report_to_dict(report)) if as_json else print(render_report(report))
+
+
+@app.command()
+def init(root: RootOption = None, config: ConfigOption = None) -> None:
+    """Write a commented codecairn.toml for this repository. Nothing needs it; it is for more than one source."""
+    setup = load_setup(root=root, config=None, data=None, env={})
+    file = config or setup.root / CONFIG_NAME
+    if file.exists():
+        fail(f"{file} exists already; edit it, or remove it first.")
+    source = setup.settings.source[0]
+    file.write_text(TEMPLATE.format(name=source.name, type=source.type), "utf-8")
+    print(f"wrote {file}\nnext: codecairn index")
+
+
+TEMPLATE = """\
+# CodeCairn configuration. Every key: docs/configuration.md. Relative paths start at this file.
+
+[[source]]
+name = "{name}"
+type = "{type}"          # git | folder | tickets (GitHub JSON export) | designs (folder of Markdown)
+path = "."
+# product = "{name}"     # answers never mix products without saying so
+# groups = ["local"]     # who may see it
+# exclude = ["fixtures/"]
+
+# [[source]]
+# name = "tickets"
+# type = "tickets"
+# path = "exports/issues.json"
+
+# [embedding]
+# kind = "openai"        # any OpenAI-compatible endpoint; the default "static" needs none
+# base_url = "http://127.0.0.1:11434/v1"
+# model = "nomic-embed-text"
+"""
+
+
+# -- ask ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words, a symbol, a path or a ticket key.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=50)] = 8,
+    cursor: Annotated[str, typer.Option(help="The next_cursor of the page before.")] = "",
+    source: SourcesOption = None,
+    product: ProductOption = "",
+    path_glob: GlobOption = "",
+    language: LanguageOption = "",
+    mode: Annotated[str, typer.Option(help="ranked, or all: every occurrence with a true count.")] = "ranked",
+    detailed: DetailedOption = False,
+    strict: StrictOption = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find where something lives.
+
+    Examples: `codecairn search "how are sessions signed"`, `codecairn search Flask.wsgi_app`,
+    `codecairn search retry_limit --mode all`
+    """
+    from mcp_server.render import render_search
+
+    if mode not in ("ranked", "all"):
+        fail(f"--mode is {mode!r}; it must be ranked or all.", EXIT_USAGE)
+    wanted: Literal["ranked", "all"] = "all" if mode == "all" else "ranked"
+    setup = open_setup(root, config, data)
+    request = SearchRequest(query, limit, cursor, tuple(source or ()), product, path_glob, wanted, language)
+    with open_service(setup) as service:
+        result = service.search(request, local_principal(setup.settings), strict=strict)
+    form: Literal["concise", "detailed", "json"] = "json" if as_json else "detailed" if detailed else "concise"
+    print(render_search(result, query, form, setup.settings.server.max_result_chars))
+    if not result.hits:
+        raise SystemExit(EXIT_NOTHING)
+
+
+@app.command()
+def answer(
+    question: Annotated[str, typer.Argument(help="A question about the indexed sources.")],
+    source: SourcesOption = None,
+    product: ProductOption = "",
+    path_glob: GlobOption = "",
+    language: LanguageOption = "",
+    detailed: DetailedOption = False,
+    strict: StrictOption = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question; every statement cites lines, and what is not supported is listed.
+
+    Example: `codecairn answer "Where is the cookie signed and what is the salt?"`
+    """
+    from mcp_server.render import render_answer
+
+    setup = open_setup(root, config, data)
+    request = AnswerRequest(question, tuple(source or ()), product, path_glob, language)
+    with open_service(setup) as service:
+        result = service.answer(request, local_principal(setup.settings), strict=strict)
+    form: Literal["concise", "detailed", "json"] = "json" if as_json else "detailed" if detailed else "concise"
+    print(render_answer(result, form, setup.settings.server.max_result_chars))
+    if result.abstained:
+        raise SystemExit(EXIT_NOTHING)
+
+
+# -- look --------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(
+    root: RootOption = None, config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what is indexed, how old it is, and what was skipped and why."""
+    from mcp_server.render import render_status, status_to_dict
+
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        state = service.status(local_principal(setup.settings))
+    print_json(status_to_dict(state)) if as_json else print(render_status(state))
+    if state.state != "ready":
+        raise SystemExit(EXIT_NOTHING)
+
+
+@trace_app.command("list")
+def trace_list(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the latest queries."""
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        rows = service.list_traces(local_principal(setup.settings), limit)
+    if as_json:
+        names = ("id", "at", "tool", "entry", "query", "status", "duration_ms", "generation")
+        print_json([{name: getattr(row, name) for name in names} for row in rows])
+        return
+    for row in rows:
+        print(f"{row.id}  {row.at}  {row.tool:<13} {row.status:<8} {row.duration_ms:7.1f} ms  {row.query[:80]}")
+
+
+@trace_app.command("show")
+def trace_show(
+    trace_id: str,
+    stage: Annotated[str, typer.Option(help="One stage in full, such as rerank.")] = "",
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how one result came about."""
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        principal = local_principal(setup.settings)
+        if as_json:
+            from dataclasses import asdict
+
+            print_json(asdict(service.get_trace(trace_id, principal)))
+        else:
+            print(service.explain(trace_id, stage, principal))
+
+
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option(help="Read every file of every generation.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check installation, settings and index; print each setting with where it came from."""
+    setup = open_setup(root, config, data)
+    problems = [*find_intruders(), *find_prompt_changes(), *find_violations(setup, deep)]
+    if shutil.which("git") is None:
+        problems.append("git is not on the PATH; git sources cannot be read.")
+    if as_json:
+        effective = {"settings": setup.snapshot(), "origins": dict(setup.origins), "data_dir": str(setup.data_dir)}
+        print_json({"version": VERSION, "problems": problems, **effective})
+    else:
+        print(f"codecairn {VERSION}\nroot: {setup.root}\ndata: {setup.data_dir}" + " (ephemeral)" * setup.is_ephemeral)
+        for key, value in flatten(setup.snapshot()):
+            print(f"{key} = {json.dumps(value)}  ({setup.origins.get(key, 'default')})")
+        print("\n".join(f"PROBLEM: {problem}" for problem in problems) or "no problems found")
+    if problems:
+        raise SystemExit(EXIT_ERROR)
+
+
+def flatten(value: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of nested tables."""
+    for key, part in value.items():
+        if isinstance(part, dict):
+            yield from flatten(part, f"{at}{key}.")
+        else:
+            yield f"{at}{key}", part
+
+
+def find_intruders() -> list[str]:
+    """Return a sentence per other distribution that claims one of our package names."""
+    from importlib.metadata import packages_distributions
+
+    claimed = packages_distributions()
+    return [
+        f"The package {name!r} is also claimed by {', '.join(sorted(set(claimed[name]) - {'codecairn'}))}; "
+        "install CodeCairn into an environment of its own."
+        for name in ("mcp_server", "ingest", "prompts", "golden", "traces")
+        if not set(claimed.get(name, ())) <= {"codecairn"}
+    ]
+
+
+def find_prompt_changes() -> list[str]:
+    """Return what is wrong with the prompts."""
+    import prompts
+
+    return prompts.verify_lock()
+
+
+def find_violations(setup: Setup, deep: bool) -> list[str]:
+    """Return what is wrong with the index; nothing for an index that does not exist yet."""
+    if not (setup.data_dir / "control.db").exists():
+        return []
+    from ingest.index.invariants import check_invariants
+
+    return [str(violation) for violation in check_invariants(setup.data_dir, deep=deep)]
+
+
+@app.command()
+def rollback(
+    to: Annotated[int | None, typer.Option(help="Generation; default: the one before.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an earlier generation again."""
+    from ingest.index import roll_back
+
+    setup = open_setup(root, config, data)
+    manifest = roll_back(setup.data_dir, to, now=utc_now())
+    if as_json:
+        print_json({"generation": manifest.generation, "chunks": manifest.chunks})
+    else:
+        print(f"serving generation {manifest.generation} ({manifest.chunks} chunks); the next index run builds on it")
+
+
+# -- serve -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Builds the index while the server answers."""
+
+    setup: Setup
+    service: Service
+
+    def rebuild(self, trigger: str) -> None:
+        """Build once; a failure is told to whoever asks next and on stderr, and the last generation keeps serving."""
+        self.service.set_building(Building())
+        error = ""
+        try:
+            build(self.setup, self.service, trigger, self._show)
+        except IngestError as problem:
+            error = str(problem)
+        except Exception as problem:  # the watcher must outlive whatever one build ran into
+            error = f"{type(problem).__name__}: {problem}"
+        self.service.set_building(None, error)
+        if error:
+            print(json.dumps({"event": "index_failed", "error": error}), file=sys.stderr)
+
+    def _show(self, progress: Progress) -> None:
+        self.service.set_building(Building(progress.source, progress.done, progress.total))
+
+
+@app.command()
+def serve(
+    http: Annotated[bool, typer.Option("--http", help="Serve HTTP instead of stdio.")] = False,
+    address: Annotated[str, typer.Argument(help="HOST:PORT for --http.", show_default=False)] = "",
+    watch: Annotated[bool, typer.Option(help="Re-index when files or commits change.")] = True,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Serve MCP on stdin and stdout, or with --http on an address (default 127.0.0.1:8765).
+
+    With no configuration it indexes the repository in the background and answers from what it has.
+    Examples: `codecairn serve`, `codecairn serve --http 127.0.0.1:9000`
+    """
+    setup = open_setup(root, config, data)
+    host, port = parse_address(address, setup)
+    if http:
+        from mcp_server.web import check_bind
+
+        check_bind(host)
+    with open_service(setup, log=True) as service:
+        stop = start_background(setup, service, watch and setup.settings.server.watch)
+        try:
+            serve_over_http(service, host, port) if http else serve_over_stdio(service)
+        finally:
+            stop()
+
+
+def parse_address(address: str, setup: Setup) -> tuple[str, int]:
+    """Return host and port; either may be left out."""
+    host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
+    if port and not port.isdigit():
+        fail(f"{address!r} is no HOST:PORT.", EXIT_USAGE)
+    return host or setup.settings.server.http_host, int(port) if port else setup.settings.server.http_port
+
+
+def start_background(setup: Setup, service: Service, watch: bool) -> Any:  # noqa: ANN401 - a callable that stops it
+    """Index in the background (the first time, and on change); returns what stops it."""
+    background = Background(setup, service)
+    if not watch:
+        if not (setup.data_dir / "control.db").exists():
+            service.set_building(Building())
+            threading.Thread(target=background.rebuild, args=("start",), daemon=True).start()
+        return lambda: None
+    service.set_building(Building() if not (setup.data_dir / "control.db").exists() else None)
+    holder: list[Any] = []
+
+    def run() -> None:
+        # Imported here: the first reply to a client does not wait for the watcher's library.
+        from ingest.watch import Watcher
+
+        watcher = Watcher(
+            setup.settings.source, background.rebuild, debounce_ms=setup.settings.server.debounce_ms, first=True
+        )
+        holder.append(watcher)
+        watcher.start()
+
+    starter = threading.Timer(0.3, run)  # let `initialize` be answered first
+    starter.daemon = True
+    starter.start()
+
+    def stop() -> None:
+        starter.cancel()
+        for watcher in holder:
+            watcher.stop()
+
+    return stop
+
+
+def serve_over_stdio(service: Service) -> None:
+    """Speak MCP on stdio."""
+    from mcp_server.server import serve_stdio
+
+    serve_stdio(service)
+
+
+def serve_over_http(service: Service, host: str, port: int) -> None:
+    """Serve HTTP."""
+    from mcp_server.server import http_app
+    from mcp_server.web import LOOPBACK_NAMES, make_app, serve_http
+
+    names = (*LOOPBACK_NAMES, *service.setup.settings.server.allowed_hosts)
+    hosts = [*names, *(f"{name}:*" for name in names)]
+    origins = [f"http://{name}" for name in hosts] + [f"https://{name}" for name in hosts]
+    server, mcp_app = http_app(service, hosts, origins)
+    print(f"codecairn: http://{host}:{port}/mcp", file=sys.stderr, flush=True)
+    serve_http(make_app(service, mcp_app, server.session_manager.run), host, port)
+
+
+# -- prompts, golden, bench --------------------------------------------------------------------------------------------
+
+
+@prompts_app.command("list")
+def prompts_list(as_json: JsonOption = False) -> None:
+    """List all versions of all prompts."""
+    import prompts
+
+    rows = [{"id": p.id, "version": p.version, "role": p.role, "sha256": p.sha256} for p in prompts.list_prompts()]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(f"{row['id']}@v{row['version']}  {row['role']:<12} {str(row['sha256'])[:12]}")
+
+
+@prompts_app.command("show")
+def prompts_show(name: str, version: Annotated[int | None, typer.Argument()] = None) -> None:
+    """Show one prompt."""
+    import prompts
+
+    try:
+        print(prompts.load(name, version).text)
+    except prompts.PromptError as error:
+        fail(str(error))
+
+
+@prompts_app.command("verify")
+def prompts_verify() -> None:
+    """Check that no published prompt changed."""
+    problems = find_prompt_changes()
+    print("\n".join(problems) or "all prompts are as they were locked")
+    if problems:
+        raise SystemExit(EXIT_ERROR)
+
+
+if __name__ == "__main__":
+    main()
