@@ -1,4 +1,4 @@
-"""Prepare one entry for the index: bytes -> documents -> redacted -> chunks -> token streams. Runs in worker processes."""
+"""Prepare one entry: bytes -> documents -> redacted -> chunks -> token streams. Runs in worker processes."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from ingest.languages.table import BY_EXTENSION, BY_FILENAME
 from ingest.model import Role
 
 VENDORED_DIRS = frozenset(
-    "vendor vendored third_party third-party thirdparty 3rdparty node_modules bower_components _vendor site-packages godeps "
-    "carthage".split()
+    "vendor vendored third_party third-party thirdparty 3rdparty node_modules bower_components _vendor "
+    "site-packages godeps carthage".split()
 )
 GENERATED_DIRS = frozenset("generated __generated__ autogen _generated dist __snapshots__".split())
 TEST_DIRS = frozenset(
@@ -20,24 +20,37 @@ EXAMPLE_DIRS = frozenset(
     "example examples sample samples demo demos tutorial tutorials docs_src cookbook playground quickstart quickstarts "
     "benchmark benchmarks bench benches snippets".split()
 )
-DOCS_DIRS = frozenset("doc docs documentation man manual www website site rfcs rfc adr adrs design designs wiki".split())
+DOCS_DIRS = frozenset(
+    "doc docs documentation man manual www website site rfcs rfc adr adrs design designs wiki".split()
+)
 COMPAT_DIRS = frozenset("compat legacy deprecated polyfill polyfills shim shims backports".split())
-CONFIG_DIRS = frozenset(".github .circleci .gitlab .vscode .idea .husky .devcontainer .changeset .cargo requirements".split())
+CONFIG_DIRS = frozenset(
+    ".github .circleci .gitlab .vscode .idea .husky .devcontainer .changeset .cargo requirements".split()
+)
 
 TEST_NAME = re.compile(
-    r"(?:^|[._-])tests?$|^tests?(?:[._-]|$)|^conftest$|[._-](?:spec|e2e|cy)$|_spec$|^test[A-Z]|[a-z0-9](?:Tests?|TestCase|IT|Spec|Specs)$|^Test[A-Z]"
+    r"(?:^|[._-])tests?$|^tests?(?:[._-]|$)|^conftest$|[._-](?:spec|e2e|cy)$|"
+    r"^[tT]est[A-Z]|[a-z0-9](?:Tests?|TestCase|IT|Specs?)$"
 )
-EXAMPLE_NAME = re.compile(r"(?:^|[._-])(?:examples?|samples?|demo|bench|benchmarks?)$|^(?:examples?|bench|benchmark)[._-]", re.IGNORECASE)
+EXAMPLE_NAME = re.compile(
+    r"(?:^|[._-])(?:examples?|samples?|demo|bench|benchmarks?)$|^(?:examples?|bench|benchmark)[._-]", re.IGNORECASE
+)
 GENERATED_NAME = re.compile(
-    r"(?:_pb2(?:_grpc)?\.pyi?|\.pb\.(?:go|cc|h|gw\.go)|\.g\.(?:dart|cs)|\.designer\.cs|\.generated\.\w+|_generated\.\w+|\.gen\.\w+|"
-    r"zz_generated.*|\.min\.(?:js|css)|\.bundle\.js|\.map|_gen\.go|-lock\.\w+|\.lock|go\.sum|\.snap|npm-shrinkwrap\.json)$",
+    r"(?:_pb2(?:_grpc)?\.pyi?|\.pb\.(?:go|cc|h|gw\.go)|\.g\.(?:dart|cs)|\.designer\.cs|[._]generated\.\w+|"
+    r"\.gen\.\w+|_gen\.go|\.min\.(?:js|css)|\.bundle\.js|\.map|\.snap|"
+    r"-lock\.\w+|\.lock|go\.sum|npm-shrinkwrap\.json)$|^zz_generated",
     re.IGNORECASE,
 )
-COMPAT_NAME = re.compile(r"^_{0,2}(?:compat|compatibility|legacy|deprecated|backports?|polyfills?|shims?)(?:[._-]|$)|[._-](?:compat|legacy|polyfill|shim)$", re.IGNORECASE)
-CONFIG_NAME = re.compile(
-    r"^(?:setup\.(?:py|cfg)|noxfile\.py|tasks\.py|fabfile\.py|[\w.-]*config\.(?:[cm]?[jt]s|json|ya?ml|toml)|\.[\w.-]*rc(?:\.\w+)?|gruntfile\.js|gulpfile\.js)$",
+COMPAT_NAME = re.compile(
+    r"^_{0,2}(?:compat|compatibility|legacy|deprecated|backports?|polyfills?|shims?)(?:[._-]|$)|"
+    r"[._-](?:compat|legacy|polyfill|shim)$",
     re.IGNORECASE,
-)  # fmt: skip
+)
+CONFIG_NAME = re.compile(
+    r"^(?:setup\.(?:py|cfg)|noxfile\.py|tasks\.py|fabfile\.py|[\w.-]*config\.(?:[cm]?[jt]s|json|ya?ml|toml)|"
+    r"\.[\w.-]*rc(?:\.\w+)?|gruntfile\.js|gulpfile\.js)$",
+    re.IGNORECASE,
+)
 CONFIG_LANGUAGES = frozenset(
     "yaml toml ini json ignore go-module dockerfile make cmake meson hcl xml starlark csv diff".split()
 )
@@ -45,7 +58,7 @@ PROSE_LANGUAGES = frozenset(("markdown", "rst", "asciidoc", "text", "latex"))
 
 
 def path_role(path: str) -> Role:
-    """Return the role of a repo-relative path. The outermost telling folder wins over the file name, except for tests."""
+    """Return the role of a repo-relative path: who wrote it first, then test, example, docs, compat, config."""
     *folders, name = path.split("/")
     lowered = [folder.lower() for folder in folders]
     stem, _, extension = name.rpartition(".")

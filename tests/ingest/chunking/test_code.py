@@ -56,17 +56,18 @@ def test_every_line_lies_in_exactly_one_chunk(path, limit):
     assert [s for c in chunks for s in c.symbols] == [s for c in whole for s in c.symbols]
 
 
+BROKEN_LINES = (
+    *("def f():", "    return 1", "", "class A:", "    x = 2", "# note", "@d", "    def g(self):", "        pass"),
+    *("(", '"""', "}", "é = 'ü'", "\t", "/* a", "*/", "fn f() {", "y" * 90),
+)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    lines=st.lists(
-        st.sampled_from(
-            ["def f():", "    return 1", "", "class A:", "    x = 2", "# note", "@d", "    def g(self):", "        pass", "(", '"""', "}", "é = 'ü'", "\t", "y" * 90]
-        ),
-        max_size=40,
-    ),
+    lines=st.lists(st.sampled_from(BROKEN_LINES), max_size=40),
     limit=st.integers(20, 120),
-    path=st.sampled_from(["a.py", "a.rb", "a.c", "a.rs", "a.js", "a.go", "a.cpp", "a.java"]),
-)  # fmt: skip
+    path=st.sampled_from(["a.py", "a.rb", "a.c", "a.rs", "a.js", "a.go", "a.cpp", "a.java", "a.md", "a.rst", "a.yaml"]),
+)
 def test_every_line_lies_in_exactly_one_chunk_even_of_broken_code(lines, limit, path):
     text = "\n".join(lines)
     check_cover(text, chunk(path, text, limit), limit)
