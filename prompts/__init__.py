@@ -92,7 +92,7 @@ def load(name: str, version: int | None = None, label: str = "prod") -> Prompt:
     return _read(name, version if version is not None else labels(label).get(name, 0))
 
 
-def render(name: str, version: int | None = None, **variables: Any) -> Rendered:  # noqa: ANN401 - template values
+def render(name: str, version: int | None = None, /, **variables: Any) -> Rendered:  # noqa: ANN401 - template values
     """Return a prompt with its variables filled in. Raises PromptError."""
     prompt = load(name, version)
     if set(variables) != set(prompt.vars):

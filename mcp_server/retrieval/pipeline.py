@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from ingest.errors import VectorUnavailable
+from ingest.errors import EmbeddingError, VectorUnavailable
 from ingest.model import Chunk, Filters
 from mcp_server.errors import Unavailable
 from mcp_server.retrieval.candidates import (
@@ -128,10 +128,10 @@ def retrieve_all(
     for name, future in pending.items():
         try:
             lists[name] = future.result()
-        except VectorUnavailable as error:
+        except (VectorUnavailable, EmbeddingError) as error:
             if strict:
                 raise Unavailable(f"{error} (strict = true forbids answering from text search only.)") from error
-            degraded.append("vector_unavailable")
+            degraded.append("embed_unavailable" if isinstance(error, EmbeddingError) else "vector_unavailable")
     return lists, tuple(degraded)
 
 

@@ -52,6 +52,10 @@ TEST_INTENT = re.compile(
     re.IGNORECASE,
 )
 EXAMPLE_INTENT = re.compile(r"\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
+HISTORY_INTENT = re.compile(
+    r"\b(?:commits?|history|changed|changelog|introduced|removed|renamed|why|when|who|regression|since)\b",
+    re.IGNORECASE,
+)
 DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
 
 
@@ -79,6 +83,7 @@ class ParsedQuery:
     wants_tests: bool
     wants_examples: bool
     wants_docs: bool
+    wants_history: bool
 
 
 def normalise_query(text: str) -> str:
@@ -164,4 +169,5 @@ def parse_query(text: str) -> ParsedQuery:
         wants_tests=bool(TEST_INTENT.search(text)),
         wants_examples=bool(EXAMPLE_INTENT.search(text)),
         wants_docs=bool(DOCS_INTENT.search(text)),
+        wants_history=bool(HISTORY_INTENT.search(text)),
     )

@@ -81,6 +81,10 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
 
 def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float:
     """Return the factor of the chunk's path role, turned around when the query asks for that role."""
+    if chunk.kind == "commit":
+        return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
+    if chunk.kind in ("ticket", "design"):
+        return 1.0
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
     if any(asked.values()):
         return 1.0 if asked.get(chunk.role, False) else 0.6 if chunk.role == "source" else 0.5

@@ -1,7 +1,7 @@
 """The ranking's constants, in one place, with where each comes from.
 
-Provenance: set by hand from published ablations of a comparable ranker, then fitted by coordinate search on
-`code_search_dev` (222 queries, 11 repositories; see docs/decisions.md, "Ranking weights").
+Provenance: first values by hand, then one coordinate search (2026-11-21) over a public development set of 222 code
+search queries in 11 repositories, rounded towards the first values; see docs/decisions.md, "Ranking weights".
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class RankWeights:
     coherence: float = 0.3  # the file's share of all candidates' scores
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
+    history_factor: float = 0.4  # commits beside code: their messages repeat the words of what they touched
     stub_factor: float = 0.5  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
     declaration_factor: float = 0.7  # .d.ts
 
