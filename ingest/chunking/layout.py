@@ -10,7 +10,7 @@ from ingest.model import Symbol
 
 
 class Piece(NamedTuple):
-    """Whole rows, or with `stop` a part of one overlong row. `owner` numbers the split definition around it or is -1."""
+    """Whole rows, or with `stop` a part of one overlong row. `owner` is the split definition around it or -1."""
 
     first: int
     last: int

@@ -1,4 +1,4 @@
-"""Rust items inside macro calls: `cfg_rt! { pub fn spawn() {} }` is a token tree to the grammar, code to its readers."""
+"""Rust items inside macro calls: `cfg_rt! { fn spawn() {} }` is a token tree to the grammar, code to its readers."""
 
 from __future__ import annotations
 
