@@ -9,23 +9,42 @@ import pytest
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+class NetworkBlocked(AssertionError):
+    """A test tried to reach another machine."""
+
+
+def check_address(what, family, address):
+    """Raise NetworkBlocked unless an address is on this machine."""
+    if family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):
+        raise NetworkBlocked(f"A test tried to {what} {address[0]}.")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Raise on any attempt to reach another machine."""
-    connect = socket.socket.connect
+    patch = pytest.MonkeyPatch()
+    for name in ("connect", "connect_ex", "sendto"):
+        original = getattr(socket.socket, name)
 
-    def guarded(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):
-            raise AssertionError(f"A test tried to reach {address}.")
-        return connect(self, address)
+        def guarded(self, *arguments, original=original):
+            check_address("reach", self.family, arguments[-1])
+            return original(self, *arguments)
 
-    socket.socket.connect = guarded
+        patch.setattr(socket.socket, name, guarded)
+    look_up = socket.getaddrinfo
+
+    def guarded_look_up(host, *arguments, **more):
+        if host is not None:
+            check_address("look up", socket.AF_INET, (host.decode() if isinstance(host, bytes) else host,))
+        return look_up(host, *arguments, **more)
+
+    patch.setattr(socket, "getaddrinfo", guarded_look_up)
     yield
-    socket.socket.connect = connect
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
+def plain_environment(tmp_path_factory, monkeypatch):
     """Give each test a home of its own and a fixed git identity."""
     home = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith(("CODECAIRN_", "GIT_"))]:
@@ -39,6 +58,7 @@ def own_home(tmp_path_factory, monkeypatch):
         monkeypatch.setenv(f"GIT_{role}_NAME", "A. Developer")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "dev@example.invalid")
         monkeypatch.setenv(f"GIT_{role}_DATE", "2026-01-02T03:04:05Z")
+    return home
 
 
 @pytest.fixture

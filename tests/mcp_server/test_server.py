@@ -1,0 +1,188 @@
+"""MCP in memory, both protocol eras."""
+
+import json
+
+import anyio
+import pytest
+from mcp import Client
+
+from ingest.access import Principal
+from mcp_server.server import make_server
+from tests.mcp_server.conftest import reindex
+
+MODES = ("auto", "legacy")
+
+
+def run(service, steps, mode="auto", principal=None):
+    """Open a client and run `await steps(client)`."""
+
+    async def session():
+        async with Client(make_server(service, principal=principal), mode=mode) as client:
+            return await steps(client)
+
+    return anyio.run(session)
+
+
+def call(service, tool, era="auto", principal=None, **arguments):
+    async def steps(client):
+        result = await client.call_tool(tool, arguments)
+        assert result.structured_content is None
+        return result.is_error, result.content[0].text
+
+    return run(service, steps, era, principal)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_exactly_three_tools_that_read_only(service, mode):
+    async def steps(client):
+        return (await client.list_tools()).tools
+
+    tools = run(service, steps, mode)
+    assert [tool.name for tool in tools] == ["search_code", "answer", "explain_trace"]
+    for tool in tools:
+        assert tool.annotations.read_only_hint
+        assert tool.input_schema["additionalProperties"] is False
+        assert tool.output_schema is None
+
+
+def test_definitions_and_instructions_fit_the_budget(service):
+    async def steps(client):
+        tools = (await client.list_tools()).tools
+        return sum(len(json.dumps(t.model_dump(by_alias=True, exclude_none=True))) for t in tools)
+
+    instructions = make_server(service).instructions
+    assert len(instructions) <= 600
+    assert run(service, steps) + len(instructions) <= 3600
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_search_names_path_lines_and_trace(service, mode):
+    is_error, text = call(service, "search_code", mode, query="how are session cookies signed")
+    assert not is_error
+    assert text.startswith("shop/session.py:")
+    assert "index=1" in text
+    assert "trace=" in text
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.req("R9", "T1")
+def test_answer_cites_and_lists_what_is_not_grounded(service, mode):
+    is_error, text = call(
+        service, "answer", mode, question="What does `SessionSigner.sign` return and where is the Redis cache?"
+    )
+    assert not is_error
+    assert "CITATIONS" in text
+    assert "shop/session.py:" in text
+    assert "UNGROUNDED" in text
+    assert "Redis" in text.split("UNGROUNDED")[1]
+    assert "TRACE " in text
+
+
+@pytest.mark.req("F6", "R9")
+def test_unknown_name_abstains_with_the_nearest(service):
+    is_error, text = call(service, "answer", question="What does `SessionSignr` do?")
+    assert not is_error
+    assert "I do not have that in the index" in text
+    assert "SessionSigner" in text
+
+
+@pytest.mark.req("T17", "T25")
+def test_explain_trace_shows_the_stages(service):
+    _, text = call(service, "search_code", query="retry payment")
+    trace_id = text.rsplit("trace=", 1)[1].strip()
+    is_error, explained = call(service, "explain_trace", trace_id=trace_id)
+    assert not is_error
+    for stage in ("normalise", "search.text", "search.vector", "search.symbol", "fusion", "rerank", "freshness"):
+        assert stage in explained
+    _, one = call(service, "explain_trace", trace_id=trace_id, stage="rerank")
+    assert "rerank" in one
+
+
+@pytest.mark.req("F13")
+@pytest.mark.parametrize(
+    ("tool", "arguments", "expected"),
+    [
+        ("search_code", {"query": "x", "limt": 3}, "Did you mean 'limit'?"),
+        ("search_code", {"query": "x", "limit": 0}, "limit"),
+        ("search_code", {"query": ""}, "query"),
+        ("search_code", {"query": "  "}, "is empty"),
+        ("search_code", {"query": "x" * 25_000}, "20000"),
+        ("search_code", {"query": "x", "sources": ["nope"]}, "Unknown source 'nope'"),
+        ("search_code", {"query": "x", "product": "nope"}, "Unknown product"),
+        ("search_code", {"query": "x", "cursor": "!!"}, "Ask again without `cursor`"),
+        ("answer", {}, "question"),
+        ("explain_trace", {"trace_id": "nothing"}, "There is no trace 'nothing'"),
+        ("find_everything", {}, "search_code"),
+    ],
+)
+def test_bad_arguments_get_a_sentence(service, tool, arguments, expected):
+    is_error, text = call(service, tool, **arguments)
+    assert is_error
+    assert expected in text
+    assert "pydantic" not in text
+    assert len(text) <= 600
+
+
+def test_aliases_are_repaired_where_the_target_is_free(service):
+    is_error, text = call(service, "search_code", q="retry payment", top_k=1)
+    assert not is_error
+    assert "shown 1/" in text
+
+
+def test_pages_do_not_overlap_and_an_old_cursor_is_refused(service, repository):
+    _, first = call(service, "search_code", query="session", limit=1)
+    cursor = first.split("next_cursor=")[1].split()[0]
+    _, second = call(service, "search_code", query="session", limit=1, cursor=cursor)
+    assert first.splitlines()[0] != second.splitlines()[0]
+    is_error, text = call(service, "search_code", query="other", limit=1, cursor=cursor)
+    assert is_error
+    assert "another query" in text
+    (repository / "shop" / "new.py").write_text("def new_session(): ...\n")
+    reindex(service)
+    is_error, text = call(service, "search_code", query="session", limit=1, cursor=cursor)
+    assert is_error
+    assert "generation 1; the index is now at 2" in text
+
+
+def test_every_occurrence_with_a_true_count(service):
+    _, text = call(service, "search_code", query="RETRY_LIMIT", mode="all")
+    assert "2 occurrences" in text or text.count("1 occurrences") == 2
+    assert "shown" in text
+
+
+def test_results_stay_below_the_budget(service, repository):
+    (repository / "big.py").write_text("\n".join(f"def session_{n}():\n    return {n}\n" for n in range(3000)))
+    reindex(service)
+    for form in ("concise", "detailed"):
+        _, text = call(service, "search_code", query="session", limit=50, response_format=form)
+        assert len(text) <= 9000
+
+
+@pytest.mark.req("S9")
+def test_a_principal_without_the_group_sees_nothing(service):
+    stranger = Principal("stranger", frozenset({"other"}))
+    for tool, arguments in (
+        ("search_code", {"query": "SessionSigner"}),
+        ("answer", {"question": "What is SessionSigner?"}),
+    ):
+        _, text = call(service, tool, principal=stranger, **arguments)
+        assert "session.py" not in text
+    is_error, text = call(service, "search_code", principal=stranger, query="x", sources=["shop-repo"])
+    assert is_error
+    assert "Unknown source 'shop-repo'" in text
+
+
+def test_resources(service):
+    async def steps(client):
+        status = (await client.read_resource("status://index")).contents[0].text
+        code = (await client.read_resource("code://shop-repo/shop/session.py")).contents[0].text
+        return status, code
+
+    status, code = run(service, steps)
+    assert "state: ready" in status
+    assert "9| " in code or "8| class SessionSigner" in code
+
+
+def test_small_talk_gets_the_capabilities(service):
+    _, text = call(service, "answer", question="what can you do?")
+    assert "Ask where something is implemented" in text

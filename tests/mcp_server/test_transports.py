@@ -1,0 +1,154 @@
+"""The real server over stdio and HTTP, with a real client."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+
+COMMAND = [sys.executable, "-m", "mcp_server.cli", "serve"]
+
+
+def arguments(setup):
+    return ["--root", str(setup.root), "--data", str(setup.data_dir)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_stdio(service, setup, mode):
+    async def session():
+        parameters = StdioServerParameters(
+            command=COMMAND[0], args=[*COMMAND[1:], *arguments(setup)], env=dict(os.environ)
+        )
+        async with Client(parameters, mode=mode) as client:
+            tools = [tool.name for tool in (await client.list_tools()).tools]
+            hits = await client.call_tool("search_code", {"query": "SessionSigner"})
+            return tools, hits.content[0].text
+
+    tools, text = anyio.run(session)
+    assert tools == ["search_code", "answer", "explain_trace"]
+    assert text.startswith("shop/session.py:")
+
+
+@pytest.mark.req("I2", "F8", "F14")
+def test_first_start_indexes_in_the_background_and_says_so(setup):
+    """Nothing is on stdout but the protocol; a question before the index exists gets the state, not an empty list."""
+
+    async def session():
+        parameters = StdioServerParameters(
+            command=COMMAND[0], args=[*COMMAND[1:], *arguments(setup)], env=dict(os.environ)
+        )
+        async with Client(parameters) as client:
+            first = await client.call_tool("search_code", {"query": "SessionSigner"})
+            for _ in range(100):
+                later = await client.call_tool("search_code", {"query": "SessionSigner"})
+                if not later.is_error:
+                    return first.content[0].text, later.content[0].text
+                await anyio.sleep(0.1)
+            return first.content[0].text, later.content[0].text
+
+    first, later = anyio.run(session)
+    assert "index_building" in first
+    assert later.startswith("shop/session.py:")
+
+
+@pytest.fixture
+def http(service, setup):
+    port = free_port()
+    command = [*COMMAND, "--http", f"127.0.0.1:{port}", "--no-watch", *arguments(setup)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for _ in range(200):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                    break
+            except urllib.error.URLError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def fetch(url, body=None, **headers):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), error.headers
+
+
+@pytest.mark.req("R20", "R24")
+def test_http_serves_mcp_and_the_same_hits_as_json(http, service):
+    async def session(mode):
+        async with Client(f"{http}/mcp", mode=mode) as client:
+            result = await client.call_tool("search_code", {"query": "retry payment", "response_format": "json"})
+            return json.loads(result.content[0].text)
+
+    modern, legacy = anyio.run(session, "auto"), anyio.run(session, "legacy")
+    status, text, headers = fetch(f"{http}/v1/search", {"query": "retry payment"})
+    plain = json.loads(text)
+    assert status == 200
+    assert modern["hits"] == legacy["hits"] == plain["hits"]
+    assert headers["content-security-policy"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mcp_server.cli", "search", "retry payment", "--json", *arguments(service.setup)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["hits"] == plain["hits"]
+
+
+@pytest.mark.req("S10")
+@pytest.mark.parametrize(
+    "route", ["/health", "/health/ready", "/mcp", "/v1/search", "/v1/query", "/v1/traces/x", "/nothing"]
+)
+def test_foreign_host_and_origin_are_refused_on_every_route(http, route):
+    assert fetch(http + route, Host="evil.example")[0] == 421
+    assert fetch(http + route, Origin="http://evil.example")[0] == 403
+
+
+@pytest.mark.req("R24")
+def test_http_errors_are_sentences(http):
+    assert fetch(f"{http}/v1/search", {"query": ""})[0] == 400
+    status, text, _ = fetch(f"{http}/v1/search", {"query": "x", "limt": 1})
+    assert status == 400
+    assert "Unknown field 'limt'" in text
+    assert fetch(f"{http}/v1/query", {"question": "x" * 25_000})[0] == 400
+    assert fetch(f"{http}/v1/traces/nothing")[0] == 404
+    assert fetch(f"{http}/health/ready")[0] == 200
+
+
+@pytest.mark.req("S13")
+@pytest.mark.parametrize("address", ["0.0.0.0:8765", "192.0.2.7:80", "[::]:1", "example.org:80"])
+def test_public_addresses_are_refused(setup, address):
+    done = subprocess.run([*COMMAND, "--http", address, *arguments(setup)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "refuses to bind" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.req("I2")
+def test_importing_the_server_loads_no_engine():
+    code = (
+        "import sys, mcp_server.server, mcp_server.cli; "
+        "print([m for m in ('tantivy','lancedb','pyarrow','numpy','tree_sitter','git','openai','tokenizers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
