@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from mcp_server.answering.abstain import Decision, abstain_text, decide
 from mcp_server.answering.aspects import Aspect, root, split_question
 from mcp_server.answering.citations import Numbered, number_citations
-from mcp_server.answering.coverage import list_unanswered, list_uncovered, share_covered
+from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import generate_claims
@@ -76,7 +76,7 @@ def compose_answer(
         span.record(output=describe_context(context, evidence))
     with trace.span("coverage") as span:
         uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
-        decision = decide(question, retrieval, context, share_covered(question, evidence))
+        decision = decide(question, retrieval, context)
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":
         return abstain(retrieval, context, uncovered, checker, trace)

@@ -23,66 +23,65 @@ advance affect afford ago agree ahead aim allow almost alone along already alter
 announce another answer anyone anything anywhere apart appear apply approach appropriate area argue arise around
 arrange arrive aside ask aspect assist assume attach attempt attention automatic available avoid aware away back
 background bad balance base basic basically bear beat become begin behave behavior behaviour behind believe belong
-besides best better beyond big bind bit bite blame blow boot borrow both bottom bound break brief briefly bring brush
-build built burn burst busy bypass call calm cannot capable care careful carry case catch cause cease certain chain
-chance change chase cheap check choice choose chosen claim clarify clean clear clobber close code codebase cold
-collect combine come comfortable command comment commit common compare compatible compete complain complete complex
-component compose concentrate concept concern conclude condition conduct confirm connect consequence consider consist
-constrain consult contain content contrast contribute control convert convince cope copy correct correctly correspond
-cost count couple courage cover crash create criteria cross curious current currently custom cut daily danger data
-dead deal dear decide decision declare deep default define degree deliberate deliver demand deny depend derive
-describe described deserve design desire despite destroy detail detect determine develop differ different dig direct
-dirty disable disappear discard discover discuss display distinct distinguish divide document double doubt drag draw
-dream drive drop dry due duplicate eager earn ease easier easy eat edge effect effort either elaborate element else
-elsewhere embed emerge emit emphasise emphasize empty enable encounter encourage end enforce engine engineer enjoy
-enough ensure enter entertain entire entry equal equivalent error escape especially essential essentially establish
-estimate etc evaluate even eventually ever every everyone everything everywhere exact examine example exceed except
-exclude excuse execute exhaust exist expand expect expensive explain explicit explode explore expose express extend
-extent external extra extract face fact fail failure fair fall familiar far fast favor favour fear feature feed feel
-fellow fetch field fight figure fill final find fine finish first fit five fix flag flow focus fold follow forbid
-force forget forgive form former fortunate forward found four free frequent fresh friend full fully fun function
-fundamental gain gather general generally generate give given glad go goal gone good grab grand grant grateful great
-grip group grow guarantee guard guess guide habit half hand handle hang happen hard hate have head hear heart heavy
-help hesitate hide high hint hire hit hold honest hook hope hot hour huge human hurry hurt idea ideal identify ignore
-ill imagine immediate impact implementation imply important impose improve incoming incorrectly indeed indicate
-individual influence inform inherit initial initialise initialize inner input insert inside insist inspect install
-instance instead instruct intend interact interest interface intern internal interpret introduce invalid invoke
-involve issue item itself job join judge jump keep kept kick kill kind knock know known lack large last late later
-latter lay layer lazy lead learn least leave left lend less let level library lie life lift like likely limit line
-link list listen little live load local locate logic long look lose lost lot loud love low lucky main maintain major
-make manage mandatory manner manual many mark match matter maximum maybe mean meaning means measure mechanism meet
-member mention mere mess method middle might mind minimum minor miss mistake mix mode model modify module moment
-mostly motivation move much multiple must myself mystery name narrow natural nature near neat necessary need neither
-never nevertheless new next nice nobody noise none nor normal normally note nothing notice notion now nowhere number
-obey object observe obtain obvious occasion occupy occur odd off offend offer often okay old once one ongoing open
-operate operation opposite option optional order ordinary organise organize origin original others otherwise ought
-outcome outer outgoing output outside overall overview overwrite owe owner package page pain pair parameter part
-partial particular party pass past path pattern pay people perfect perform perhaps permit person persuade pick piece
-pile pity place plain plan play please plenty point polite poor portion possess possible potential pour powerful
-practice praise precise prefer prepare presence present preserve pretend pretty prevent previous primary principle
-prior probably problem procedure proceed process produce program project promise prompt proof proper properly property
-protect proud prove provide public pull punish pure purpose push put quality question quick quickly quiet quite raise
-range rapid rare rather rationale reach react read ready real realise realize really reason receive recent recently
-recognise recognize record reduce refer reference reflect refuse regard register regret regular reject relate relation
-relative release relevant rely remain remember remind remove render rent repeat replace repo report repository
-represent request require required rescue reserve resolve respect respond response responsible rest restrict result
-retain return reuse reveal rid right ring rise risk role roll rough roughly route rub ruin rule run sad safe safely
-sail same satisfy save say scare scatter scenario search second section secure see seek seem select send sense
-separate sequence series serious serve service set setting settle setup several shake shame shape share short show
-shown shut side sign signal silent similar simple simply since single sit situation size skip slide slight slow small
-smart smell smile smooth soft solid solution solve somebody somehow someone something sometimes somewhere soon sort
-sound source space spare speak special specific specifically specify spell spend split spoil stage stand standard
-start state statement stay steal step stick still stop store storm story straight strange strategy stream strict
-strike string strip strong structure struggle stuff style subject submit subsequent subtle succeed success such sudden
-suddenly suffer suit suitable summarise summarize summary supply support suppose sure surround survive suspect swear
-sweep swing switch system take taken talk target task team tear technique tell temporary tempt tend term test text
-thank themselves thick thin thing think third thought three throw thus ticket tidy tight time tiny tire today together
-tool top topic total touch tough toward track trade tradeoff traditional transform treat trick trigger trouble true
-trust truth try turn twice twist two type typical ugly under underlying understand unique unit unite unknown unless
-unlike unusual unwanted update upon upper upset urge usage useful user usual valid validity value variant variety
-various vary vast version view violent visible wait wake walk wander want warm warn waste way weak wear week well
-whatever whenever wherever whether whole wide wild win wise wish without wonder word work world worry worse worst
-worth wrap write written wrong yes yesterday yet young yourself zero
+besides best better beyond big bind bit bite blame blow borrow both bottom bound break brief briefly bring brush build
+built burn burst busy bypass call calm cannot capable care careful carry case catch cause cease certain chain chance
+change chase cheap check choice choose chosen claim clarify clean clear clobber close code codebase cold collect
+combine come comfortable comment commit common compare compatible compete complain complete complex component compose
+concentrate concept concern condition conduct confirm connect consequence consider consist constrain consult contain
+content contrast contribute control convert convince cope copy correct correctly correspond cost count couple courage
+cover crash create criteria cross curious current currently custom cut daily danger data dead deal dear decide
+decision declare deep default define degree deliberate deliver demand deny depend derive describe described deserve
+design desire despite destroy detail detect determine develop differ different dig direct dirty disable disappear
+discard discover discuss display distinct distinguish divide document double doubt drag draw dream drive drop dry due
+duplicate eager earn ease easier easy eat edge effect effort either elaborate element else elsewhere emerge emit
+emphasise emphasize empty enable encounter encourage end enforce engine engineer enjoy enough ensure enter entertain
+entire entry equal equivalent error especially essential essentially establish estimate etc evaluate even eventually
+ever every everyone everything everywhere exact examine example exceed except exclude excuse execute exhaust exist
+expand expect expensive explain explicit explode explore expose express extend extent external extra extract face fact
+fail failure fair fall familiar far fast favor favour fear feature feed feel fellow fetch field fight figure fill
+final find fine finish first fit five fix flag flow focus fold follow forbid force forget forgive form former
+fortunate forward found four free frequent fresh friend full fully fun function fundamental gain gather general
+generally generate give given glad go goal gone good grab grand grant grateful great grip group grow guarantee guard
+guess guide habit half hand handle hang happen hard hate have head hear heart heavy help hesitate hide high hint hire
+hit hold honest hope hot hour huge human hurry hurt idea ideal identify ignore ill imagine immediate impact
+implementation imply important impose improve incoming incorrectly indeed indicate individual influence inform initial
+initialise initialize inner input insert inside insist inspect install instance instead instruct intend interact
+interest interface intern internal interpret introduce invalid invoke involve issue item itself job join judge jump
+keep kept kick kill kind knock know known lack large last late later latter lay layer lazy lead learn least leave left
+lend less let level library lie life lift like likely limit line link list listen little live load local locate logic
+long look lose lost lot loud love low lucky main maintain major make manage mandatory manner manual many mark match
+matter maximum maybe mean meaning means measure mechanism meet member mention mere mess method middle might mind
+minimum minor miss mistake mix mode model modify module moment mostly motivation move much multiple must myself
+mystery name narrow natural nature near neat necessary need neither never nevertheless new next nice nobody noise none
+nor normal normally note nothing notice notion now nowhere number obey object observe obtain obvious occasion occupy
+occur odd off offend offer often okay old once one ongoing open operate operation opposite option optional order
+ordinary organise organize origin original others otherwise ought outcome outer outgoing output outside overall
+overview overwrite owe owner package page pain pair parameter part partial particular party pass past path pattern pay
+people perfect perform perhaps permit person persuade pick piece pile pity place plain plan play please plenty point
+polite poor portion possess possible potential pour powerful practice praise precise prefer prepare presence present
+preserve pretend pretty prevent previous primary principle prior probably problem procedure proceed process produce
+program project promise prompt proof proper properly property protect proud prove provide public pull punish pure
+purpose push put quality question quick quickly quiet quite raise range rapid rare rather rationale reach react read
+ready real realise realize really reason receive recent recently recognise recognize record reduce refer reference
+reflect refuse regard register regret regular reject relate relation relative release relevant rely remain remember
+remind remove render rent repeat replace repo report repository represent request require required rescue reserve
+resolve respect respond response responsible rest restrict result retain return reuse reveal rid right ring rise risk
+role roll rough roughly route rub ruin rule run sad safe safely sail same satisfy save say scare scatter scenario
+search second section secure see seek seem select send sense separate sequence series serious serve service set
+setting settle setup several shake shame shape share short show shown shut side sign signal silent similar simple
+simply since single sit situation size skip slide slight slow small smart smell smile soft solid solution solve
+somebody somehow someone something sometimes somewhere soon sort sound source space spare speak special specific
+specifically specify spell spend split spoil stage stand standard start state statement stay steal step stick still
+stop store storm story straight strange strategy strict strike string strip strong structure struggle stuff style
+subject submit subsequent subtle succeed success such sudden suddenly suffer suit suitable summarise summarize summary
+supply support suppose sure surround survive suspect swear sweep swing switch system take taken talk target task team
+tear technique tell temporary tempt tend term test text thank themselves thick thin thing think third thought three
+throw thus ticket tidy tight time tiny tire today together tool top topic total touch tough toward track trade
+tradeoff traditional transform treat trick trigger trouble true truth try turn twice twist two type typical ugly under
+underlying understand unique unit unite unknown unless unlike unusual unwanted update upon upper upset urge usage
+useful user usual valid validity value variant variety various vary vast version view violent visible wait wake walk
+wander want warm warn waste way weak wear week well whatever whenever wherever whether whole wide wild win wise wish
+without wonder word work world worry worse worst worth wrap write written wrong yes yesterday yet young yourself zero
 """
 
 NOT_A_TOPIC = re.compile(r".*ly$|.*(?:ward|wards|wise)$|^\d+(?:\.\d+)*$")
@@ -113,6 +112,7 @@ class Topic:
 
     word: str
     phrase: str
+    is_name: bool = False  # written as a name: capital letters or digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,9 @@ def find_topics(question: str) -> tuple[Topic, ...]:
     for at, match in enumerate(matches):
         word = match[0]
         if is_topic(word, masked, match):
-            topics.setdefault(word.lower(), Topic(word, phrase_around(word, matches, at, masked)))
+            topics.setdefault(
+                word.lower(), Topic(word, phrase_around(word, matches, at, masked), is_proper(word, masked, match))
+            )
     return tuple(topics.values())
 
 
@@ -261,7 +263,8 @@ def is_verb_like(lower: str) -> bool:
 
 
 VERBS = frozenset(
-    """help work use get handle do go run happen exist support need make take give look mean differ compare affect
+    """help work use get handle do go run happen exist support need make take give look mean differ compare affect store
+    keep send save hold
     apply appear become behave come depend fail fit provide relate return want interact integrate""".split()
 )
 
@@ -318,6 +321,12 @@ def variants(word: str) -> tuple[str, ...]:
     return tuple(
         dict.fromkeys((lower, *forms, *doubled, *trimmed, *parts, lower.replace("-", ""), lower.replace("-", "_")))
     )
+
+
+@lru_cache(maxsize=16_384)
+def text_roots(text: str) -> frozenset[str]:
+    """Return the roots of one text's words; kept, because lines and blocks are asked for again and again."""
+    return roots_of((text,))
 
 
 def roots_of(texts: Iterable[str]) -> frozenset[str]:

@@ -25,7 +25,10 @@ from mcp_server.answering.resolver import Resolver
 from mcp_server.results import MissingName, Ungrounded
 from mcp_server.retrieval.query import PATH
 
-RARE_SHARE = 0.01  # of all chunks: a word this rare, asked for and not in the evidence, was the point of the question
+# Of all chunks: a word this rare, asked for and not in the evidence, was the point of the question. Plain words have
+# synonyms ("rate" for "per second"), names have none.
+RARE_SHARE = 0.002
+RARE_NAME_SHARE = 0.01
 NEAREST = 3
 
 
@@ -70,13 +73,6 @@ def merge_neighbours(question: str, parts: Sequence[Ungrounded]) -> tuple[Ungrou
         else:
             merged.append(part)
     return tuple(merged)
-
-
-def share_covered(question: str, evidence: Sequence[Evidence]) -> float:
-    """Return the share of the question's topics that the evidence speaks of, 0..1; 1 for a question without topics."""
-    topics = find_topics(question)
-    covered = roots_of([searchable(block) for block in evidence])
-    return sum(is_covered(topic.word, covered) for topic in topics) / len(topics) if topics else 1.0
 
 
 def list_unanswered(aspects: Sequence[Aspect], answered: Container[int]) -> tuple[Ungrounded, ...]:
@@ -128,7 +124,7 @@ def judge_topic(topic: Topic, resolver: Resolver) -> Ungrounded | None:
     if not present:
         near = tuple(n for n in resolver.near_names(topic.word) if is_near(topic.word, n))
         return Ungrounded("question", topic.phrase, "not_covered", f"'{topic.word}' occurs nowhere in the index.", near)
-    if resolver.frequency(sorted(present)) > RARE_SHARE:
+    if resolver.frequency(sorted(present)) > (RARE_NAME_SHARE if topic.is_name else RARE_SHARE):
         return None
     reason = f"'{topic.word}' occurs in the index, but not in the evidence found."
     return Ungrounded("question", topic.phrase, "not_covered", reason)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from ingest.model import Symbol
-from mcp_server.answering.aspects import Aspect, Intent, root, roots_of
+from mcp_server.answering.aspects import Aspect, Intent, root, roots_of, text_roots
 from mcp_server.answering.claims import ClaimDraft, Form, split_sentences
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.retrieval.query import PATH, TICKET
@@ -111,7 +110,9 @@ def plan_aspect(number: int, aspect: Aspect, evidence: Sequence[Evidence], rarit
         weights.setdefault(root(word), rarity.get(root(word), DEFAULT_RARITY) / 2)
     scored = [(score_block(block, aspect, weights), at, block) for at, block in enumerate(evidence)]
     best = max(score for score, _, _ in scored)
-    kept = sorted((item for item in scored if item[0] >= MIN_BLOCK * best), key=lambda item: (-item[0], item[1]))
+    # what touches a ticket may share nothing with the question but the key
+    least = 0.0 if aspect.intent == "ticket" else MIN_BLOCK * best
+    kept = sorted((item for item in scored if item[0] >= least), key=lambda item: (-item[0], item[1]))
     return Task(number, aspect, tuple(block for _, _, block in kept), weights)
 
 
@@ -121,7 +122,7 @@ DEFAULT_RARITY = 3.0  # idf of a word that the retrieval gave no figure for
 def score_block(block: Evidence, aspect: Aspect, weights: Mapping[str, float]) -> float:
     """Return how well one block suits one aspect."""
     chunk = block.chunk
-    found = block_roots(chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)
+    found = text_roots("\n".join((chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)))
     overlap = sum(w for r, w in weights.items() if r in found) / (sum(weights.values()) or 1.0)
     names = (*aspect.names, *aspect.carried_names)
     named = 1.0 if any(is_inside(block, name) or is_document(block, name) for name in names) else 0.0
@@ -140,18 +141,6 @@ KIND_SHARE: dict[Intent, dict[str, float]] = {
     "why": {"design": 1.5, "ticket": 1.3, "commit": 1.1},
     "ticket": {"ticket": 1.5, "commit": 1.2, "design": 1.2},
 }
-
-
-@lru_cache(maxsize=512)
-def block_roots(*texts: str) -> frozenset[str]:
-    """Return the roots of a block's words."""
-    return roots_of(texts)
-
-
-@lru_cache(maxsize=16_384)
-def line_roots(line: str) -> frozenset[str]:
-    """Return the roots of one line's words."""
-    return roots_of((line,))
 
 
 # ---- what a block is
@@ -202,7 +191,7 @@ def best_symbol(block: Evidence, task: Task) -> Symbol | None:
             return symbol
 
     def weigh(symbol: Symbol) -> float:
-        name, doc = line_roots(symbol.name), line_roots(f"{symbol.qualname} {symbol.doc}")
+        name, doc = text_roots(symbol.name), text_roots(f"{symbol.qualname} {symbol.doc}")
         share = sum(w * (2 * (r in name) + (r in doc)) for r, w in task.weights.items())
         return share * (0.5 if symbol.kind in PLAIN_VALUES else 1.0)
 
@@ -275,7 +264,7 @@ def state_passage(task: Task, block: Evidence, passage: Passage, form: Form = "s
     passage = passage if passage.is_prose else close_brackets(block, passage)
     said = quoted(clip(passage.text)) if passage.is_prose else code(clip(passage.text))
     if is_prose(block):
-        return task.draft(f"{introduce(block)} says: {said}", [passage.span], form=form)
+        return task.draft(f"{introduce(block, passage.span.start_line)} says: {said}", [passage.span], form=form)
     subject = f"`{symbol}` ({place})" if symbol else place
     return task.draft(f"{subject}: {said}", [passage.span], form=form)
 
@@ -290,8 +279,8 @@ def close_brackets(block: Evidence, passage: Passage) -> Passage:
     return passage
 
 
-def introduce(block: Evidence) -> str:
-    """Name a ticket, commit, design or page."""
+def introduce(block: Evidence, line: int | None = None) -> str:
+    """Name a ticket, commit, design or page, with the section around a line."""
     chunk = block.chunk
     if chunk.kind == "ticket":
         state = f" ({chunk.state})" if chunk.state else ""
@@ -299,9 +288,7 @@ def introduce(block: Evidence) -> str:
     if chunk.kind == "commit":
         day = f" of {chunk.created_at[:10]}" if chunk.created_at else ""
         return f"Commit {short_key(chunk.key or '')}{day}"
-    heading = (
-        chunk.symbol or chunk.context.split("\n")[-1].strip(" #>") or (chunk.title if chunk.title != chunk.path else "")
-    )
+    heading = heading_above(block, line) or chunk.symbol or chunk.context.split("\n")[-1].strip(" #>")
     section = f", section {quoted(heading)}" if heading and '"' not in heading and len(heading.split()) <= 8 else ""
     kind = "Design " if chunk.kind == "design" else ""
     return f"{kind}{place_of(block)}{section}"
@@ -312,7 +299,21 @@ def around(block: Evidence, line: int) -> str | None:
     inside = [symbol for symbol in block.chunk.symbols if symbol.start_line <= line <= symbol.end_line]
     if inside:
         return max(inside, key=lambda s: (s.start_line, -s.end_line, s.qualname)).qualname
-    return None if is_prose(block) else block.chunk.symbol
+    own = {symbol.qualname for symbol in block.chunk.symbols}  # what starts in this block does not reach before it
+    return None if is_prose(block) or block.chunk.symbol in own else block.chunk.symbol
+
+
+def heading_above(block: Evidence, line: int | None) -> str:
+    """Return the nearest heading of a block above a line: Markdown's, or a line that is underlined."""
+    if line is None:
+        return ""
+    lines = block.lines[: max(0, line - block.chunk.start_line)]
+    for at in range(len(lines) - 1, -1, -1):
+        if match := re.match(r"#{1,6}\s+(.+?)\s*#*$", lines[at]):
+            return match[1]
+        if at and re.match(r"([=\-~^*])\1{2,}\s*$", lines[at]) and lines[at - 1].strip():
+            return lines[at - 1].strip()
+    return ""
 
 
 def quoted(text: str) -> str:
@@ -348,7 +349,7 @@ def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passa
     total = sum(weights.values()) or 1.0
     found: list[Passage] = []
     for text, span, prose in units(block):
-        hit = sum(w for r, w in weights.items() if r in line_roots(text)) / total
+        hit = sum(w for r, w in weights.items() if r in text_roots(text)) / total
         if hit >= (MIN_OVERLAP if prose else MIN_CODE_OVERLAP):
             factor = PROSE_BONUS if prose else FRAGMENT_SHARE if text.endswith(",") else 1.0
             found.append(Passage(text, span, hit * factor, prose))
@@ -520,7 +521,7 @@ def write_default(task: Task) -> list[ClaimDraft]:
     total = sum(wanted.values()) or 1.0
 
     def share(text: str) -> float:
-        return sum(w for r, w in wanted.items() if r in line_roots(text)) / total
+        return sum(w for r, w in wanted.items() if r in text_roots(text)) / total
 
     found: list[tuple[float, int, int, ClaimDraft]] = []
     for at, block in enumerate(task.blocks):
@@ -567,7 +568,7 @@ def default_values(block: Evidence) -> list[tuple[str, str, Passage]]:
 # A literal, a constant or an enumeration's member: what "the default is" can be answered with.
 PLAIN_VALUE = re.compile(
     r"(?:[-+]?[\d.]|[rbuf]?[\"'`]|True\b|False\b|None\b|true\b|false\b|null\b|nil\b|[A-Z][A-Z0-9_]{2,}\b|[A-Z]\w*\.[A-Z]"
-    r"|\(\)|\[\]|\{\})"
+    r")"
 )
 
 
@@ -662,7 +663,7 @@ def state_definitions(task: Task, most: int) -> list[ClaimDraft]:
 
 def definition_overlap(symbol: Symbol, task: Task) -> float:
     """Return the share of the aspect's weight in a symbol's name and doc."""
-    found = line_roots(f"{symbol.qualname} {symbol.doc}")
+    found = text_roots(f"{symbol.qualname} {symbol.doc}")
     return sum(w for r, w in task.weights.items() if r in found) / (sum(task.weights.values()) or 1.0)
 
 

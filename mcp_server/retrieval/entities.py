@@ -35,7 +35,7 @@ def resolve_entities(
         if found:
             entities.append(Entity(path, "path", (), tuple(p for _, p in found)))
         else:
-            missing.append(MissingName(path, tuple(index.near_paths(path, wide))))
+            missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide))))
     for key in (*query.tickets, *query.designs):
         chunks = index.find_keys(key, wide)
         if chunks:

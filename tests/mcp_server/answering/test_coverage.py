@@ -10,7 +10,7 @@ CACHE = make_chunk(
     "src/cache.py",
     'def invalidate(key):\n    """Drop an entry of the cache when a user logs out."""\n    store.pop(key)',
 )
-FILLER = [make_chunk(f"src/f{n}.py", f"def helper_{n}(value):\n    return value + {n}") for n in range(200)]
+FILLER = [make_chunk(f"src/f{n}.py", f"def helper_{n}(value):\n    return value + {n}") for n in range(600)]
 RARE = make_chunk("src/rare.py", "def sync_ldap(directory):\n    pass")
 RESOLVER = ChunkResolver(CACHE, RARE, *FILLER)
 
@@ -63,11 +63,7 @@ def test_missing_name_keeps_its_nearest_names_and_is_listed_once() -> None:
 @pytest.mark.req("R17")
 def test_question_is_split_into_aspects_with_their_intents() -> None:
     aspects = split_question("Where is Console.print implemented and how does it handle markup? Why was #12 closed?")
-    assert [a.intent for a in aspects] == ["where", "how", "why"] or [a.intent for a in aspects] == [
-        "where",
-        "how",
-        "ticket",
-    ]
+    assert [aspect.intent for aspect in aspects] == ["where", "how", "ticket"]
     assert aspects[1].carried_names == ("Console.print",)
 
 

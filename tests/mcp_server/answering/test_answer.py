@@ -1,0 +1,253 @@
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.index import Index, SourceState
+from ingest.model import Chunk
+from mcp_server.answering.answer import AnswerSettings, ComposedAnswer, compose_answer, make_hit
+from mcp_server.answering.freshness import FreshnessChecker
+from mcp_server.answering.resolver import IndexResolver, Resolver
+from mcp_server.results import MissingName
+from mcp_server.retrieval.context import pack_context
+from mcp_server.retrieval.model import Entity, Retrieval
+from tests.ingest.index.support import SOURCE, publish, see
+
+from .support import ChunkResolver, NullSpan, NullTrace, make_chunk, make_retrieval, rank
+
+CACHE_TEXT = '''
+class Cache:
+    """Keeps entries until they expire."""
+
+    def get(self, key):
+        """Return a live entry, or None."""
+        # Compare with <= because two reads within one tick must agree.
+        if self.expires(key) <= now():
+            self.evict(key)
+        return self.entries.get(key)
+
+    def evict(self, key, reason="expired", max_batch=64):
+        """Drop one entry of the cache."""
+        notify_listeners(key)
+        self.entries.pop(key, None)
+'''
+SESSION_TEXT = '''
+def close_session(session_id):
+    """Forget a session when its user logs out."""
+    notify_listeners(session_id)
+    SESSIONS.evict(session_id)
+
+
+def notify_listeners(key):
+    """Tell every listener that an entry left the cache."""
+    for listener in LISTENERS:
+        listener(key)
+'''
+CACHE = make_chunk("src/cache.py", CACHE_TEXT)
+SESSION = make_chunk("src/session.py", SESSION_TEXT)
+TICKET = make_chunk(
+    "#12",
+    "# Expired entry returned once more\n\nSeen in production twice.\n\nFixed by comparing with <= instead of <.",
+    kind="ticket",
+    title="Expired entry returned once more",
+    state="closed",
+    links=("src/cache.py",),
+    source="tickets",
+)
+COMMIT = make_chunk("a" * 40, "Compare expiry with <= (#12)", kind="commit", source="app.history", links=("#12",))
+DESIGN = make_chunk(
+    "designs/0001.md",
+    "# In-process cache\n\n## Decision\n\nWe keep sessions in an in-process cache because a network cache costs 2 ms.",
+    kind="design",
+    source="designs",
+)
+ALL = (CACHE, SESSION, TICKET, COMMIT, DESIGN)
+
+
+def compose(
+    question: str,
+    retrieval: Retrieval,
+    resolver: Resolver | None = None,
+    checker: FreshnessChecker | None = None,
+    trace: object = None,
+) -> ComposedAnswer:
+    return compose_answer(
+        question,
+        retrieval,
+        pack_context(retrieval.chunks, 10_000),
+        resolver or ChunkResolver(*ALL),
+        checker or FreshnessChecker({}),
+        AnswerSettings(),
+        trace or NullTrace(),
+    )
+
+
+def ask(question: str, *chunks: Chunk, **kwargs: object) -> ComposedAnswer:
+    return compose(question, make_retrieval(*(chunks or ALL), question=question, **kwargs))
+
+
+@pytest.mark.req("R17")
+def test_where_gives_the_definition_first_with_signature_and_doc() -> None:
+    answer = ask("Where is close_session implemented?", entities=[Entity("close_session", "symbol", (SESSION.id,))])
+    first = answer.answer.split("\n")[0]
+    assert first.startswith("`close_session` is defined in src/session.py:1: `def close_session(session_id):`")
+    assert '"Forget a session when its user logs out." [C1]' in first
+    assert (answer.citations[0].path, answer.citations[0].start_line) == ("src/session.py", 1)
+
+
+@pytest.mark.req("R17")
+def test_how_gives_numbered_steps_with_callers_before_what_they_call() -> None:
+    answer = ask("How are listeners told when a session leaves the cache?", SESSION, CACHE)
+    steps = [line for line in answer.answer.split("\n") if line[:2] in ("1.", "2.", "3.")]
+    assert len(steps) >= 2
+    assert all("[C" in step for step in steps)
+    order = [name for step in steps for name in ("evict", "notify_listeners") if f"{name}` (" in step]
+    assert order == sorted(order)  # evict calls notify_listeners
+
+
+@pytest.mark.req("R17")
+def test_ticket_question_lists_ticket_resolution_paths_and_commit() -> None:
+    answer = ask("What does ticket #12 touch?", route="ticket", entities=[Entity("#12", "ticket", (TICKET.id,))])
+    lines = answer.answer.split("\n")
+    assert lines[0].startswith('- Ticket #12 (closed): "Expired entry returned once more"')
+    assert any("Fixed by comparing with <= instead of <." in line for line in lines)
+    assert any("names src/cache.py" in line for line in lines)
+    assert any(line.startswith("- Commit aaaaaaaaaa") for line in lines)
+
+
+def test_why_prefers_the_sentence_that_gives_a_reason() -> None:
+    answer = ask("Why are sessions kept in an in-process cache?")
+    assert "because a network cache costs 2 ms" in answer.answer.split("\n")[0]
+
+
+def test_default_is_read_from_the_parameter() -> None:
+    answer = ask("What is the default max batch of evict?")
+    assert "`max_batch` is `64` in `evict`" in answer.answer
+
+
+def test_several_aspects_make_several_paragraphs() -> None:
+    answer = ask("Where is close_session implemented and what is the default max batch?")
+    assert len(answer.answer.split("\n\n")) == 2
+
+
+@pytest.mark.req("R18")
+def test_extractive_claims_pass_the_ledger() -> None:
+    for question in ("Where is close_session?", "How does Cache.get work?", "Why keep sessions in process?", "#12"):
+        answer = ask(question, entities=[Entity("Cache", "symbol", (CACHE.id,))])
+        assert answer.claims
+        assert {claim.verdict for claim in answer.claims} <= {"supported", "misattributed"}
+        assert all(claim.citations for claim in answer.claims)
+
+
+@pytest.mark.req("R26")
+def test_every_citation_points_into_the_context() -> None:
+    answer = ask("How does close_session work and why keep sessions in process?")
+    documents = {chunk.ref: chunk for chunk in ALL}
+    for citation in answer.citations:
+        chunk = documents[citation.path or citation.key or ""]
+        assert chunk.start_line <= citation.start_line <= citation.end_line <= chunk.end_line
+
+
+@pytest.mark.req("R9")
+def test_answer_lists_the_part_that_nothing_covers() -> None:
+    answer = ask("Where is close_session implemented and how does Redis store it?")
+    assert [(part.kind, part.text) for part in answer.ungrounded][0] == ("question", "Redis")
+    assert "close_session" in answer.answer
+
+
+@pytest.mark.req("F6", "R23")
+def test_name_that_exists_nowhere_abstains_with_nearest_names() -> None:
+    missing = (MissingName("RedisCache", ("Cache",)),)
+    answer = ask("Where is RedisCache configured?", not_found=missing)
+    assert answer.abstained and answer.mode == "abstained"
+    assert answer.answer.startswith("I do not have that in the index.")
+    assert "Nearest names: Cache." in answer.answer
+    assert answer.not_found == missing
+    assert [part.text for part in answer.ungrounded] == ["RedisCache"]
+    assert answer.claims == () and len(answer.nearest) == 3
+
+
+@pytest.mark.req("F6")
+def test_nothing_found_abstains() -> None:
+    answer = compose("How is Kafka used?", Retrieval(chunks=()))
+    assert answer.abstained
+    assert "Kafka" in [part.text for part in answer.ungrounded]
+
+
+@pytest.mark.req("R23")
+def test_thin_retrieval_abstains_and_strong_retrieval_answers() -> None:
+    question = "how are payments settled with banks"
+    assert ask(question, top_text_norm=0.05).abstained
+    assert not ask("how does a session close when its user logs out", top_text_norm=0.6).abstained
+
+
+def test_smalltalk_says_what_can_be_asked() -> None:
+    answer = ask("hi", route="smalltalk")
+    assert answer.mode == "capabilities" and not answer.abstained
+
+
+@pytest.mark.req("A5", "R19")
+def test_stale_citation_is_marked_in_the_text_and_listed(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/session.py").write_text(SESSION.text.replace("SESSIONS.evict", "SESSIONS.drop") + "\n")
+    state = SourceState("app", "code", "shop", ("local",), "normal", "r1", str(tmp_path), 1, 1)
+    question = "Where is close_session implemented?"
+    answer = compose(question, make_retrieval(SESSION, question=question), checker=FreshnessChecker({"app": state}))
+    assert answer.stale == ("C1",)
+    assert answer.citations[0].freshness == "changed"
+    assert "[C1] (changed since)" in answer.answer
+
+
+@pytest.mark.req("F17")
+def test_unreadable_tree_is_named_and_never_fresh(tmp_path: Path) -> None:
+    state = SourceState("app", "code", "shop", ("local",), "normal", "r1", str(tmp_path / "gone"), 1, 1)
+    question = "Where is close_session implemented?"
+    answer = compose(question, make_retrieval(SESSION, question=question), checker=FreshnessChecker({"app": state}))
+    assert answer.degraded == ("git_unavailable",)
+    assert {citation.freshness for citation in answer.citations} == {"unchecked"}
+
+
+def test_answers_are_short_and_the_same_each_time() -> None:
+    question = "How does the cache keep, expire and evict entries, and why, and where is close_session?"
+    many = [make_chunk(f"src/m{n}.py", SESSION_TEXT.replace("session", f"session_{n}")) for n in range(30)]
+    first, second = ask(question, CACHE, *many), ask(question, CACHE, *many)
+    assert first == second
+    assert len(first.claims) <= 12
+    assert len(first.answer) <= 2200
+
+
+def test_spans_are_recorded_in_the_order_of_the_algorithm() -> None:
+    seen: list[str] = []
+
+    class Recorder:
+        @contextlib.contextmanager
+        def span(self, name: str) -> Iterator[NullSpan]:
+            seen.append(name)
+            yield NullSpan()
+
+    question = "Where is close_session?"
+    compose(question, make_retrieval(SESSION, question=question), trace=Recorder())
+    assert seen == ["context", "coverage", "claims", "ledger", "freshness", "respond"]
+
+
+def test_hit_shows_revision_and_freshness() -> None:
+    hit = make_hit(rank(SESSION)[0], FreshnessChecker({}))
+    assert (hit.path, hit.freshness, hit.revision) == ("src/session.py", "unchecked", "")
+
+
+@pytest.mark.req("S14")
+def test_hidden_source_reads_like_an_absent_one(tmp_path: Path) -> None:
+    secret = type(SOURCE)("secret", "code", "shop", ("admins",))
+    publish(tmp_path / "with", {"a.py": "def open_door():\n    pass"})
+    publish(tmp_path / "with", {"b.py": "def launch_kraken():\n    pass"}, info=secret)
+    publish(tmp_path / "without", {"a.py": "def open_door():\n    pass"})
+    answers = []
+    for name in ("with", "without"):
+        with Index.open_current(tmp_path / name) as index:
+            resolver = IndexResolver(index, see("app", "secret"))
+            assert not resolver.has_name("launch_kraken")
+            assert resolver.occurring(["kraken"]) == frozenset()
+            assert resolver.has_name("open_door")
+            answers.append(compose("How does the Kraken launch?", Retrieval(chunks=()), resolver))
+    assert answers[0] == answers[1]
