@@ -126,11 +126,7 @@ def score_block(block: Evidence, aspect: Aspect, weights: Mapping[str, float]) -
     overlap = sum(w for r, w in weights.items() if r in found) / (sum(weights.values()) or 1.0)
     names = (*aspect.names, *aspect.carried_names)
     named = 1.0 if any(is_inside(block, name) or is_document(block, name) for name in names) else 0.0
-    return (
-        (0.6 * block.score + overlap + named)
-        * ROLE_SHARE.get(chunk.role, 0.5)
-        * KIND_SHARE[aspect.intent].get(chunk.kind, 1.0)
-    )
+    return (0.6 * block.score + overlap + named) * role_share(block) * KIND_SHARE[aspect.intent].get(chunk.kind, 1.0)
 
 
 KIND_SHARE: dict[Intent, dict[str, float]] = {
@@ -289,6 +285,7 @@ def introduce(block: Evidence, line: int | None = None) -> str:
         day = f" of {chunk.created_at[:10]}" if chunk.created_at else ""
         return f"Commit {short_key(chunk.key or '')}{day}"
     heading = heading_above(block, line) or chunk.symbol or chunk.context.split("\n")[-1].strip(" #>")
+    heading = heading.rsplit(" > ", 1)[-1]
     section = f", section {quoted(heading)}" if heading and '"' not in heading and len(heading.split()) <= 8 else ""
     kind = "Design " if chunk.kind == "design" else ""
     return f"{kind}{place_of(block)}{section}"
@@ -431,7 +428,7 @@ def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
 # Entries of a list, or of the parameters in a doc comment.
 ENTRY = re.compile(
     r"^\s*(?:[-*+]\s|\d+[.)]\s|[:@]\w+\s|(?:Args|Arguments|Parameters|Returns|Raises|Yields):"
-    r"|\*{0,2}\w+\s*\([^)\n]*\)\s*:|\*{0,2}\w+:\s)"
+    r"|\*{0,2}\w+\s+-\s|\*{0,2}\w+\s*\([^)\n]*\)\s*:|\*{0,2}\w+:\s)"
 )
 
 
@@ -528,13 +525,22 @@ def write_default(task: Task) -> list[ClaimDraft]:
         for passage in default_entries(block):
             if (said := share(passage.text)) >= MIN_OVERLAP:
                 draft = state_passage(task, block, passage)
-                found.append((said + 0.5 * share(owner_of(block, passage)), at, passage.span.start_line, draft))
+                score = said + 0.5 * share(owner_of(block, passage))
+                found.append((score * role_share(block), at, passage.span.start_line, draft))
         for name, value, passage in default_values(block):
             if named := share(name):
-                score = named + 0.5 * share(owner_of(block, passage)) + (0.3 if is_default_name(name) else 0.0)
-                found.append((score, at, passage.span.start_line, state_assignment(task, passage, block, name, value)))
+                owner = owner_of(block, passage)
+                asked = any(own.strip("`").removesuffix("()") in owner for own in task.aspect.names)
+                score = named + 0.5 * share(owner) + (0.3 if is_default_name(name) else 0.0) + (0.5 if asked else 0.0)
+                draft = state_assignment(task, passage, block, name, value)
+                found.append((score * role_share(block), at, passage.span.start_line, draft))
     found.sort(key=lambda item: (-round(item[0], 6), item[1], item[2]))
     return [draft for score, _, _, draft in found[:3] if score >= 0.7 * found[0][0]] or write_what(task)
+
+
+def role_share(block: Evidence) -> float:
+    """Return how much a block's word counts for what it is: source before tests and examples."""
+    return ROLE_SHARE.get(block.chunk.role, 0.5)
 
 
 def owner_of(block: Evidence, passage: Passage) -> str:

@@ -134,7 +134,7 @@ class Ledger:
         block = self.evidence[span.evidence]
         text = block.slice(span.start_line, span.end_line)
         if anchor.kind == "quote":
-            return holds_quote(text, anchor.text)
+            return holds_quote(text, anchor.text) or holds_quote(naming(block), anchor.text)
         if anchor.kind == "path":
             return names_path(block, anchor) or (not is_path_of(block, anchor) and contains_name(text, anchor.text))
         if anchor.kind == "number":
