@@ -169,7 +169,7 @@ class _Flow:
             thread.start()
 
     def run(self, batches: Iterator[list[FileJob]]) -> Iterator[FileResult]:
-        """Yield results while feeding batches. At most twice as many batches as workers, plus one each, are under way."""
+        """Yield results while feeding batches; at most three batches per worker are under way."""
         most = 2 * len(self._threads)
         under_way = 0
         for batch in batches:

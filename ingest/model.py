@@ -30,7 +30,7 @@ class Entry:
     """One readable document of a snapshot, not read yet. `path` is unique within its source.
 
     `content_hash` is the SHA-256 (hex) of the bytes that `Snapshot.read` returns. `stamp` lets a source
-    skip re-hashing an unchanged file (opaque, stored with the file row). `blob` is the git object id where there is one.
+    skip re-hashing an unchanged file (opaque, stored with the file row). `blob` is the git object id, if there is one.
     """
 
     path: str
@@ -149,7 +149,7 @@ class Symbol:
 
     name: str
     qualname: str  # dotted: Class.method
-    kind: str  # function|method|class|interface|struct|enum|trait|type|constant|variable|module|macro|namespace|property
+    kind: str  # function method class interface struct enum trait type constant variable module macro namespace ...
     start_line: int
     end_line: int
     signature: str = ""
@@ -219,7 +219,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A chunk ready to be written: token streams per text field and, where embedded, its vector (float32, L2 norm 1)."""
+    """A chunk ready to be written: token streams per text field and its vector (float32, norm 1) where embedded."""
 
     chunk: Chunk
     tokens: dict[str, str] = field(default_factory=dict)  # field -> space separated tokens
@@ -228,7 +228,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class FileJob:
-    """One entry to prepare in a worker. `documents` is set when the source parsed it (tickets, commits); else `data` is."""
+    """One entry to prepare in a worker: `documents` where the source parsed it (tickets, commits), else `data`."""
 
     info: SourceInfo
     entry: Entry

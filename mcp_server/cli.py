@@ -24,7 +24,8 @@ from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import VERSION, Building, Service
 
 if TYPE_CHECKING:
-    from ingest.build import BuildReport, Progress
+    from ingest.build import BuildReport
+    from ingest.build import Progress as BuildProgress
 
 EXIT_ERROR, EXIT_USAGE, EXIT_NOTHING = 1, 2, 3
 
@@ -141,9 +142,9 @@ def progress_bar(enabled: bool) -> Iterator[Any]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading sources", total=None)
 
-        def show(progress: Progress) -> None:  # type: ignore[valid-type]
-            label = f"{progress.stage} {progress.source}".strip()  # type: ignore[attr-defined]
-            bar.update(task, description=label, completed=progress.done, total=progress.total or None)  # type: ignore[attr-defined]
+        def show(progress: BuildProgress) -> None:
+            label = f"{progress.stage} {progress.source}".strip()
+            bar.update(task, description=label, completed=progress.done, total=progress.total or None)
 
         yield show
 
@@ -484,7 +485,7 @@ class Background:
         if error:
             print(json.dumps({"event": "index_failed", "error": error}), file=sys.stderr)
 
-    def _show(self, progress: Progress) -> None:
+    def _show(self, progress: BuildProgress) -> None:
         self.service.set_building(Building(progress.source, progress.done, progress.total))
 
 
@@ -602,6 +603,18 @@ def prompts_show(name: str, version: Annotated[int | None, typer.Argument()] = N
         print(prompts.load(name, version).text)
     except prompts.PromptError as error:
         fail(str(error))
+
+
+@prompts_app.command("lock")
+def prompts_lock() -> None:
+    """Lock new versions (in a source checkout). Versions that are locked already are not touched."""
+    import prompts
+
+    problems = [problem for problem in prompts.verify_lock() if "is not locked" not in problem]
+    if problems:
+        fail(problems[0])
+    (Path(prompts.__file__).parent / prompts.LOCK_NAME).write_text(prompts.make_lock(prompts.list_prompts()), "utf-8")
+    print("all versions are locked")
 
 
 @prompts_app.command("verify")

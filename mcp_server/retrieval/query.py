@@ -111,7 +111,9 @@ def text_keys(text: str) -> frozenset[str]:
 def is_lone_identifier(text: str) -> bool:
     """Tell whether the whole query is one name."""
     match = IDENTIFIER.fullmatch(text)
-    return bool(match) and (bool(match[1] or match[3]) or bool(SHAPED.search(text)) or bool(CAPITALISED.match(text)))
+    if match is None:
+        return False
+    return bool(match[1] or match[3] or SHAPED.search(text) or CAPITALISED.match(text))
 
 
 def choose_route(text: str, paths: tuple[str, ...], tickets: tuple[str, ...], designs: tuple[str, ...]) -> Route:
