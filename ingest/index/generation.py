@@ -265,7 +265,8 @@ class Publication:
         """Remove a source with everything that came from it."""
         if name not in self._sources:
             return
-        self._open_writers()
+        with disk_errors(self._data_dir):
+            self._open_writers()
         for path in [path for source, path in self._delta.files if source == name]:
             self._undo_staged(name, path)
         del self._sources[name]
@@ -280,8 +281,9 @@ class Publication:
         old = self._old_file(source, path)
         if old is None and (source, path) not in self._delta.files:
             return
-        self._open_writers()
-        self._drop_entry(source, path, old, keep=frozenset())
+        with disk_errors(self._data_dir):
+            self._open_writers()
+            self._drop_entry(source, path, old, keep=frozenset())
         self._audit("removed", source, path)
 
     def add_file(self, source: str, entry: Entry, prepared: list[Prepared], *, skip: Skip | None = None) -> None:
@@ -291,6 +293,10 @@ class Publication:
         A chunk without a vector keeps the parent's vector of the same id. Raises EmbeddingError when there is none.
         """
         self._require(source)
+        with disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
+            self._add_file(source, entry, prepared, skip)
+
+    def _add_file(self, source: str, entry: Entry, prepared: list[Prepared], skip: Skip | None) -> None:
         self._open_writers()
         old = self._old_file(source, entry.path)
         staged = self._stage_rows(source, entry, prepared, old)
@@ -430,18 +436,17 @@ class Publication:
         self._delta.changed = True
         if self._text is not None:
             return
-        with disk_errors(self._data_dir):
-            self._clone()
-            self._text = TextWriter(self._folder / files.TEXT_FOLDER, create=self._base is None)
-            if self._dimensions:
-                from ingest.index.vector import VectorWriter
+        self._clone()
+        self._text = TextWriter(self._folder / files.TEXT_FOLDER, create=self._base is None)
+        if self._dimensions:
+            from ingest.index.vector import VectorWriter
 
-                self._vectors = VectorWriter(
-                    self._folder / files.VECTOR_FOLDER,
-                    generation=self._number,
-                    dimensions=self._dimensions,
-                    create=self._base is None,
-                )
+            self._vectors = VectorWriter(
+                self._folder / files.VECTOR_FOLDER,
+                generation=self._number,
+                dimensions=self._dimensions,
+                create=self._base is None,
+            )
 
     def _clone(self) -> None:
         if self._base is None:

@@ -19,7 +19,7 @@ from ingest.index.lease import Lease, take_lease
 from ingest.index.schema import FORMAT_VERSION, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
-from ingest.index.tokens import split_identifier, token_stream
+from ingest.index.tokens import split_identifier, token_stream, words
 from ingest.model import Chunk, Filters, Symbol
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Index:
         self.degraded = degraded
         self._data_dir = data_dir
         self._folder = files.generation_folder(data_dir, manifest.generation)
+        self._pointed = manifest.generation  # what the pointer named when this was opened; differs after a fallback
         self._embedder = embedder
         self._lease = lease
         self._pointer = pointer
@@ -135,7 +136,11 @@ class Index:
                 degraded = () if row.id == pointed[0] else ("rolled_back_generation",)
                 try:
                     expected = pointed[1] if row.id == pointed[0] else row.files_hash
-                    return cls._open(data_dir, row.id, expected, embedder, verify, degraded, exact_vectors_max, pointer)
+                    index = cls._open(
+                        data_dir, row.id, expected, embedder, verify, degraded, exact_vectors_max, pointer
+                    )
+                    index._pointed = pointed[0]
+                    return index
                 except IndexCorrupt as error:
                     failure = failure or error
             if pointer.read() == pointed:
@@ -201,18 +206,12 @@ class Index:
             return self
         with control.translated(self._data_dir / control.CONTROL):
             pointed = pointer.read()
-        if pointed is None or pointed[0] == self._wanted():
+        if pointed is None or pointed[0] == self._pointed:
             return self
         index = self._open_pointed(self._data_dir, self._embedder, "fast", self._exact_vectors_max, pointer)
         if self._rows is not None and index.manifest.embedder == self.manifest.embedder:
             index._adopt(self._rows)
-        index._seen = pointed[0]
         return index
-
-    _seen = -1
-
-    def _wanted(self) -> int:
-        return self.generation if not self.degraded else self._seen
 
     def _adopt(self, rows: VectorRows) -> None:
         from ingest.index.vector import load_rows
@@ -349,7 +348,7 @@ class Index:
         yield self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
         if len(lower) >= 3:
             yield self._text.ids_by_prefix("name_lower", lower, where, SYMBOL_SCAN)
-            yield self._text.ids_by_tokens("symbols", token_stream(wanted).split(), where, SYMBOL_SCAN)
+            yield self._text.ids_by_tokens("symbols", name_parts(wanted), where, SYMBOL_SCAN)
 
     def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
         for chunk in self.chunks(ids):
@@ -488,8 +487,13 @@ def match_symbol(symbol: Symbol, wanted: str) -> Literal["exact", "qualified", "
         return "case"
     if low_name.startswith(lower):
         return "prefix"
-    parts = set(token_stream(symbol.name).split()) | set(token_stream(symbol.qualname).split())
-    return "part" if set(token_stream(wanted).split()) <= parts else None
+    parts = set(name_parts(wanted))
+    return "part" if parts and parts <= {*name_parts(symbol.name), *name_parts(qualname)} else None
+
+
+def name_parts(name: str) -> list[str]:
+    """Return the sub-words of a dotted name: `TokenStore.load_all` -> token, store, load, all."""
+    return [part for word in words(name) for part in split_identifier(word)]
 
 
 def _nearest(wanted: str, names: Iterable[str], limit: int) -> list[str]:

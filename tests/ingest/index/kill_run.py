@@ -27,6 +27,7 @@ from tests.ingest.index.support import SOURCE, make_chunks, see
 
 ROOT = Path(__file__).parents[3]
 CHUNK_LIMIT = 10_000
+PATIENCE_S = 30  # for a generation that takes 60 ms
 
 
 @dataclass
@@ -113,9 +114,7 @@ def inspect(data_dir: Path, figures: Figures, before: int = 0) -> int:
         found = [
             s.chunk_id for s in index.search_text([("def", 1.0), ("return", 1.0)], see(), CHUNK_LIMIT, {"content": 1.0})
         ]
-        if index.chunks(sorted(expected)) != [expected[i] for i in sorted(expected)] or sorted(found) != sorted(
-            expected
-        ):
+        if sorted(found) != sorted(expected) or index.chunks(found) != [expected[i] for i in found]:
             figures.problems.append(f"generation {visible} does not hold exactly its corpus")
     return visible
 
@@ -138,11 +137,18 @@ def kill_at_failpoints(
 
 
 def kill_at_random(zygote: Zygote, data_dir: Path, kills: int, figures: Figures, rng: random.Random) -> None:
-    """Kill victims after random delays."""
+    """Let victims acknowledge 0 to 2 generations, then kill them at a random moment of the next one."""
+    step_s = 0.2
     for _ in range(kills):
-        before = inspect(data_dir, figures)
-        pid = zygote.start(data_dir)
-        time.sleep(rng.uniform(0.02, 0.4))
+        before, wanted = inspect(data_dir, figures), acknowledged(data_dir) + rng.randrange(3)
+        pid, started = zygote.start(data_dir), time.monotonic()
+        while acknowledged(data_dir) < wanted and time.monotonic() - started < PATIENCE_S:
+            time.sleep(0.002)
+        if acknowledged(data_dir) < wanted:
+            figures.stuck += 1
+        elif wanted > before:
+            step_s = (time.monotonic() - started) / (wanted - before)
+        time.sleep(rng.uniform(0, 1.2 * step_s))
         os.kill(pid, signal.SIGKILL)
         if zygote.wait() != -signal.SIGKILL:
             figures.problems.append("a victim ended before it was killed")

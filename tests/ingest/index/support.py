@@ -48,14 +48,18 @@ EMBEDDER = HashEmbedder()
 
 def make_entry(path: str, text: str, stamp: str = "") -> Entry:
     return Entry(
-        path, hashlib.sha256(text.encode()).hexdigest(), len(text), stamp, blob=hashlib.sha1(text.encode()).hexdigest()
+        path,
+        hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        len(text),
+        stamp,
+        blob=hashlib.sha1(text.encode()).hexdigest(),
     )
 
 
 def make_chunks(info: SourceInfo, path: str, text: str) -> list[Chunk]:
     """One chunk per paragraph; `def name` and `class Name` lines become symbols."""
     chunks, line, repeats = [], 1, {}
-    content = hashlib.sha256(text.encode()).hexdigest()
+    content = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     for block in text.split("\n\n"):
         count = block.count("\n") + 1
         key = hash_text(block)
