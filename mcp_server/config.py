@@ -231,7 +231,9 @@ def validate(values: Mapping[str, Any], file: Path | None) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        problems = error.errors(include_url=False, include_input=False)
+        # A misspelt key makes two problems, the unknown one and the missing one: the first says what to mend.
+        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
         where = f" in {file}" if file else ""
         location = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
+CONTEXT_HITS = 20  # ranked chunks that the context is packed from
 EXHAUSTIVE_LIMIT = 10_000  # chunks looked at by mode "all"
 VERSION = "0.1.0"
 
@@ -325,10 +326,15 @@ class Service:
     ) -> ComposedAnswer:
         from mcp_server.answering.answer import AnswerSettings, compose_answer
         from mcp_server.answering.resolver import IndexResolver
-        from mcp_server.retrieval.context import pack_context
+        from mcp_server.retrieval.context import add_whole_definitions, pack_context
 
         retrieval = self._retrieve(index, request.question, filters, trace, strict)
-        context = pack_context(retrieval.chunks, self.setup.settings.answer.budget_tokens)
+        whole = add_whole_definitions(
+            retrieval.chunks[:CONTEXT_HITS],
+            retrieval.entities,
+            lambda source, ref: index.document_chunks(source, ref, filters),
+        )
+        context = pack_context(whole, self.setup.settings.answer.budget_tokens)
         resolver = IndexResolver(index, filters)
         return compose_answer(
             request.question, retrieval, context, resolver, self._checker(index), AnswerSettings(), trace
