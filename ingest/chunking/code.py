@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 from tree_sitter import Node, Tree
 
@@ -17,13 +18,15 @@ LEAD_NODES = frozenset(
     "comment line_comment block_comment doc_comment attribute_item inner_attribute_item decorator attribute".split()
 )
 DEEPEST = 80  # nesting below which a node is cut by lines; hand-written code stays above
-TAIL = 10  # a last piece below a tenth of the limit joins the one before it...
+SCRAP = 10  # a piece below a tenth of the limit joins its neighbour...
 OVERFLOW = 1.15  # ...though the two exceed the limit by as much
 LONE_HEAD = 3  # a head below a third of the limit does not stand alone
 HEAD = 6  # what stands before a split definition joins its first piece below a sixth of the limit
-WORD = re.compile(r"\w\w\w\w|\w.*\w", re.DOTALL)
-CLOSER_CHARS = 24
+CLOSER = re.compile(r"\s*(?:[\])};]|end\b|#\s*end\w*)(?:[\])};,\s]|end\b|#?\s*end\w+|/\*[^\n]*?\*/|(?://|#)[^\n]*)*")
+CLOSER_CHARS = 80
+_Rule = Callable[[int, int, str, int], bool]
 NAMESPACE_KINDS = frozenset(("namespace", "module"))
+LEAST_SHARE = 0.1  # of the rows: below it even the largest definition is one of many
 MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not name the piece
 
 
@@ -108,44 +111,65 @@ def _leads(lead: Node, is_lead: bool, distance: int) -> bool:
     return distance == 1 or (distance == 2 and not is_lead and (lead.text or b"").startswith(b"/**"))
 
 
-def merge_pieces(pieces: list[Piece], layout: Layout, limit: int, definitions: Sequence[Definition]) -> list[Piece]:
-    """Join small neighbours of the same owner up to `limit` characters."""
+def merge_pieces(pieces: Sequence[Piece], layout: Layout, limit: int, definitions: Sequence[Definition]) -> list[Piece]:
+    """Join small neighbours of the same owner up to `limit` characters, then what is left over as scraps."""
+    trimmed = [piece for piece in map(layout.trim, pieces) if piece]
+    for may_join in (_fits, _is_scrap):
+        trimmed = _merge(trimmed, layout, limit, definitions, may_join)
+    return trimmed
+
+
+def _merge(
+    pieces: Sequence[Piece], layout: Layout, limit: int, definitions: Sequence[Definition], may_join: _Rule
+) -> list[Piece]:
     merged: list[Piece] = []
     for piece in pieces:
-        trimmed = layout.trim(piece)
-        if trimmed is None:
+        before = merged[-1] if merged else None
+        if before is None or before.stop is not None or piece.stop is not None:
+            merged.append(piece)
             continue
-        if merged and _may_join(merged[-1], trimmed, layout, limit, definitions):
+        size = layout.size(piece.first, piece.last)
+        size_before = layout.size(before.first, piece.last) - size
+        relation = _relate(before, piece, definitions)
+        if _is_closer(piece, size, layout) or may_join(size_before, size, relation, limit):
             # What enters a definition carries on in it; a tail or closing brace leaves the owner as it was.
-            enters = _depth(trimmed, definitions) > _depth(merged[-1], definitions)
-            merged[-1] = merged[-1]._replace(last=trimmed.last, owner=trimmed.owner if enters else merged[-1].owner)
+            merged[-1] = before._replace(last=piece.last, owner=(piece if relation == "enters" else before).owner)
         else:
-            merged.append(trimmed)
+            merged.append(piece)
     return merged
 
 
-def _may_join(before: Piece, piece: Piece, layout: Layout, limit: int, definitions: Sequence[Definition]) -> bool:
-    if before.stop is not None or piece.stop is not None:
-        return False
-    size = layout.size(piece.first, piece.last)
-    if _is_closer(piece, size, layout):
-        return True
-    both = layout.size(before.first, piece.last)
-    is_tail = size * TAIL <= limit and both <= limit * OVERFLOW
+def _relate(before: Piece, piece: Piece, definitions: Sequence[Definition]) -> str:
+    """Return how a piece stands to the one before it: same | enters | leaves (the rest of an outer one) | apart."""
     if before.owner == piece.owner:
-        return both <= limit or is_tail
-    if _depth(piece, definitions) > _depth(before, definitions):
-        return both <= limit and layout.size(before.first, before.last) * HEAD <= limit
-    return is_tail and piece.owner >= 0 and _depth(piece, definitions) < _depth(before, definitions)
+        return "same"
+    descent = _depth(piece, definitions) - _depth(before, definitions)
+    if descent > 0:
+        return "enters"
+    following = bisect_left(definitions, piece.first, key=lambda definition: definition.first)
+    is_rest = following == len(definitions) or definitions[following].first > piece.last
+    return "leaves" if descent < 0 and is_rest else "apart"
 
 
 def _depth(piece: Piece, definitions: Sequence[Definition]) -> int:
     return definitions[piece.owner].depth if piece.owner >= 0 else -1
 
 
+def _fits(before: int, size: int, relation: str, limit: int) -> bool:
+    """Say whether two pieces of these sizes make a good one."""
+    return before + size <= limit and (relation == "same" or (relation == "enters" and before * HEAD <= limit))
+
+
+def _is_scrap(before: int, size: int, relation: str, limit: int) -> bool:
+    """Say whether one of two pieces is too small to stand alone: a signature, the last statements of a definition."""
+    is_head = before * SCRAP <= limit and relation in ("same", "enters")
+    is_tail = size * SCRAP <= limit and relation in ("same", "leaves")
+    return before + size <= limit * OVERFLOW and (is_head or is_tail)
+
+
 def _is_closer(piece: Piece, size: int, layout: Layout) -> bool:
-    """Say whether a piece only closes what came before: `}`, `end`, `);`."""
-    return size <= CLOSER_CHARS and not WORD.search(layout.text(piece).replace("end", ""))
+    """Say whether a piece only closes what came before: `}`, `end`, `#endif`, `}  // namespace`."""
+    return size <= CLOSER_CHARS and CLOSER.fullmatch(layout.text(piece)) is not None
 
 
 def _describe(pieces: Sequence[Piece], definitions: Sequence[Definition]) -> list[Cut]:
@@ -179,7 +203,7 @@ def _main_symbol(piece: Piece, here: Sequence[Definition], around: Sequence[Defi
         return enclosing
     largest = min(here, key=_prominence)
     share = (min(largest.last, piece.last) - largest.first + 1) / (piece.last - piece.first + 1)
-    needed = MAIN_SHARE if enclosing is not None or largest.kind in VALUE_KINDS else 0.0
+    needed = MAIN_SHARE if enclosing is not None or largest.kind in VALUE_KINDS else LEAST_SHARE
     return largest.qualname if share >= needed else enclosing
 
 

@@ -109,7 +109,7 @@ def _text(node: Node) -> str:
 def _unwrap_declarator(node: Node) -> tuple[Node, bool]:
     """Follow a C declarator down to the declared name; say whether a function is declared."""
     is_callable = False
-    while True:
+    while node.type != "operator_cast":
         inner = node.child_by_field_name("declarator")
         if inner is None and node.type in ("reference_declarator", "parenthesized_declarator", "attributed_declarator"):
             inner = node.named_child(0)
@@ -118,6 +118,7 @@ def _unwrap_declarator(node: Node) -> tuple[Node, bool]:
         if node.type == "function_declarator":
             is_callable = inner.type != "parenthesized_declarator"
         node = inner
+    return node, True
 
 
 def _declared_kind(kind: str, is_callable: bool) -> str:

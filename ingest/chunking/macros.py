@@ -10,7 +10,8 @@ from ingest.languages.loading import LoadedGrammar
 
 CALL_LINE = re.compile(rb"^[ \t]*(?:\w+::)*\w+!\s*\{", re.MULTILINE)
 ITEM_LINE = re.compile(
-    rb"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?(?:(?:async|unsafe|const|default)[ \t]+)*(?:fn|struct|enum|impl|mod|trait|union)\b",
+    rb"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?(?:(?:async|unsafe|const|default)[ \t]+)*"
+    rb"(?:fn|struct|enum|impl|mod|trait|union)\b",
     re.MULTILINE,
 )
 NESTED = 3  # macro calls inside macro calls

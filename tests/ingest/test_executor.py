@@ -115,12 +115,18 @@ def test_jobs_are_drawn_only_as_results_are_taken(pool):
 
 
 @pytest.mark.req("I3")
-@pytest.mark.parametrize("text", [Deadly(), Huge()], ids=["killed", "out of memory"])
-def test_an_entry_that_kills_its_worker_is_left_out_and_the_rest_is_kept(pool, text):
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [(Deadly(), "the worker ended with signal SIGKILL"), (Huge(), "the worker ended with exit code 1")],
+    ids=["killed", "out of memory"],
+)
+def test_an_entry_that_kills_its_worker_is_left_out_and_the_rest_is_kept(pool, text, detail):
     jobs = [make_job(f"{n}.py") for n in range(60)]
     jobs.insert(7, hostile_job("hostile.py", text))
-    found = outcome(list(pool.map(iter(jobs))))
+    results = list(pool.map(iter(jobs)))
+    found = outcome(results)
     assert found.pop("hostile.py") == "parse_killed"
+    assert [result.skip.detail for result in results if result.skip] == [detail]
     assert set(found.values()) == {"ok"}
     assert len(found) == 60
 
