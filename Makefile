@@ -1,4 +1,6 @@
 # `make demo` and `make test` need python3 (3.11 or newer, with venv) and make, and do all their set-up themselves.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
@@ -24,7 +26,7 @@ $(STAMP):
 	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	  echo "'$(PYTHON) -m venv' failed. Debian and Ubuntu keep it in a package of its own: apt-get install python3-venv" >&2; exit 1; }
 	$(STEP) "2/3 installing $$(grep -c '==' $(LOCK)) locked packages (one to three minutes the first time)"
-	@$(PIP) install --progress-bar off --only-binary :all: --require-hashes -r $(LOCK) | grep -v '^Requirement already'
+	@$(PIP) install --progress-bar off --only-binary :all: --require-hashes -r $(LOCK) | sed '/^Requirement already/d'
 	$(STEP) "3/3 installing CodeCairn itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-* && touch $@
