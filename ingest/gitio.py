@@ -67,7 +67,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
     "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
     "cat-file": frozenset({"--batch"}),
-    "rev-list": frozenset({"--no-merges", "--end-of-options"}),
+    "rev-list": frozenset({"--no-merges"}),
     "diff-tree": frozenset(
         {"--stdin", "-r", "-z", "--root", "--always", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"}
     ),
@@ -361,6 +361,7 @@ def update_mirror(repository: Repository, data_dir: Path, ref: str = "") -> Mirr
         return Mirror(path, resolve(path, ref))
     head = _read_head(repository)
     if head.commit is None and not _uses_reftable(repository):
+        _refuse_borrowed_objects(repository.common_dir)  # what is linked is not read, and looks like no commit
         return Mirror(path, None)
     if head.commit is None or _read_ref(Repository(None, path, path), HEAD_REF) != head.commit:
         _fetch(repository, path, head.commit or "HEAD")
@@ -467,6 +468,14 @@ def resolve(mirror: Path, ref: str) -> str:
     return output.decode("ascii").strip()
 
 
+def has_commit(mirror: Path, commit: str) -> bool:
+    """Say whether a mirror holds a commit."""
+    try:
+        return bool(run_git("rev-parse", "--verify", "--quiet", f"{_object(commit)}^{{commit}}", git_dir=mirror))
+    except GitError:
+        return False
+
+
 # Objects ------------------------------------------------------------------------------------------------------------
 
 
@@ -536,9 +545,21 @@ COMMIT_BATCH = 500
 
 
 def list_commits(mirror: Path, head: str, limit: int) -> list[str]:
-    """Return the ids of the commits that lead to `head`, newest first, without merges. Raises GitError."""
-    output = run_git("rev-list", "--no-merges", f"--max-count={limit:d}", _object(head), git_dir=mirror)
-    return output.decode("ascii").split()
+    """Return the ids of the commits that lead to `head`, newest first, without merges. Raises GitError.
+
+    The answer for the last head is kept beside the objects: walking 12,000 commits takes 0.17 s.
+    """
+    kept = mirror / "codecairn-commits"
+    first_line = f"{_object(head)} {limit:d}"
+    with contextlib.suppress(OSError):
+        request, *commits = kept.read_text("ascii").split("\n")
+        if request == first_line:
+            return commits
+    output = run_git("rev-list", "--no-merges", f"--max-count={limit:d}", head, git_dir=mirror).decode("ascii")
+    partial = kept.with_suffix(".partial")
+    partial.write_text(f"{first_line}\n{output}".rstrip("\n"), "ascii")
+    partial.replace(kept)
+    return output.split()
 
 
 def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
@@ -572,23 +593,31 @@ def _parse_commits(fields: Sequence[bytes]) -> Iterator[Commit]:
 def find_renames(mirror: Path, old: str, new: str) -> dict[str, str]:
     """Return old path -> new path for files that moved between two commits, edited ones included.
 
-    Empty if `old` is no longer in the mirror. Raises GitError. Cache it per pair of commits.
+    Empty if one of them is not in the mirror. Raises GitError. Cache it per pair of commits.
     """
+    if not has_commit(mirror, old) or not has_commit(mirror, new):
+        return {}
     import git  # 0.1 s, and only needed after a commit
 
     repo = git.Repo(mirror)
     try:
-        repo.git.update_environment(**FIXED_ENVIRONMENT, GIT_DIR=str(mirror))
-        try:
-            before = repo.commit(_object(old))
-        except (ValueError, git.exc.GitError, git.exc.ODBError):
-            return {}
-        moves = before.diff(repo.commit(_object(new)), M=True, no_ext_diff=True, no_textconv=True)
+        repo.git.update_environment(**FIXED_ENVIRONMENT, **_location_of(mirror))
+        moves = repo.commit(old).diff(repo.commit(new), M=True, no_ext_diff=True, no_textconv=True)
         return {move.a_path: move.b_path for move in moves if move.renamed_file and move.a_path and move.b_path}
     except (git.exc.GitError, git.exc.ODBError, OSError) as error:
         raise GitError(f"The renames from {old} to {new} cannot be read: {_one_line(str(error))}") from None
     finally:
         repo.close()
+
+
+def _location_of(mirror: Path) -> dict[str, str]:
+    """Return what keeps GitPython in the mirror although it inherits the variables of a calling git hook."""
+    return {
+        "GIT_DIR": str(mirror),
+        "GIT_OBJECT_DIRECTORY": str(mirror / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+        "GIT_CONFIG_PARAMETERS": "",
+    }
 
 
 # Processes ----------------------------------------------------------------------------------------------------------

@@ -69,10 +69,14 @@ def open_history(info: SourceInfo, mirror: Mirror, location: Path, known: Mappin
         info=info,
         revision=mirror.commit or "",
         location=str(location),
-        entries=tuple(Entry(commit, hash_bytes(commit.encode()), 0, blob=commit) for commit in commits),
+        entries=tuple(_entry_of(commit, known.get(commit)) for commit in commits),
         mirror=mirror.path,
         expected=[commit for commit in commits if commit not in known],
     )
+
+
+def _entry_of(commit: str, known: KnownFile | None) -> Entry:
+    return Entry(commit, known.content_hash if known else hash_bytes(commit.encode()), 0, blob=commit)
 
 
 def pack_commit(commit: Commit) -> bytes:
