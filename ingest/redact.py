@@ -83,7 +83,8 @@ class Redacted:
 
 def redact(text: str) -> Redacted:
     """Return the text with every known secret replaced by a mask of the same length."""
-    found = sorted((*_find_formats(text), *_find_assigned(text)))
+    # Where a known format stands in an assignment, the format names it.
+    found = sorted((*_find_formats(text), *_find_assigned(text)), key=lambda item: (item[0], item[2] == ASSIGNED))
     if not found:
         return Redacted(text, ())
     counts: Counter[str] = Counter()

@@ -1,0 +1,203 @@
+"""Builds through the public door: sources in, searchable generation out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ingest.build import build_index
+from ingest.config import IndexConfig, SourceConfig
+from ingest.embedding.static import StaticEmbedder
+from ingest.errors import PublishRefused, SourceError
+from ingest.index import Index
+from ingest.model import Filters
+
+NOW = "2026-11-21T00:00:00Z"
+
+
+class CountingEmbedder:
+    """A remote embedder that counts what it is asked for."""
+
+    id, dimensions, local = "counting/2", 2, False
+
+    def __init__(self):
+        self.seen = []
+
+    def passage(self, path, context, text):
+        return f"{context}\n{text}"
+
+    def embed_passages(self, passages):
+        self.seen.extend(passages)
+        return np.tile(np.array([[0.6, 0.8]], dtype=np.float32), (len(passages), 1))
+
+    def embed_query(self, text):
+        return np.array([0.6, 0.8], dtype=np.float32)
+
+
+@pytest.fixture
+def code(tmp_path):
+    root = tmp_path / "code"
+    root.mkdir()
+    for number in range(6):
+        (root / f"module_{number}.py").write_text(f"def function_{number}():\n    return {number}\n")
+    return root
+
+
+def build(data, *sources, embedder=None, **options):
+    return build_index(sources, IndexConfig(workers=1), embedder, data, now=NOW, **options)
+
+
+def folder(root, name="code", **more):
+    return SourceConfig(name=name, type="folder", path=root, **more)
+
+
+def seeing(*sources, groups=("local",), **more):
+    return Filters(groups=frozenset(groups), sources=frozenset(sources), **more)
+
+
+def symbols(data, name, filters):
+    with Index.open_current(data) as index:
+        return [(hit.source, hit.path) for hit in index.find_symbol(name, filters) if hit.how == "exact"]
+
+
+@pytest.mark.req("I3", "I17", "C9")
+def test_only_what_changed_is_embedded(tmp_path, code):
+    embedder = CountingEmbedder()
+    first = build(tmp_path / "data", folder(code), embedder=embedder)
+    assert (first.sources[0].new, len(embedder.seen)) == (6, 6)
+    embedder.seen.clear()
+    assert build(tmp_path / "data", folder(code), embedder=embedder).published is False
+    assert embedder.seen == []
+    (code / "module_3.py").write_text("def function_three():\n    return 3\n")
+    (code / "module_0.py").unlink()
+    (code / "module_1.py").rename(code / "renamed.py")
+    report = build(tmp_path / "data", folder(code), embedder=embedder, allow_drop=True).sources[0]
+    assert (report.new, report.changed, report.deleted, report.unchanged) == (1, 1, 2, 3)
+    assert len(embedder.seen) == 1  # the renamed file has its vectors already
+
+
+@pytest.mark.req("I19")
+def test_incremental_equals_full(tmp_path, code):
+    build(tmp_path / "a", folder(code), embedder=StaticEmbedder())
+    (code / "module_2.py").write_text("def changed():\n    return 2\n")
+    (code / "module_5.py").rename(code / "moved.py")
+    (code / "module_4.py").unlink()
+    step = build(tmp_path / "a", folder(code), embedder=StaticEmbedder(), allow_drop=True).manifest
+    full = build(tmp_path / "b", folder(code), embedder=StaticEmbedder()).manifest
+    assert step.content_hash == full.content_hash
+    assert step.generation == 2
+
+
+@pytest.mark.req("I6", "I21")
+def test_deleted_file_is_gone_from_both_lists(tmp_path, code):
+    data = tmp_path / "data"
+    build(data, folder(code), embedder=StaticEmbedder())
+    (code / "module_2.py").unlink()
+    build(data, folder(code), embedder=StaticEmbedder(), allow_drop=True)
+    with Index.open_current(data, StaticEmbedder()) as index:
+        everything = seeing("code")
+        text = index.search_text([("function_2", 1.0)], everything, 50, {"content": 1.0})
+        vector = index.search_vector("function_2 return 2", everything, 50)
+        paths = {chunk.path for chunk in index.chunks([item.chunk_id for item in (*text, *vector)])}
+        assert "module_2.py" not in paths
+        assert "function_2" not in index.near_symbols("function_2", everything)
+
+
+@pytest.mark.req("I10", "N12")
+def test_sudden_loss_blocks_publication(tmp_path, code):
+    data = tmp_path / "data"
+    for number in range(6, 60):
+        (code / f"module_{number}.py").write_text(f"def function_{number}():\n    return {number}\n")
+    build(data, folder(code))
+    for number in range(40):
+        (code / f"module_{number}.py").unlink()
+    with pytest.raises(PublishRefused, match="code"):
+        build(data, folder(code))
+    assert symbols(data, "function_5", seeing("code"))
+    build(data, folder(code), allow_drop=True)
+    assert not symbols(data, "function_5", seeing("code"))
+
+
+@pytest.mark.req("R13", "S9")
+def test_sources_products_and_groups_are_filters(tmp_path, code):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "twin.py").write_text("def function_1():\n    return 'other'\n")
+    data = tmp_path / "data"
+    build(data, folder(code, product="one"), folder(other, "other", product="two", groups=("secret",)))
+    both = ("code", "other")
+    assert symbols(data, "function_1", seeing(*both)) == [("code", "module_1.py")]
+    assert symbols(data, "function_1", seeing(*both, groups=("secret",))) == [("other", "twin.py")]
+    everyone = ("local", "secret")
+    assert len(symbols(data, "function_1", seeing(*both, groups=everyone))) == 2
+    assert symbols(data, "function_1", seeing(*both, groups=everyone, product="two")) == [("other", "twin.py")]
+    assert symbols(data, "function_1", seeing(*both, groups=everyone, path_glob="mod*.py")) == [("code", "module_1.py")]
+    assert symbols(data, "function_1", seeing()) == []
+    assert symbols(data, "function_1", seeing(*both, groups=())) == []
+
+
+def test_source_that_is_no_longer_configured_disappears(tmp_path, code):
+    data = tmp_path / "data"
+    build(data, folder(code), folder(code, "again"))
+    assert len(symbols(data, "function_1", seeing("code", "again"))) == 2
+    build(data, folder(code), allow_drop=True)
+    assert symbols(data, "function_1", seeing("code", "again")) == [("code", "module_1.py")]
+
+
+@pytest.mark.req("I14", "A6")
+def test_secrets_are_masked_before_they_are_stored(tmp_path, code):
+    token = "gh" + "p_" + "A1b2C3d4E5" * 4
+    (code / "config.py").write_text(f"TOKEN = '{token[:40]}'\nLINE_AFTER = 1\n")
+    data = tmp_path / "data"
+    report = build(data, folder(code), embedder=StaticEmbedder())
+    assert report.redactions == {"github_token": 1}
+    stored = b"".join(file.read_bytes() for file in data.rglob("*") if file.is_file())
+    assert token[:40].encode() not in stored
+    with Index.open_current(data) as index:
+        (chunk,) = index.document_chunks("code", "config.py", seeing("code"))
+        assert chunk.redactions == (("github_token", 1),)
+        assert chunk.text.split("\n")[1] == "LINE_AFTER = 1"
+
+
+def test_tickets_designs_and_code_share_one_index(tmp_path, code):
+    tickets = tmp_path / "tickets.json"
+    tickets.write_text(
+        json.dumps(
+            [{"number": 12, "title": "Totals are wrong", "body": "see function_1", "state": "closed", "labels": []}]
+        )
+    )
+    designs = tmp_path / "designs"
+    designs.mkdir()
+    (designs / "adr-1.md").write_text("# ADR-1 Totals\n\nStatus: accepted\n\nTotals are computed by function_1.\n")
+    data = tmp_path / "data"
+    build(
+        data,
+        folder(code),
+        SourceConfig(name="tickets", type="tickets", path=tickets),
+        SourceConfig(name="designs", type="designs", path=designs),
+    )
+    with Index.open_current(data) as index:
+        filters = seeing("code", "tickets", "designs")
+        (ticket,) = index.chunks(index.find_keys("#12", filters))
+        assert (ticket.kind, ticket.path, ticket.key, ticket.state) == ("ticket", None, "#12", "closed")
+        found = index.search_text([("totals", 1.0)], filters, 10, {"content": 1.0, "heading": 1.0})
+        assert {chunk.kind for chunk in index.chunks([item.chunk_id for item in found])} == {"ticket", "design"}
+
+
+def test_source_that_is_gone_keeps_the_index(tmp_path, code):
+    data = tmp_path / "data"
+    build(data, folder(code))
+    code.rename(tmp_path / "elsewhere")
+    with pytest.raises(SourceError, match="does not exist"):
+        build(data, folder(code))
+    assert symbols(data, "function_1", seeing("code"))
+
+
+@pytest.mark.req("I12")
+def test_other_embedder_rebuilds_the_vectors(tmp_path, code):
+    data = tmp_path / "data"
+    build(data, folder(code), embedder=CountingEmbedder())
+    report = build(data, folder(code), embedder=StaticEmbedder())
+    assert report.manifest.embedder == StaticEmbedder().id
+    with Index.open_current(data, StaticEmbedder()) as index:
+        assert len(index.search_vector("function", seeing("code"), 50)) == 6

@@ -1,0 +1,81 @@
+"""The watcher: a change of files or of what is checked out is searchable without being asked for."""
+
+import subprocess
+import threading
+
+import pytest
+
+from ingest.config import SourceConfig
+from ingest.watch import Watcher
+
+
+class Builds:
+    """Counts rebuilds and lets a test wait for the next one."""
+
+    def __init__(self):
+        self.triggers, self.changed = [], threading.Condition()
+
+    def __call__(self, trigger):
+        with self.changed:
+            self.triggers.append(trigger)
+            self.changed.notify_all()
+
+    def wait(self, count):
+        with self.changed:
+            return self.changed.wait_for(lambda: len(self.triggers) >= count, timeout=20)
+
+
+@pytest.fixture
+def repository(tmp_path, git):
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "a.py").write_text("a = 1\n")
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
+    return root
+
+
+@pytest.fixture
+def watched(repository):
+    builds = Builds()
+    source = SourceConfig(name="repo", type="git", path=repository)
+    watcher = Watcher([source], builds, debounce_ms=50, first=True)
+    watcher.start()
+    assert builds.wait(1)
+    # inotify is set up in the background: touch until the first event arrives
+    probe = repository / "probe.txt"
+    for number in range(200):
+        probe.write_text(str(number))
+        with builds.changed:
+            if builds.changed.wait_for(lambda: len(builds.triggers) > 1, timeout=0.1):
+                break
+    yield builds
+    watcher.stop()
+
+
+@pytest.mark.req("I4")
+def test_written_file_starts_a_build(watched, repository):
+    before = len(watched.triggers)
+    (repository / "b.py").write_text("b = 2\n")
+    assert watched.wait(before + 1)
+    assert watched.triggers[0] == "start"
+    assert set(watched.triggers[1:]) == {"watch"}
+
+
+@pytest.mark.req("I4")
+def test_commit_and_branch_switch_start_a_build(watched, repository, git):
+    before = len(watched.triggers)
+    git(repository, "checkout", "-q", "-b", "other")
+    assert watched.wait(before + 1)
+
+
+def test_ignored_folders_start_none(watched, repository):
+    subprocess.run(["sleep", "0.3"], check=True)  # let the events of the fixture pass
+    before = len(watched.triggers)
+    (repository / "node_modules").mkdir()
+    (repository / "node_modules" / "x.js").write_text("1")
+    (repository / ".git" / "index.lock").write_text("")
+    (repository / "c.py").write_text("c = 3\n")
+    assert watched.wait(before + 1)
+    assert len(watched.triggers) <= before + 2
