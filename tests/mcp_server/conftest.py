@@ -49,7 +49,12 @@ def retry_payment(call, attempts=RETRY_LIMIT):
 def wait_before_retry(attempt):
     """Sleep with exponential backoff."""
 ''',
-    "tests/test_session.py": "from shop.session import SessionSigner\n\n\ndef test_sign():\n    assert SessionSigner(b'k').sign(b'x')\n",
+    "tests/test_session.py": """from shop.session import SessionSigner
+
+
+def test_sign():
+    assert SessionSigner(b"k").sign(b"x")
+""",
     "README.md": "# Shop\n\n## Sessions\n\nSession cookies are signed, see `SessionSigner`.\n",
 }
 

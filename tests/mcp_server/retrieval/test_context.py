@@ -9,7 +9,8 @@ from mcp_server.retrieval.model import Entity, RankedChunk
 from tests.mcp_server.answering.support import make_chunk, rank
 
 CHUNKS = st.lists(
-    st.tuples(st.sampled_from(KINDS), st.sampled_from(["a.py", "b.py", "c.md"]), st.text(min_size=1, max_size=900)), max_size=12
+    st.tuples(st.sampled_from(KINDS), st.sampled_from(["a.py", "b.py", "c.md"]), st.text(min_size=1, max_size=900)),
+    max_size=12,
 )
 
 
