@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -202,3 +204,10 @@ def test_workers_embed_with_the_static_embedder():
     same = next(result for result in many if result.entry.path == "0.py")
     assert one.prepared[0].vector == same.prepared[0].vector
     assert all(item.vector for result in many for item in result.prepared)
+
+
+def test_a_worker_imports_no_heavy_library():
+    heavy = ("lancedb", "pyarrow", "mcp", "starlette", "openai", "numpy", "git")
+    code = f"import sys, ingest.executor; sys.exit(' '.join(m for m in {heavy!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
