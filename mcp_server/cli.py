@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -75,7 +75,7 @@ def main() -> None:
         fail("Interrupted; nothing half-done is left behind.")
 
 
-def fail(sentence: str, code: int = EXIT_ERROR) -> None:
+def fail(sentence: str, code: int = EXIT_ERROR) -> NoReturn:
     """Print one sentence on stderr and end."""
     print(f"codecairn: {sentence}", file=sys.stderr)
     raise SystemExit(code)
@@ -624,6 +624,101 @@ def prompts_verify() -> None:
     print("\n".join(problems) or "all prompts are as they were locked")
     if problems:
         raise SystemExit(EXIT_ERROR)
+
+
+@golden_app.command("run")
+def golden_run(as_json: JsonOption = False) -> None:
+    """Run the golden set over its corpora (this repository and installed packages) and print the figures per bucket."""
+    from golden.case import load_cases
+    from golden.gate import RESULTS
+    from golden.run import render_stats, run_golden, write_results
+
+    with bench_errors():
+        report = run_golden(load_cases(), RESULTS / "index")
+    write_results(report, RESULTS / "results")
+    print_json({"seconds": report.seconds, "stats": render_stats(report)}) if as_json else print(render_stats(report))
+
+
+@golden_app.command("gate")
+def golden_gate() -> None:
+    """Run the golden set and decide: exit code 1 when a bucket is below its floor."""
+    from golden.gate import run_gate
+
+    with bench_errors():
+        gate = run_gate()
+    print(gate)
+    if not gate.passed:
+        raise SystemExit(EXIT_ERROR)
+
+
+def say(line: str) -> None:
+    """Print progress on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_bench(result: Any, as_json: bool) -> None:  # noqa: ANN401 - any of the three results
+    """Print figures for people or as JSON."""
+    print_json(result.to_dict()) if as_json else print(result)
+
+
+@contextmanager
+def bench_errors() -> Iterator[None]:
+    """Turn an error of a benchmark into a sentence."""
+    from golden.case import GoldenError
+
+    try:
+        yield
+    except GoldenError as error:
+        fail(str(error))
+
+
+@bench_app.command("index")
+def bench_index(
+    path: Path,
+    source_type: Annotated[str, typer.Option(help="folder or git; default: git inside a repository.")] = "",
+    changes: Annotated[int, typer.Option(min=0, help="One-file changes to time under a running server.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure indexing: seconds, lines per second, memory of all processes, size, and change to searchable."""
+    from golden.bench.indexing import run_index
+
+    if source_type not in ("", "folder", "git"):
+        fail(f"--source-type is {source_type!r}; it must be folder or git.", EXIT_USAGE)
+    kind: Literal["folder", "git"] | None = "git" if source_type == "git" else "folder" if source_type else None
+    with bench_errors():
+        print_bench(run_index(path, source_type=kind, changes=changes, say=say), as_json)
+
+
+@bench_app.command("search")
+def bench_search(
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions with known files; repeat.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    whole_repo: Annotated[bool, typer.Option(help="Index the whole repository with its history.")] = False,
+    pred: Annotated[Path | None, typer.Option(help="Write predictions as JSONL.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    embedder: Annotated[str, typer.Option(help="static or none.")] = "static",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure search quality: NDCG@10, hit@k, MRR per bucket and repository, and latency."""
+    from golden.bench.quality import run_search
+
+    kind: Literal["static", "none"] = "none" if embedder == "none" else "static"
+    with bench_errors():
+        result = run_search(cases, corpora, whole_repo=whole_repo, embedder=kind, say=say)
+    if pred is not None:
+        pred.write_text("".join(f"{line}\n" for line in result.predictions()), "utf-8")
+    if out is not None:
+        out.write_text(json.dumps(result.to_dict(), indent=1), "utf-8")
+    print_bench(result, as_json)
+
+
+@bench_app.command("serve")
+def bench_serve(path: Path, rounds: Annotated[int, typer.Option(min=1)] = 20, as_json: JsonOption = False) -> None:
+    """Measure a server: start-up, first search, warm MCP round trips."""
+    from golden.bench.serving import run_serve
+
+    with bench_errors():
+        print_bench(run_serve(path, rounds=rounds, say=say), as_json)
 
 
 if __name__ == "__main__":
