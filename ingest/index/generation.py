@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DROP_GUARD_FLOOR = 50  # chunks: below, one deleted file is a fifth of the source and no alarm
 FULL_CHECK_BELOW = 4_000  # chunks: comparing every id costs less than 20 ms
 SAMPLES = 20
+DEAD_LISTED = 5_000  # ids in a manifest: above, a reader compares all rows, which is as quick
 TRASH = ".trash"
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -702,8 +703,15 @@ class Publication:
         logical = {
             "manifest": manifest_to_dict(manifest),
             "sums": {name: [f"{pair[0]:x}", f"{pair[1]:x}"] for name, pair in self._sums().items()},
+            "dead": self._dead_ids(),
         }
         return files.write_file_manifest(self._folder, files.FileManifest(self._number, hashes, logical))
+
+    def _dead_ids(self) -> list[int] | None:
+        """Return the ids whose vector row of the parent is gone, for readers that hold the parent; None = too many."""
+        if self._delta.dropped_sources or len(self._delta.dead_rows) > DEAD_LISTED:
+            return None
+        return sorted(self._delta.dead_rows)
 
     def _smoke(self, smoke: Sequence[Callable[[Index], str | None]], manifest: Manifest) -> None:
         if not smoke:

@@ -17,7 +17,7 @@ def glob_pattern(glob: str) -> str:
         return ""
     anywhere = "" if "/" in glob.rstrip("/") else "(.*/)?"
     body = "".join(_piece(part) for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?)", glob.rstrip("/")))
-    return f"{anywhere}{body}(/.*)?"
+    return anywhere + body + ("" if body.endswith((".*", "(/.*)?")) else "(/.*)?")
 
 
 def _piece(part: str) -> str:

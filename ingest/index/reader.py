@@ -92,6 +92,7 @@ class Index:
         self._cache_lock = threading.Lock()
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
+        self._dead: list[int] | None = None  # ids whose vector row of the parent is gone; None = not listed
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,9 @@ class Index:
                     f"Generation {generation} has format {logical.format_version}, this program reads "
                     f"{FORMAT_VERSION}. Run `codecairn index`."
                 )
-            return cls(data_dir, logical, embedder, degraded, lease, pointer, exact_vectors_max)
+            index = cls(data_dir, logical, embedder, degraded, lease, pointer, exact_vectors_max)
+            index._dead = manifest.logical.get("dead")
+            return index
         except BaseException:
             if lease is not None:
                 lease.release()
@@ -210,14 +213,18 @@ class Index:
             return self
         index = self._open_pointed(self._data_dir, self._embedder, "fast", self._exact_vectors_max, pointer)
         if self._rows is not None and index.manifest.embedder == self.manifest.embedder:
-            index._adopt(self._rows)
+            index._adopt(self.generation, self._rows)
         return index
 
-    def _adopt(self, rows: VectorRows) -> None:
-        from ingest.index.vector import load_rows
+    def _adopt(self, generation: int, rows: VectorRows) -> None:
+        """Take over the vectors of an older (or rolled-back) generation."""
+        from ingest.index.vector import VectorDelta, load_rows
 
+        delta = None
+        if generation == self.manifest.parent and self._dead is not None:
+            delta = VectorDelta(self.generation, frozenset(self._dead), self.manifest.chunks)
         try:
-            self._rows = load_rows(self._folder / files.VECTOR_FOLDER, rows)
+            self._rows = load_rows(self._folder / files.VECTOR_FOLDER, rows, delta)
         except VectorUnavailable:
             self._rows = None  # the next vector search says so
 

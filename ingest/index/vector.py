@@ -342,19 +342,39 @@ class VectorRows:
         return rows, scores[self.at if rows is None else self.at[rows]]
 
 
-def load_rows(folder: Path, parent: VectorRows | None = None) -> VectorRows:
-    """Read a generation's vectors; rows that the parent holds already stay where they are in memory."""
+@dataclass(frozen=True, slots=True)
+class VectorDelta:
+    """How a generation's rows follow from its parent's: `dead` ids went, rows of `generation` came."""
+
+    generation: int
+    dead: frozenset[int]
+    rows: int
+
+
+def load_rows(folder: Path, parent: VectorRows | None = None, delta: VectorDelta | None = None) -> VectorRows:
+    """Read a generation's vectors; rows that the parent holds already stay where they are in memory.
+
+    `delta`: where it is known, only the new rows are read.
+    """
     with translated(folder):
         table = _open(folder)
         if parent is None or not len(parent.ids):
             return _rows(table.to_arrow())
+        if delta is not None:
+            dead = np.fromiter(delta.dead, dtype=np.int64, count=len(delta.dead))
+            kept = np.flatnonzero(~np.isin(parent.ids, dead))
+            rows = _merge(table, parent, kept, f"gen = {delta.generation}")
+            if len(rows.ids) == delta.rows:
+                return rows
         keys = table.search().select(["id", "gen"]).limit(None).to_arrow()
         ids, generations = keys["id"].to_numpy(), keys["gen"].to_numpy()
         known = _positions(parent, ids, generations)
         fresh = ids[known < 0]
         if len(fresh) > len(ids) // 4:
             return _rows(table.to_arrow())
-        return _merge(table, parent, np.sort(known[known >= 0]), fresh)
+        return _merge(
+            table, parent, np.sort(known[known >= 0]), f"id IN ({','.join(map(str, fresh.tolist())) or 'NULL'})"
+        )
 
 
 def _positions(parent: VectorRows, ids: Any, generations: Any) -> np.ndarray[Any, np.dtype[np.int64]]:  # noqa: ANN401
@@ -365,13 +385,11 @@ def _positions(parent: VectorRows, ids: Any, generations: Any) -> np.ndarray[Any
     return np.where(same, rows, -1)
 
 
-def _merge(table: Any, parent: VectorRows, kept: Any, fresh: Any) -> VectorRows:  # noqa: ANN401
-    if not len(fresh) and len(kept) == len(parent.ids):
+def _merge(table: Any, parent: VectorRows, kept: Any, fresh: str) -> VectorRows:  # noqa: ANN401
+    """Return the parent's kept rows followed by the rows of the table that match the condition `fresh`."""
+    added = _rows(table.search().where(fresh).limit(None).to_arrow())
+    if not len(added.ids) and len(kept) == len(parent.ids):
         return parent
-    if len(fresh):
-        added = _rows(table.search().where(f"id IN ({','.join(map(str, fresh.tolist()))})").limit(None).to_arrow())
-    else:
-        added = _rows(table.schema.empty_table())
     store, at = _extend(parent, kept, added.store.matrix)
     pieces = [(parent, kept), (added, np.arange(len(added.ids)))]
     return VectorRows(

@@ -70,7 +70,7 @@ def main() -> None:
     """Serve fork requests until end of input."""
     import lancedb  # noqa: F401  # what a victim would pay for
 
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201  # the protocol with the harness
     for line in sys.stdin:
         data_dir, failpoint, after = line.split()
         pid = os.fork()
@@ -79,9 +79,9 @@ def main() -> None:
             if failpoint != "-":
                 arm(failpoint, after=int(after))
             publish_for_ever(Path(data_dir))
-        print(pid, flush=True)
+        print(pid, flush=True)  # noqa: T201
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

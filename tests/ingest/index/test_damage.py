@@ -3,9 +3,7 @@
 import gc
 import os
 import random
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.errors import DiskFull, IndexCorrupt, IndexStateError, IngestError, VectorUnavailable
+from ingest.errors import DiskFull, IndexCorrupt, IndexStateError, VectorUnavailable
 from ingest.index import Index, control, status
 from ingest.index.files import FILE_MANIFEST, read_file_manifest
 from ingest.index.invariants import check_invariants

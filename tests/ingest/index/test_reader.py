@@ -27,7 +27,9 @@ from tests.ingest.index.support import (
 )
 
 CODE = {
-    "src/auth/token.py": "class TokenStore:\n    pass\n\ndef TokenStore.refresh(self):\n    return token\n\ndef load_user(id):\n    pass",
+    "src/auth/token.py": (
+        "class TokenStore:\n    pass\n\ndef TokenStore.refresh(self):\n    return token\n\ndef load_user(id):\n    pass"
+    ),
     "src/auth/session.py": "def refresh(session):\n    return token token\n\ndef LoadUser():\n    pass",
     "tests/test_token.py": "def test_refresh():\n    assert token\n\ndef load_users_twice():\n    pass",
     "README.md": "How the token is refreshed, see #12 and src/auth/token.py",

@@ -146,7 +146,7 @@ def test_recover_deletes_what_nothing_points_at_and_nothing_else(tmp_path: Path)
 
 
 def test_published_directories_are_never_written_again(tmp_path: Path) -> None:
-    """A clone shares inodes with its parent: one engine that rewrites a file in place would break every older generation."""
+    """A clone shares inodes with its parent: an engine that rewrites a file in place would break older generations."""
     publish(tmp_path, version(1), keep=10)
     for number in range(2, 8):
         publish(tmp_path, {f"m{number}.py": f"new {number}", "m0.py": None if number % 2 else "back"}, keep=10)
@@ -172,12 +172,14 @@ def test_hard_links_that_a_file_system_lacks_become_copies(tmp_path: Path, monke
 def test_readers_that_race_with_the_collector_always_find_a_generation(tmp_path: Path) -> None:
     publish(tmp_path, {"a.py": "v0 token"}, keep=0)
     program = (
-        "import sys; from pathlib import Path; from ingest.index import Index; from tests.ingest.index.support import see\n"
+        "import sys; from pathlib import Path; from ingest.index import Index\n"
+        "from tests.ingest.index.support import see\n"
         "done = 0\n"
         "print('go', flush=True)\n"
         "while True:\n"
         "    with Index.open_current(Path(sys.argv[1])) as index:\n"
-        "        assert len(index.search_text([('token', 1.0)], see(), 5, {'content': 1.0})) == 1 and not index.degraded\n"
+        "        found = index.search_text([('token', 1.0)], see(), 5, {'content': 1.0})\n"
+        "        assert len(found) == 1 and not index.degraded\n"
         "        done += 1\n"
         "        if index.manifest.sources[0].revision == 'last': break\n"
         "print(done)\n"
