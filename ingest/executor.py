@@ -96,12 +96,9 @@ class Executor:
 
 def open_executor(index: IndexConfig, embedder: Embedder | None) -> Executor:
     """Return an executor for the configured limits. An embedder that needs the network is left to the build."""
-    from ingest.embedding.static import StaticEmbedder
-
-    local = embedder if isinstance(embedder, StaticEmbedder) else None
-    settings = WorkerSettings(
-        index.chunk_chars, index.parse_timeout_s, index.worker_memory_mb, StaticEmbedder if local else None
-    )
+    local = embedder if embedder is not None and embedder.local else None
+    make_embedder = type(local) if local else None  # a local one needs no settings: each worker makes its own
+    settings = WorkerSettings(index.chunk_chars, index.parse_timeout_s, index.worker_memory_mb, make_embedder)
     return Executor(settings, index.workers or os.cpu_count() or 1, local)
 
 
