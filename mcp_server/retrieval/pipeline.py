@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from ingest.errors import EmbeddingError, VectorUnavailable
@@ -79,6 +80,8 @@ def search(
     with trace.span("transform") as span:
         span.record(output={"transform": "none"})
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
+    ranks = {name: {c.chunk_id: c.rank for c in found} for name, found in lists.items()}
+    reasons = partial(explain, ranks=ranks)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k)
         chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
@@ -98,7 +101,7 @@ def search(
     return Retrieval(
         query=query.text,
         route=query.route,
-        chunks=tuple(RankedChunk(r.chunk, r.score, explain(r, lists), dict(r.features)) for r in ranked),
+        chunks=tuple(RankedChunk(r.chunk, r.score, reasons(r), dict(r.features)) for r in ranked),
         entities=entities,
         not_found=missing,
         terms=tuple(QueryTerm(t.token, idf.get(t.token, 0.0), counts.get(t.token, 0), t.word) for t in query.terms),
@@ -164,13 +167,12 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
     return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0
 
 
-def explain(ranked: Ranked, lists: Mapping[str, Sequence[Candidate]]) -> tuple[str, ...]:
+def explain(ranked: Ranked, ranks: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
     """Return why a chunk ranks where it does, in the words of a person."""
     reasons = []
     for name, share in sorted(ranked.contributions, key=lambda item: (-item[1], item[0])):
         if share > 0:
-            rank = next(c.rank for c in lists[name] if c.chunk_id == ranked.chunk.id)
-            reasons.append(f"{name} #{rank}")
+            reasons.append(f"{name} #{ranks[name][ranked.chunk.id]}")
     features = dict(ranked.features)
     if features.get("definition"):
         reasons.insert(0, "defines it")

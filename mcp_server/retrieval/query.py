@@ -33,7 +33,9 @@ PART_WEIGHT = 0.6  # a part of an identifier says less than the identifier
 IDENTIFIER = re.compile(
     r"`([^`\n]{1,120})`|((?:[A-Za-z_$][\w$]*(?:::|\.|->|\\|#))+[A-Za-z_$][\w$]*[?!]?|[A-Za-z_$][\w$]*)(\(\))?"
 )
-SHAPED = re.compile(r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\")
+SHAPED = re.compile(
+    r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\"
+)
 CAPITALISED = re.compile(r"^[A-Z][A-Za-z0-9]+$")
 PATH = re.compile(
     r"(?:[\w.@~+-]+/){2,}[\w.@+-]+|(?:[\w.@~+-]+/)+[\w@+-]+\.\w+|\b[\w+-]+\.(?:pyi?|[cm]?[jt]sx?|go|rs|java|kt|scala|c|cc|cpp|cxx|h|hh|hpp|cs|rb|php|md|rst|txt|toml|ya?ml|json|sh|swift|lua|exs?|hs|zig|sql|tf|proto|html|css)\b"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from ingest.index.tokens import split_identifier, stem, words
@@ -35,24 +36,40 @@ def related(one: str, other: str) -> bool:
     return len(shorter) >= MIN_PREFIX and longer.startswith(shorter)
 
 
-def name_words(name: str) -> list[str]:
+@lru_cache(maxsize=65_536)
+def name_words(name: str) -> tuple[str, ...]:
     """Return the lower-case words of a file stem or identifier, with the whole name."""
     parts = [part for word in words(name.replace("-", "_")) for part in split_identifier(word)]
-    return [*parts, name.lower()]
+    return (*parts, name.lower())
 
 
-def share_matched(keywords: Mapping[str, float], names: Sequence[str]) -> float:
-    """Return the share (by weight) of the keywords that are related to one of the names."""
-    total = sum(keywords[word] for word in sorted(keywords))
-    if not total:
-        return 0.0
-    return sum(keywords[w] for w in sorted(keywords) if any(related(w, name) for name in names)) / total
-
-
-def path_words(path: str) -> list[str]:
+@lru_cache(maxsize=16_384)
+def path_words(path: str) -> tuple[str, ...]:
     """Return the words of a path's stem and its nearest directory."""
     pure = PurePosixPath(path)
-    return [*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ())]
+    return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
+
+
+class Matcher:
+    """The content words of one query with their weights; remembers which of them each word of a name is related to."""
+
+    def __init__(self, keywords: Mapping[str, float]) -> None:
+        self._weights = dict(sorted(keywords.items()))
+        self._total = sum(self._weights.values())
+        self._known: dict[str, frozenset[str]] = {}
+
+    def share(self, names: Iterable[str]) -> float:
+        """Return the share (by weight) of the keywords that are related to one of the names."""
+        if not self._total:
+            return 0.0
+        matched = frozenset().union(*map(self._related, names))
+        return sum(weight for word, weight in self._weights.items() if word in matched) / self._total
+
+    def _related(self, name: str) -> frozenset[str]:
+        found = self._known.get(name)
+        if found is None:
+            found = self._known[name] = frozenset(word for word in self._weights if related(word, name))
+        return found
 
 
 def match_symbols(query: ParsedQuery, chunk: Chunk) -> tuple[float, str]:
@@ -89,7 +106,7 @@ def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float
     if any(asked.values()):
         return 1.0 if asked.get(chunk.role, False) else 0.6 if chunk.role == "source" else 0.5
     factor = weights.roles.get(chunk.role, 1.0)
-    name = PurePosixPath(chunk.path or "").name
+    name = (chunk.path or "").rpartition("/")[2]
     if name in STUB_NAMES:
         factor *= weights.stub_factor
     return factor * (weights.declaration_factor if name.endswith(".d.ts") else 1.0)
@@ -120,7 +137,7 @@ def best_chunks(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> set[int]
 
 def score_chunk(
     query: ParsedQuery,
-    keywords: Mapping[str, float],
+    matcher: Matcher,
     item: Fused,
     chunk: Chunk,
     file_share: float,
@@ -129,10 +146,10 @@ def score_chunk(
     """Return the chunk with its score: (fused + bonuses) x factors."""
     definition, _ = match_symbols(query, chunk)
     per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
-    symbol_share = max((share_matched(keywords, name_words(s.name)) for s in chunk.symbols), default=0.0)
+    symbol_share = max((matcher.share(name_words(symbol.name)) for symbol in chunk.symbols), default=0.0)
     bonuses = {
         "definition": per_definition * definition,
-        "path": weights.path_match * share_matched(keywords, path_words(chunk.path or "")),
+        "path": weights.path_match * matcher.share(path_words(chunk.path or "")),
         "symbol_words": weights.symbol_match * symbol_share,
         "coherence": weights.coherence * file_share,
     }
@@ -170,10 +187,11 @@ def rerank(
     """Return all fused chunks in final order. `keywords`: content words of the query with their weights (idf)."""
     shares = coherence(fused, chunks)
     leaders = best_chunks(fused, chunks)
+    matcher = Matcher(keywords)
     scored = [
         score_chunk(
             query,
-            keywords,
+            matcher,
             item,
             chunks[item.chunk_id],
             shares[file_key(chunks[item.chunk_id])] if item.chunk_id in leaders else 0.0,
