@@ -32,7 +32,7 @@ class Expect(_Row):
     symbols: tuple[str, ...] = ()  # definitions that should be among the first ten hits
     tickets: tuple[str, ...] = ()  # keys that should be among the first ten hits
     not_cites: tuple[str, ...] = ()  # files that no citation may point into
-    abstain: bool = False
+    abstain: bool | None = False  # None: abstaining with the right hint is as good as answering
     ungrounded_contains: tuple[str, ...] = ()  # each must occur in the ungrounded list or among the names not found
 
 
@@ -52,9 +52,9 @@ class Case(_Row):
     @model_validator(mode="after")
     def _is_answerable_or_not(self) -> Case:
         wants = self.expect.cites or self.expect.symbols or self.expect.tickets
-        if self.expect.abstain == bool(wants):
+        if (self.expect.abstain is True) == bool(wants):
             raise ValueError("expect either cites, symbols or tickets, or abstain = true, and not both")
-        if self.expect.abstain != ("unanswerable" in self.tags):
+        if (self.expect.abstain is True) != ("unanswerable" in self.tags):
             raise ValueError("a case that must abstain, and only such a case, has the tag 'unanswerable'")
         return self
 

@@ -54,7 +54,7 @@ class Verdict:
     def is_confidently_wrong(self) -> bool:
         """Tell whether it answered where it should not have, or pointed at what is not there (E14)."""
         outcome = self.outcome
-        answered_anyway = outcome.case.expect.abstain and not outcome.abstained
+        answered_anyway = outcome.case.expect.abstain is True and not outcome.abstained
         return answered_anyway or bool(outcome.dangling) or any("forbidden" in text for text in self.problems)
 
 
@@ -157,7 +157,7 @@ def judge(outcome: Outcome) -> Verdict:
 def find_problems(outcome: Outcome, ranking: RankMetrics | None) -> Iterator[str]:
     """Yield a sentence for everything that is not as expected."""
     expect = outcome.case.expect
-    if expect.abstain != outcome.abstained:
+    if expect.abstain is not None and expect.abstain != outcome.abstained:
         yield "abstained from an answerable question" if outcome.abstained else "answered what it should abstain from"
     if ranking is not None and not ranking.hit5:
         yield f"none of {', '.join(expect.cites)} among the first {CLOSE} files"
@@ -231,7 +231,7 @@ def group_by_bucket(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
 def summarise(bucket: str, verdicts: Sequence[Verdict]) -> BucketStats:
     """Return the figures of one bucket."""
     rankings = [verdict.ranking for verdict in verdicts if verdict.ranking is not None]
-    answerable = [verdict for verdict in verdicts if not verdict.outcome.case.expect.abstain]
+    answerable = [verdict for verdict in verdicts if verdict.outcome.case.expect.abstain is False]
     return BucketStats(
         bucket=bucket,
         cases=len(verdicts),
