@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -81,8 +81,14 @@ def _entry_of(commit: str, known: KnownFile | None) -> Entry:
 
 def pack_commit(commit: Commit) -> bytes:
     """Return a commit as the bytes that parse_commit reads."""
-    paths = [show_path(path) if is_unsafe_path(path) else path for path in commit.paths]
-    return json.dumps(asdict(commit) | {"paths": paths}, ensure_ascii=False).encode("utf-8", "replace")
+    record = {
+        "id": commit.id,
+        "authored_at": commit.authored_at,
+        "subject": commit.subject,
+        "body": commit.body,
+        "paths": [show_path(path) if is_unsafe_path(path) else path for path in commit.paths],
+    }
+    return json.dumps(record, ensure_ascii=False).encode()
 
 
 def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> Iterator[Document]:
