@@ -111,8 +111,10 @@ def _judge_tree_entry(scopes: TreeScopes, item: TreeEntry, max_bytes: int) -> Sk
     skip = scopes.judge(item.path)
     if skip:
         return skip
-    if item.type != "file":
-        return Skip(item.path, item.type)
+    if item.type == "submodule":
+        return Skip(f"{item.path}/", "submodule")
+    if item.type == "symlink":
+        return Skip(item.path, "symlink")
     return Skip(item.path, "oversized", f"{item.size} bytes") if item.size > max_bytes else None
 
 

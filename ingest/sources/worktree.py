@@ -23,6 +23,8 @@ SNIFF_BYTES = 8_192
 LFS_HEADER = b"version https://git-lfs.github.com/spec/"
 LONG_LINE = 5_000  # characters; measured against hand-written code, prose and tables, which stay far below
 LONG_LINES_SHARE = 0.5
+PROSE_SUFFIXES = (".md", ".markdown", ".mdx", ".rst", ".adoc", ".asciidoc", ".txt")
+PROSE_SPACES_SHARE = 0.1  # words in long lines: paragraphs that nobody wrapped
 GENERATED_HEAD_BYTES = 2_048
 GENERATED_MARK = re.compile(
     rb"^[^\w\n]{1,8}(?:[^@\n]{0,60}[^\w\n])?@generated\b"
@@ -166,7 +168,7 @@ def judge_content(path: str, data: bytes) -> Skip | None:
         return Skip(path, "binary")
     if GENERATED_MARK.search(data[:GENERATED_HEAD_BYTES]):
         return Skip(path, "generated", "header")
-    if has_long_lines(data):
+    if has_long_lines(data) and not _is_prose(path, data):
         return Skip(path, "long_lines")
     if not data.isascii() and decode_text(data)[0] is None:
         return Skip(path, "encoding")
@@ -200,6 +202,10 @@ def inspect_file(
 def hash_bytes(data: bytes) -> str:
     """Return the SHA-256 (hex) of bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _is_prose(path: str, data: bytes) -> bool:
+    return path.lower().endswith(PROSE_SUFFIXES) and data.count(b" ") > PROSE_SPACES_SHARE * len(data)
 
 
 def has_long_lines(data: bytes) -> bool:

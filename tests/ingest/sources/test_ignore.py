@@ -170,14 +170,18 @@ def test_an_ignored_folder_is_not_entered(tmp_path: Path, monkeypatch: pytest.Mo
     assert {(skip.path, skip.reason) for skip in walk.skips} == {("out/", "ignored"), ("node_modules/", "vendored")}
 
 
-@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "a\u202eb", "\udcff", "", "..", ".git", ".GIT", "\u2028", "\ufeff"])
+@pytest.mark.parametrize(
+    "name", ["a\nb", "\x1b[31m", "a\u202eb", "\udcff", "", "..", ".git", ".GIT", "\u2028", "\ufeff"]
+)
 def test_unsafe_names(name: str) -> None:
     assert is_unsafe_name(name)
     assert "\n" not in show_path(name)
     show_path(name).encode()
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", 'say "hi"', "ümläut", "日本.py", "back\\slash", "`x`", "👩\u200d💻", "git"])
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", 'say "hi"', "ümläut", "日本.py", "back\\slash", "`x`", "👩\u200d💻", "git"]
+)
 def test_names_that_are_kept(name: str) -> None:
     assert not is_unsafe_name(name)
     assert show_path(name) == name
