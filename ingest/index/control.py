@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.errors import DiskFull, IndexCorrupt
+from ingest.errors import DiskFull, IndexCorrupt, WriterBusy
 from ingest.index.schema import Manifest
 from ingest.index.stored import manifest_from_dict, manifest_to_dict
 from ingest.model import KnownFile
@@ -146,6 +146,8 @@ def translated(path: Path) -> Iterator[None]:
             raise DiskFull(
                 f"{path} cannot be written ({text}). Nothing was published; free some space and retry."
             ) from error
+        if "locked" in text:
+            raise WriterBusy(f"{path} is locked by another process ({text}). Try again.") from error
         raise IndexCorrupt(
             f"{path} cannot be used ({text}). Move the data directory away and run `codecairn index` to build it again."
         ) from error

@@ -228,8 +228,16 @@ class Publication:
         }
 
     def known_files(self, source: str) -> dict[str, KnownFile]:
-        """Return what the parent generation knows of a source, by entry path."""
-        return control.known_files(self._db, source, self._base.id) if self._base else {}
+        """Return what the parent generation knows of a source, by entry path.
+
+        An entry that must be read again, for example because another chunker cut it, has an empty hash and stamp.
+        """
+        if self._base is None:
+            return {}
+        known = control.known_files(self._db, source, self._base.id)
+        if self._base.manifest.chunker == self._options.chunker:
+            return known
+        return {path: KnownFile("", file.size, "", "") for path, file in known.items()}
 
     def parent_vectors(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Return the parent's vectors (float32 bytes) of those ids that it holds."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ingest.index.vector import VectorRows
 
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
-SYMBOL_SCAN = 400  # chunks whose symbols are looked at for one name
+SYMBOL_SCAN = 400  # chunks whose symbols are looked at for one exact name
+PREFIX_SCAN = 120  # and for a beginning or sub-words of one: these match many, and a decoded chunk costs 25 us
 LOOKUP_LIMIT = 10_000
 NEAR_DISTANCE = 2
 OPEN_ATTEMPTS = 5
@@ -55,6 +56,13 @@ class _Pointer:
                 self.value = control.read_pointer(self.connection)
                 self.version = version
             return self.value
+
+    def generations(self) -> list[control.GenerationRow]:
+        with self.lock:
+            return control.read_generations(self.connection)
+
+    def __del__(self) -> None:
+        self.connection.close()
 
 
 def _open_pointer(data_dir: Path) -> _Pointer:
@@ -129,7 +137,7 @@ class Index:
         for attempt in range(OPEN_ATTEMPTS):
             with control.translated(data_dir / control.CONTROL):
                 pointed = pointer.read()
-                rows = control.read_generations(pointer.connection)
+                rows = pointer.generations()
             if pointed is None:
                 raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
             candidates = [row for row in rows if row.id <= pointed[0]]
@@ -185,7 +193,7 @@ class Index:
         """Open one retained generation. Raises IndexEmpty when it is not kept."""
         pointer = _open_pointer(data_dir)
         try:
-            rows = {row.id: row for row in control.read_generations(pointer.connection)}
+            rows = {row.id: row for row in pointer.generations()}
             if n not in rows:
                 raise IndexEmpty(
                     f"Generation {n} is not kept. Kept are: {', '.join(map(str, sorted(rows))) or 'none'}."
@@ -269,9 +277,16 @@ class Index:
         where = self._where(filters)
         return [] if where is None else self._text.search(terms, where, limit, weights)
 
-    def term_stats(self, terms: Iterable[str]) -> dict[str, int]:
-        """Return in how many chunks' content each token occurs."""
-        return {term: self._text.document_frequency("content", term) for term in terms}
+    def term_stats(self, terms: Iterable[str], filters: Filters | None = None) -> dict[str, int]:
+        """Return in how many chunks' content each token occurs.
+
+        Without `filters` over all sources, for ranking only: an answer that shows or depends on whether a word exists
+        must pass them.
+        """
+        if filters is None:
+            return {term: self._text.document_frequency("content", term) for term in terms}
+        where = self._where(filters)
+        return {term: 0 if where is None else self._text.count_term("content", term, where) for term in terms}
 
     def chunk_count(self, filters: Filters) -> int:
         """Return how many chunks the filters allow."""
@@ -354,8 +369,8 @@ class Index:
         yield self._text.ids_by_term("name", wanted, where, SYMBOL_SCAN)
         yield self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
         if len(lower) >= 3:
-            yield self._text.ids_by_prefix("name_lower", lower, where, SYMBOL_SCAN)
-            yield self._text.ids_by_tokens("symbols", name_parts(wanted), where, SYMBOL_SCAN)
+            yield self._text.ids_by_prefix("name_lower", lower, where, PREFIX_SCAN)
+            yield self._text.ids_by_tokens("symbols", name_parts(wanted), where, PREFIX_SCAN)
 
     def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
         for chunk in self.chunks(ids):

@@ -251,6 +251,11 @@ class TextReader:
         with translated(self._folder):
             return int(self._searcher.doc_freq(field, clean(term)))
 
+    def count_term(self, field: str, term: str, where: TextFilter) -> int:
+        """Return how many chunks that pass the filter hold a token."""
+        with translated(self._folder):
+            return self._count(restrict(Query.term_query(SCHEMA, field, clean(term), "freq"), where))
+
     def count(self, where: TextFilter) -> int:
         """Return how many chunks pass the filter."""
         with translated(self._folder):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from ingest.errors import EmbeddingError, PublishRefused, WriterBusy
-from ingest.index import Index, control, status
-from ingest.index.generation import generations
+from ingest.index import Index, control, generation, generations, status
 from ingest.index.invariants import check_invariants
 from ingest.model import Entry, Rename, Skip, SourceInfo
 from tests.ingest.index.support import (
@@ -369,3 +368,75 @@ def test_many_small_deltas_keep_segments_and_fragments_bounded(tmp_path: Path) -
     assert check_invariants(tmp_path) == []
     with Index.open_current(tmp_path, EMBEDDER) as index:
         assert len(found(index, "login")) == 20
+
+
+def test_other_chunker_has_every_entry_read_again(tmp_path: Path) -> None:
+    publish(tmp_path, {"a.py": A})
+    with open_publication(tmp_path, chunker="test-2") as publication:
+        known = publication.known_files("app")["a.py"]
+        assert (known.content_hash, known.stamp, known.blob) == ("", "", "")
+        assert publication.parent is not None
+    with open_publication(tmp_path) as publication:
+        assert publication.known_files("app")["a.py"].content_hash == make_entry("a.py", A).content_hash
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index that counts as too large to compare every id at each publication."""
+    monkeypatch.setattr(generation, "FULL_CHECK_BELOW", 0)
+    publish(tmp_path, {f"m{i}.py": f"{A}\n\nunique {i}" for i in range(20)})
+    return tmp_path
+
+
+@pytest.mark.req("I10")
+def test_small_delta_on_a_large_index_is_published_without_comparing_every_id(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation.Publication, "_verify_all_ids", None)
+    publish(large, {"m1.py": B, "m2.py": None})
+    assert check_invariants(large) == []
+
+
+@pytest.mark.req("I10")
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ("wrong text", "not in the text index"),
+        ("wrong vector", "the vector table lacks a chunk"),
+        ("removed text stays", "still in the text index"),
+    ],
+)
+def test_faults_that_keep_every_count_right_are_noticed_by_ids(large: Path, fault: str, complaint: str) -> None:
+    other = prepare_text(SOURCE, "x.py", A)
+    with open_publication(large) as publication:
+        publication.begin_source(SOURCE, "r2", "/src")
+        if fault == "removed text stays":
+            publication.add_file("app", make_entry("m1.py", B), prepare_text(SOURCE, "m1.py", B))
+            old = prepare_text(SOURCE, "m1.py", f"{A}\n\nunique 1")
+            publication._text.delete_file("app", "m2.py")
+            for one in old:
+                publication._text.add("m1.py", one, True, b"[]")
+        else:
+            publication.add_file("app", make_entry("x.py", A), other)
+        if fault == "wrong text":
+            publication._text.delete_file("app", "x.py")
+            for one in prepare_text(SOURCE, "y.py", A):
+                publication._text.add("x.py", one, True, b"[]")
+        if fault == "wrong vector":
+            publication._vectors.delete_own([other[0].chunk.id])
+            publication._vectors.add(12345, "app", "x.py", "python", other[0].vector)
+        with pytest.raises(PublishRefused, match=complaint):
+            publication.commit(NOW)
+    assert check_invariants(large) == []
+
+
+def test_sample_notices_a_chunk_that_an_engine_lost_long_ago(large: Path) -> None:
+    with open_publication(large) as publication:
+        publication.begin_source(SOURCE, "r2", "/src")
+        publication.add_file("app", make_entry("x.py", A), prepare_text(SOURCE, "x.py", A))
+        for number in range(10):  # half of the index is exchanged for strangers
+            publication._text.delete_file("app", f"m{number}.py")
+            for one in prepare_text(SOURCE, f"stranger{number}.py", f"{A}\n\nunique {number}"):
+                publication._text.add("x.py", one, True, b"[]")
+        with pytest.raises(PublishRefused, match="a sample is not in the text index"):
+            publication.commit(NOW)

@@ -290,6 +290,8 @@ def test_chunks_survive_storage_whole(tmp_path: Path) -> None:
 
 def test_term_statistics_count_chunks(index: Index) -> None:
     assert index.term_stats(["token", "expires", "absent"]) == {"token": 8, "expires": 1, "absent": 0}
+    assert index.term_stats(["token", "expires"], see("app", "jira")) == {"token": 5, "expires": 0}
+    assert index.term_stats(["token"], see(groups=())) == {"token": 0}
 
 
 def test_statistics_stay_sound_when_most_of_a_segment_is_deleted(tmp_path: Path) -> None:
