@@ -38,9 +38,7 @@ QUESTIONS = (
     Question("Where is the writer lock taken, and what happens when another process holds it?", "codecairn"),
     Question("How are Host and Origin checked on HTTP routes?", "codecairn"),
     Question("How does a progress bar estimate the time remaining?", "rich"),
-    Question(
-        "Where is the writer lock taken, and how is it shared through ZooKeeper?", "codecairn", has_open_part=True
-    ),
+    Question("Where is the writer lock taken, and how long is the Redis timeout?", "codecairn", has_open_part=True),
 )
 
 
