@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
@@ -170,7 +171,7 @@ def _open_overlay(
 ) -> FileSnapshot:
     """Return the files of a work tree: tracked ones that are still there, and untracked ones that are not ignored."""
     root = config.path
-    tree = {item.path: item for item in gitio.list_tree(mirror.path, mirror.commit)} if mirror.commit else {}
+    tree = _list_by_path(mirror.path, mirror.commit) if mirror.commit else {}
     scope = root_scope(config.include, config.exclude, gitio.read_exclude_file(repository))
     walk = walk_folder(root, scope, is_tracked=tree.__contains__, avoid=data_dir)
     gone = _add_tracked(root, scope, tree, walk)
@@ -192,6 +193,12 @@ def _open_overlay(
         skipped=tuple(sorted(skips.values(), key=lambda skip: skip.path)),
         load=lambda entry: read_unchanged(root, entry),
     )
+
+
+@lru_cache(maxsize=2)
+def _list_by_path(mirror: Path, commit: str) -> Mapping[str, TreeEntry]:
+    """Return the files of a commit by path; a commit never changes, and a watched work tree is opened again and again."""
+    return MappingProxyType({item.path: item for item in gitio.list_tree(mirror, commit)})
 
 
 def _add_tracked(root: Path, scope: Scope, tree: Mapping[str, TreeEntry], walk: Walk) -> list[str]:
@@ -223,7 +230,8 @@ def _compare(item: TreeEntry | None, entry: Entry, data: bytes, known: KnownFile
             blob = normal if normal == item.blob else blob
     else:
         blob = known.blob if known else ""
-    return replace(entry, blob=blob, uncommitted=item is None or item.blob != blob)
+    is_uncommitted = item is None or item.blob != blob
+    return Entry(entry.path, entry.content_hash, entry.size, entry.stamp, blob, is_uncommitted)
 
 
 def _name_revision(commit: str | None, uncommitted: Sequence[Entry], gone: Sequence[str]) -> str:

@@ -254,11 +254,11 @@ class Scope:
         """Return the scope of a folder in this one, given its rule files by name. `name` "" adds to this folder."""
         folder = f"{self.folder}{name}/" if name else self.folder
         if not texts:
-            return replace(self, folder=folder)
+            return Scope(folder, self.ignored, self.own, self.included, self.generated, self.vendored)
         attributes = texts.get(ATTRIBUTES, "")
-        return replace(
-            self,
+        return Scope(
             folder=folder,
+            included=self.included,
             ignored=_add(self.ignored, parse_rules(texts.get(GITIGNORE, ""), folder)),
             own=_add(self.own, parse_rules(texts.get(OWN_IGNORE, ""), folder)),
             generated=_add(self.generated, parse_attribute(attributes, "linguist-generated", folder)),

@@ -166,7 +166,7 @@ def judge_content(path: str, data: bytes) -> Skip | None:
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\x00" in data and not is_utf16:
         return Skip(path, "binary")
-    if GENERATED_MARK.search(data[:GENERATED_HEAD_BYTES]):
+    if has_generated_mark(data[:GENERATED_HEAD_BYTES]):
         return Skip(path, "generated", "header")
     if has_long_lines(data) and not _is_prose(path, data):
         return Skip(path, "long_lines")
@@ -208,9 +208,16 @@ def _is_prose(path: str, data: bytes) -> bool:
     return path.lower().endswith(PROSE_SUFFIXES) and data.count(b" ") > PROSE_SPACES_SHARE * len(data)
 
 
+def has_generated_mark(head: bytes) -> bool:
+    """Say whether the beginning of a file declares it generated."""
+    return b"generated" in head.lower() and GENERATED_MARK.search(head) is not None
+
+
 def has_long_lines(data: bytes) -> bool:
     """Say whether most of the bytes are in extremely long lines, as in minified code and data."""
     if len(data) < LONG_LINE:
         return False
-    long = sum(len(line) for line in data.split(b"\n") if len(line) > LONG_LINE)
-    return long > LONG_LINES_SHARE * len(data)
+    lengths = list(map(len, data.split(b"\n")))
+    if max(lengths) <= LONG_LINE:
+        return False
+    return sum(length for length in lengths if length > LONG_LINE) > LONG_LINES_SHARE * len(data)
