@@ -197,7 +197,7 @@ def _open_overlay(
 
 @lru_cache(maxsize=2)
 def _list_by_path(mirror: Path, commit: str) -> Mapping[str, TreeEntry]:
-    """Return the files of a commit by path; a commit never changes, and a watched work tree is opened again and again."""
+    """Return the files of a commit by path. Kept: a watched work tree is opened again and again at one commit."""
     return MappingProxyType({item.path: item for item in gitio.list_tree(mirror, commit)})
 
 
