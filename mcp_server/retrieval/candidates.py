@@ -18,6 +18,7 @@ Retriever = Literal["text", "vector", "symbol", "link"]
 HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25}
 MAX_PHRASE_WORDS = 3
 MAX_PHRASES = 16
+MAX_LINKED_FILES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,23 @@ def retrieve_symbol(index: Index, query: ParsedQuery, filters: Filters, weights:
 
 
 def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
-    """Documents that carry a ticket key or design id of the query, and documents that name it."""
+    """Documents that carry a ticket key or design id of the query, documents that name it, and files that those name."""
     scored: list[tuple[int, float, str]] = []
     for key in (*query.tickets, *query.designs):
-        scored.extend((chunk, 1.0, "key") for chunk in index.find_keys(key, filters))
-        scored.extend((chunk, 0.6, "link") for chunk in index.linked_to(key, filters, weights.candidates))
+        own = index.find_keys(key, filters)
+        naming = [chunk for chunk in index.linked_to(key, filters, weights.candidates) if chunk not in own]
+        scored.extend((chunk, 1.0, "key") for chunk in own)
+        scored.extend((chunk, 0.6, "names it") for chunk in naming)
+        scored.extend((chunk, 0.8, "named by it") for chunk in named_files(index, own, filters))
+        scored.extend((chunk, 0.5, "touched for it") for chunk in named_files(index, naming, filters))
     return rank_candidates("link", scored)[: weights.candidates]
+
+
+def named_files(index: Index, chunk_ids: Sequence[int], filters: Filters) -> list[int]:
+    """Return the first chunk of each file that documents name or, as commits, touched; one hop."""
+    links = dict.fromkeys(link for chunk in index.chunks(chunk_ids) for link in chunk.links if "." in link)
+    found: list[int] = []
+    for link in list(links)[:MAX_LINKED_FILES]:
+        for source, path in index.find_paths(link, filters, 2):
+            found.extend(chunk.id for chunk in index.document_chunks(source, path, filters)[:1])
+    return found

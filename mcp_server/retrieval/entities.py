@@ -40,7 +40,7 @@ def resolve_entities(
         chunks = index.find_keys(key, wide)
         if chunks:
             entities.append(Entity(key, "design" if key in query.designs else "ticket", tuple(chunks), ()))
-        elif not index.linked_to(key, wide, 1) and not occurs(index, key, wide):
+        elif not index.linked_to(key, wide, 1) and not is_named(index, key, wide):
             missing.append(MissingName(key, ()))
     return tuple(entities), tuple(missing)
 
@@ -53,6 +53,11 @@ def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
         return None
     places = tuple(f"{hit.path}:{hit.symbol.start_line}" for hit in hits)
     return Entity(name, "symbol", tuple(dict.fromkeys(hit.chunk_id for hit in hits)), places)
+
+
+def is_named(index: Index, key: str, filters: Filters) -> bool:
+    """Tell whether a visible chunk names a ticket key or design id as such (its digits alone occur in any hash)."""
+    return bool(index.search_text([(key.lower(), 1.0)], filters, 1, {"keys": 1.0}))
 
 
 def occurs(index: Index, name: str, filters: Filters) -> bool:

@@ -141,7 +141,8 @@ def retrieve_all(
 def list_weights(query: ParsedQuery, weights: RankWeights) -> dict[str, float]:
     """Return each retriever's weight for this kind of query."""
     vector = weights.vector_symbol if query.route in ("symbol", "path", "ticket", "design") else weights.vector
-    return {"text": weights.text, "vector": vector, "symbol": weights.symbol, "link": weights.link}
+    text = weights.text_key if query.route in ("ticket", "design") else weights.text
+    return {"text": text, "vector": vector, "symbol": weights.symbol, "link": weights.link}
 
 
 def term_weights(total: int, counts: Mapping[str, int]) -> dict[str, float]:

@@ -50,7 +50,9 @@ SMALLTALK = re.compile(
     re.IGNORECASE,
 )
 TEST_INTENT = re.compile(
-    r"\btests?\b(?! (?:client|runner|config|server|request|mode|framework|case))|\bunit[- ]tests?\b|\bspecs?\b",
+    r"^(?:the |unit |integration )*(?:tests?|specs?)\b(?! client| runner| server| config)"
+    r"|\b(?:tests?|specs?|test cases?) (?:for|of|that|covering|which cover)\b"
+    r"|\b(?:unit|integration|regression)[- ]tests?\b|\b(?:is|are) .{1,60}\btested\b|\btest (?:files?|suites?)\b",
     re.IGNORECASE,
 )
 EXAMPLE_INTENT = re.compile(r"\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)

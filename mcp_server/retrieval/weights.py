@@ -28,6 +28,7 @@ class RankWeights:
 
     fields: dict[str, float] = field(default_factory=lambda: dict(FIELD_WEIGHTS))
     text: float = 0.7
+    text_key: float = 0.3  # where the query is about a key: its other words ("touch", "decided") say little
     vector: float = 1.0
     vector_symbol: float = 0.4  # the vector side's weight where the query is one name
     symbol: float = 0.2
