@@ -87,7 +87,7 @@ def retrieve_symbol(index: Index, query: ParsedQuery, filters: Filters, weights:
 
 
 def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
-    """Documents that carry a ticket key or design id of the query, documents that name it, and files that those name."""
+    """Documents with a ticket key or design id of the query, documents that name it, and files that those name."""
     scored: list[tuple[int, float, str]] = []
     for key in (*query.tickets, *query.designs):
         own = index.find_keys(key, filters)
