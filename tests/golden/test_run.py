@@ -1,0 +1,83 @@
+"""Asking and judging on a small index: ranks, abstention, citations that do not open."""
+
+from __future__ import annotations
+
+import pytest
+
+from golden.case import Case, Expect
+from golden.corpus import build, make_setup, open_service, principal_of
+from golden.run import Report, ask_case, find_dangling, judge, write_results
+from ingest.config import SourceConfig
+from mcp_server.results import Citation
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A service over two files, with its setup."""
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "invoice.py").write_text(
+        '"""Invoices of the shop."""\n\n\ndef total_of_invoice(lines):\n    """Add up the lines of an invoice."""\n'
+        "    return sum(lines)\n"
+    )
+    (root / "stock.py").write_text(
+        '"""Stock."""\n\n\ndef count_stock(shelves):\n    """Count the shelves."""\n    return len(shelves)\n'
+    )
+    setup = make_setup((SourceConfig(name="shop", type="folder", path=root),), tmp_path / "data")
+    with open_service(setup) as service:
+        build(setup, service)
+        yield service, setup
+
+
+def make_case(query: str, **expect: object) -> Case:
+    tags = ("unanswerable",) if expect.get("abstain") else ()
+    return Case(id="case-1", bucket="exact-symbol", tags=tags, corpus="shop", query=query, expect=Expect(**expect))
+
+
+def test_a_case_passes_when_the_file_and_the_symbol_are_found(shop):
+    service, setup = shop
+    case = make_case("total_of_invoice", cites=("shop:invoice.py",), symbols=("total_of_invoice",))
+    outcome = ask_case(service, case, principal_of(setup))
+    assert outcome.files[0] == "shop:invoice.py"
+    assert judge(outcome).problems == ()
+    assert outcome.cited
+    assert outcome.dangling == ()
+
+
+def test_a_path_may_be_written_without_its_source(shop):
+    service, setup = shop
+    outcome = ask_case(service, make_case("total_of_invoice", cites=("invoice.py",)), principal_of(setup))
+    assert outcome.files[0] == "invoice.py"
+
+
+def test_an_absent_name_passes_when_it_abstains_and_names_what_is_missing(shop):
+    service, setup = shop
+    case = make_case("rotate_vault_keys", abstain=True, ungrounded_contains=("rotate_vault_keys",))
+    assert judge(ask_case(service, case, principal_of(setup))).problems == ()
+
+
+def test_a_forbidden_file_a_missing_symbol_and_a_missing_ticket_are_each_a_problem(shop):
+    service, setup = shop
+    case = make_case(
+        "total_of_invoice", cites=("nowhere.py",), symbols=("Cart.total",), tickets=("#9",), not_cites=("invoice.py",)
+    )
+    problems = "\n".join(judge(ask_case(service, case, principal_of(setup))).problems)
+    for expected in ("none of nowhere.py", "symbol Cart.total", "ticket #9", "cites the forbidden invoice.py"):
+        assert expected in problems
+
+
+@pytest.mark.parametrize(("path", "end_line"), [("invoice.py", 900), ("gone.py", 1)])
+def test_a_citation_that_does_not_open_is_dangling(shop, path, end_line):
+    service, _ = shop
+    citation = Citation("C1", path, None, 1, end_line, None, "shop", "shop", "", "fresh")
+    assert len(list(find_dangling(service, [citation]))) == 1
+
+
+def test_results_are_one_text_per_case_and_the_statistics(shop, tmp_path):
+    service, setup = shop
+    verdict = judge(ask_case(service, make_case("total_of_invoice", cites=("invoice.py",)), principal_of(setup)))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old-case.txt").write_text("of a case that is gone")
+    write_results(Report((verdict,), 1.0), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case-1.txt", "stats.txt"]
+    assert "PASS" in (tmp_path / "out" / "case-1.txt").read_text("utf-8")
