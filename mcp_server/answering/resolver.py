@@ -68,7 +68,7 @@ class IndexResolver:
         """Return those tokens that occur in a visible chunk."""
         unknown = [token for token in tokens if token not in self._occurs]
         # The statistics count every source; what they know still has to be seen through the filters.
-        counts = self._index.term_stats(unknown) if unknown else {}
+        counts = self._index.term_stats(unknown, self._filters) if unknown else {}
         for token in unknown:
             self._occurs[token] = counts.get(token, 0) > 0 and self._is_visible(token)
         return frozenset(token for token in tokens if self._occurs[token])
@@ -76,7 +76,7 @@ class IndexResolver:
     def frequency(self, tokens: Sequence[str]) -> float:
         """Return the share of chunks with one of the tokens."""
         total = self._index.chunk_count(self._filters)
-        return min(1.0, sum(self._index.term_stats(list(tokens)).values()) / total) if total else 0.0
+        return min(1.0, sum(self._index.term_stats(list(tokens), self._filters).values()) / total) if total else 0.0
 
     def _is_visible(self, token: str) -> bool:
         return bool(self._index.search_text([(token, 1.0)], self._filters, 1, EVERY_FIELD))
