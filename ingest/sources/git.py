@@ -272,7 +272,8 @@ class TreeScopes:
         if isinstance(above, Skip):
             return above
         if name in NOT_CONTENT:
-            return Skip(show_path(f"{above.folder}{name}/"), "bad_name" if is_unsafe_name(name) else "special")
+            path = show_path(f"{above.folder}{name}/")
+            return Skip(path, "bad_name") if is_unsafe_name(name) else Skip(path, "special", "version control data")
         return above.judge_folder(name, tracked=True) or above.enter(name, self.read_rules(f"{above.folder}{name}/"))
 
 

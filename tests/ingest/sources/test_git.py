@@ -173,6 +173,7 @@ def test_overlay_and_objects_agree_on_what_is_left_out(repository: Path) -> None
         "logo.png": b"\x89PNG\x00",
         "data.bin0": b"\x00\x01",
         "forced.log": "text",
+        "CVS/Entries": "text",
     }
     commit(repository, "Awkward", files)
     (repository / "link.py").symlink_to("a.py")
@@ -197,6 +198,7 @@ def test_overlay_and_objects_agree_on_what_is_left_out(repository: Path) -> None
         "logo.png": "binary",
         "data.bin0": "binary",
         "link.py": "symlink",
+        "CVS/": "special",
     }
 
 
