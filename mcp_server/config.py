@@ -31,7 +31,6 @@ class AnswerConfig(Section):
     """The `[answer]` table."""
 
     budget_tokens: int = Field(6000, ge=200)  # N14: the context's global cap
-    deadline_s: float = Field(25.0, gt=0)  # N1
 
 
 class ServerConfig(Section):

@@ -149,7 +149,11 @@ class Service:
         with self._opened.lock:
             try:
                 if self._opened.index is None:
-                    self._opened.index = Index.open_current(self.setup.data_dir, self.embedder)
+                    self._opened.index = Index.open_current(
+                        self.setup.data_dir,
+                        self.embedder,
+                        exact_vectors_max=self.setup.settings.index.exact_vectors_max,
+                    )
                 else:
                     self._opened.index = self._opened.index.refreshed()
             except IndexEmpty as error:

@@ -1,0 +1,97 @@
+"""The documentation is what the code says. `python -m tests.test_docs` writes the generated blocks."""
+
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+import typer
+from mcp import Client
+
+from golden.doctables import replace_block, settings_table, tool_tables
+from mcp_server.cli import app
+from mcp_server.config import load_setup
+from mcp_server.server import make_server
+from mcp_server.service import Service
+from traces.model import SPAN_NAMES
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+CODES = (
+    "vector_unavailable", "embed_unavailable", "rolled_back_generation", "git_unavailable", "trace_unavailable",
+    "index_empty", "index_building",
+)  # fmt: skip
+
+
+def list_tools(folder):
+    """Return what `tools/list` gives."""
+    service = Service(load_setup(root=folder, config=None, data=folder / "data", env={"HOME": str(folder)}))
+
+    async def ask():
+        async with Client(make_server(service)) as client:
+            return [tool.model_dump(by_alias=True, exclude_none=True) for tool in (await client.list_tools()).tools]
+
+    try:
+        return anyio.run(ask)
+    finally:
+        service.close()
+
+
+def generated(folder):
+    """Return each document with its generated block renewed."""
+    configuration, tools = (DOCS / "configuration.md").read_text(), (DOCS / "tools.md").read_text()
+    return {
+        "configuration.md": replace_block(configuration, "settings", settings_table()),
+        "tools.md": replace_block(tools, "tools", tool_tables(list_tools(folder))),
+    }
+
+
+@pytest.mark.parametrize("name", ["configuration.md", "tools.md"])
+def test_generated_tables_are_current(name, tmp_path):
+    assert (DOCS / name).read_text() == generated(tmp_path)[name], "run: python -m tests.test_docs"
+
+
+def command_names():
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        yield name, command
+        for inner, subcommand in getattr(command, "commands", {}).items():
+            yield f"{name} {inner}", subcommand
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), list(command_names()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_each_command_has_help_and_stands_in_the_docs(name, command):
+    assert command.help
+    text = (DOCS / "tools.md").read_text()
+    first, _, second = name.partition(" ")
+    assert f"codecairn {first}" in text
+    assert second in text
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_degraded_code_is_explained(code):
+    assert f"`{code}`" in (DOCS / "architecture.md").read_text()
+
+
+@pytest.mark.parametrize("span", SPAN_NAMES)
+def test_each_span_is_explained(span):
+    assert f"`{span}`" in (DOCS / "traces.md").read_text()
+
+
+def test_links_between_documents_lead_somewhere():
+    import re
+
+    for file in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", file.read_text()):
+            assert target.startswith("http") or (file.parent / target).exists(), (file.name, target)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, text in generated(Path(scratch)).items():
+            (DOCS / name).write_text(text)
+            sys.stdout.write(f"wrote docs/{name}\n")
