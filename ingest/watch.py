@@ -13,6 +13,7 @@ from ingest.errors import SourceError
 from ingest.gitio import find_repository
 
 QUIET_STEP_MS = 10
+WAKE_MS = 100  # how often the watch looks whether it shall stop; also when the first build starts
 MAX_WAIT_MS = 1600  # a storm of events does not put the build off for longer
 
 
@@ -78,22 +79,26 @@ class Watcher:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
-        if self._first:
-            self._rebuild("start")
         paths = watched_paths(self._sources)
         if not paths:
+            if self._first:
+                self._rebuild("start")
             return
+        # The first build starts when the watch stands: a change that it no longer sees must not be lost.
+        is_due = self._first
         changes = watch(
             *paths,
             watch_filter=SourceFilter(),
             debounce=MAX_WAIT_MS,
             step=max(QUIET_STEP_MS, self._debounce_ms),
             stop_event=self._stop,
-            rust_timeout=500,
-            yield_on_timeout=False,
+            rust_timeout=WAKE_MS,
+            yield_on_timeout=True,
             raise_interrupt=False,
         )
-        for _ in changes:
+        for change in changes:
             if self._stop.is_set():
                 return
-            self._rebuild("watch")
+            if is_due or change:
+                self._rebuild("start" if is_due else "watch")
+                is_due = False

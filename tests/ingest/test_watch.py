@@ -1,6 +1,5 @@
 """The watcher: a change of files or of what is checked out is searchable without being asked for."""
 
-import subprocess
 import threading
 
 import pytest
@@ -39,18 +38,26 @@ def repository(tmp_path, git):
 @pytest.fixture
 def watched(repository):
     builds = Builds()
-    source = SourceConfig(name="repo", type="git", path=repository)
-    watcher = Watcher([source], builds, debounce_ms=50, first=True)
+    watcher = Watcher([SourceConfig(name="repo", type="git", path=repository)], builds, debounce_ms=50, first=True)
     watcher.start()
     assert builds.wait(1)
-    # inotify is set up in the background: touch until the first event arrives
-    probe = repository / "probe.txt"
-    for number in range(200):
-        probe.write_text(str(number))
-        with builds.changed:
-            if builds.changed.wait_for(lambda: len(builds.triggers) > 1, timeout=0.1):
-                break
     yield builds
+    watcher.stop()
+
+
+@pytest.mark.req("I4")
+def test_change_during_the_first_build_is_not_lost(repository):
+    builds = Builds()
+
+    def rebuild(trigger):
+        if trigger == "start":
+            (repository / "late.py").write_text("late = 1\n")
+        builds(trigger)
+
+    watcher = Watcher([SourceConfig(name="repo", type="git", path=repository)], rebuild, debounce_ms=50, first=True)
+    watcher.start()
+    assert builds.wait(2)
+    assert builds.triggers[:2] == ["start", "watch"]
     watcher.stop()
 
 
@@ -71,7 +78,6 @@ def test_commit_and_branch_switch_start_a_build(watched, repository, git):
 
 
 def test_ignored_folders_start_none(watched, repository):
-    subprocess.run(["sleep", "0.3"], check=True)  # let the events of the fixture pass
     before = len(watched.triggers)
     (repository / "node_modules").mkdir()
     (repository / "node_modules" / "x.js").write_text("1")
