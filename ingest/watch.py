@@ -60,8 +60,16 @@ class Watcher:
     """Calls `rebuild` once at the start if asked to, and then after each quiet moment that follows a change."""
 
     def __init__(
-        self, sources: Sequence[SourceConfig], rebuild: Callable[[str], None], *, debounce_ms: int, first: bool
+        self,
+        sources: Sequence[SourceConfig],
+        rebuild: Callable[[str], None],
+        *,
+        debounce_ms: int,
+        first: bool,
+        avoid: Path | None = None,
     ) -> None:
+        """Watch sources; `avoid` is the data directory, whose own writes must start no build."""
+        self._avoid = (avoid,) if avoid else ()
         self._sources = sources
         self._rebuild = rebuild
         self._debounce_ms = debounce_ms
@@ -88,7 +96,7 @@ class Watcher:
         is_due = self._first
         changes = watch(
             *paths,
-            watch_filter=SourceFilter(),
+            watch_filter=SourceFilter(ignore_paths=self._avoid),
             debounce=MAX_WAIT_MS,
             step=max(QUIET_STEP_MS, self._debounce_ms),
             stop_event=self._stop,

@@ -541,7 +541,11 @@ def start_background(setup: Setup, service: Service, watch: bool) -> Any:  # noq
         from ingest.watch import Watcher
 
         watcher = Watcher(
-            setup.settings.source, background.rebuild, debounce_ms=setup.settings.server.debounce_ms, first=True
+            setup.settings.source,
+            background.rebuild,
+            debounce_ms=setup.settings.server.debounce_ms,
+            first=True,
+            avoid=setup.data_dir,
         )
         holder.append(watcher)
         watcher.start()

@@ -85,3 +85,21 @@ def test_ignored_folders_start_none(watched, repository):
     (repository / "c.py").write_text("c = 3\n")
     assert watched.wait(before + 1)
     assert len(watched.triggers) <= before + 2
+
+
+def test_data_directory_inside_the_source_starts_no_build(repository):
+    builds, data = Builds(), repository / "data"
+    data.mkdir()
+
+    def rebuild(trigger):
+        (data / "control.db").write_text(trigger)  # as a build does
+        builds(trigger)
+
+    source = SourceConfig(name="repo", type="git", path=repository)
+    watcher = Watcher([source], rebuild, debounce_ms=50, first=True, avoid=data)
+    watcher.start()
+    assert builds.wait(1)
+    (repository / "b.py").write_text("b = 2\n")
+    assert builds.wait(2)
+    watcher.stop()
+    assert builds.triggers == ["start", "watch"]
