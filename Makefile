@@ -12,7 +12,7 @@ STAMP := $(VENV)/.ready-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d ' ' 
 STEP = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers prompts golden pytest coverage format lock clean
+.PHONY: help setup demo test lint types layers prompts golden pytest coverage format docs lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -66,6 +66,9 @@ coverage: $(STAMP)  ## The tests with branch coverage and its floor
 
 format: $(STAMP)  ## Format the code
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+docs: $(STAMP)  ## Write the generated tables of docs/
+	@$(BIN)/python -m tests.test_docs
 
 lock: $(STAMP)  ## Renew requirements-dev.lock from pyproject.toml (needs the network)
 	@$(PIP) install --quiet pip-tools

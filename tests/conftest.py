@@ -70,3 +70,11 @@ def git():
         return done.stdout.strip()
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """List the requirement rows that no test shows, after a run of everything."""
+    if config.args == config.getini("testpaths"):
+        from tests.test_requirements import rows_without_a_test
+
+        terminalreporter.write_line(f"requirement rows without a test: {' '.join(rows_without_a_test()) or 'none'}")
