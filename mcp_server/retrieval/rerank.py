@@ -24,7 +24,7 @@ class Ranked:
     chunk: Chunk
     score: float
     fused: float
-    features: tuple[tuple[str, float], ...]  # additive bonuses first, then factors
+    features: tuple[tuple[str, float], ...]  # bonuses, role_factor, definition, saturation: see score_chunk
     contributions: tuple[tuple[str, float], ...]
 
 
@@ -143,19 +143,20 @@ def score_chunk(
     file_share: float,
     weights: RankWeights,
 ) -> Ranked:
-    """Return the chunk with its score: (fused + bonuses) x factors."""
+    """Return the chunk with its score: (fused + bonuses) x role factor + definition."""
     definition, _ = match_symbols(query, chunk)
     per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
     symbol_share = max((matcher.share(name_words(symbol.name)) for symbol in chunk.symbols), default=0.0)
     bonuses = {
-        "definition": per_definition * definition,
         "path": weights.path_match * matcher.share(path_words(chunk.path or "")),
         "symbol_words": weights.symbol_match * symbol_share,
         "coherence": weights.coherence * file_share,
     }
     factor = role_factor(query, chunk, weights)
-    score = (item.score + sum(bonuses.values())) * factor
-    features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor))
+    # Who asks for a name wants its definition, also where that lies in a test or an example.
+    defined = per_definition * definition * max(factor, weights.definition_role_floor)
+    score = (item.score + sum(bonuses.values())) * factor + defined
+    features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor), ("definition", defined))
     return Ranked(chunk, score, item.score, features, item.contributions)
 
 

@@ -36,6 +36,7 @@ class RankWeights:
     rrf_k: int = 20
     candidates: int = 60  # per retriever
     definition: float = 1.5  # the chunk defines a name of the query
+    definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
     definition_in_text: float = 1.2  # ... where the name stands within a sentence
     path_match: float = 1.2  # share of the query's words in file stem and directory
     symbol_match: float = 0.3  # share of the query's words in one defined symbol's name

@@ -42,6 +42,11 @@ def test_tests_rank_below_source_unless_asked_for():
     assert order("tests for url parsing", two, one)[0] == [1, 2]
 
 
+def test_definition_in_a_test_file_beats_words_in_source():
+    helper, other = chunk(1, "tests/helpers.py", "make_session", role="test"), chunk(2, "session/make.py")
+    assert order("make_session", other, helper)[0] == [1, 2]
+
+
 def test_second_chunk_of_a_file_gives_way_to_another_file():
     ids, _ = order("x", chunk(1, "a.py"), chunk(2, "a.py"), chunk(3, "b.py"))
     assert ids == [1, 3, 2]
@@ -52,5 +57,9 @@ def test_score_can_be_recomputed_from_the_features():
     _, ranked = order("parse_url", chunk(1, "a.py"), chunk(2, "url.py", "parse_url"), chunk(3, "url.py"))
     for item in ranked:
         features = dict(item.features)
-        factors = features.pop("role_factor") * features.pop("saturation", 1.0)
-        assert item.score == pytest.approx((item.fused + sum(features.values())) * factors)
+        factor, defined, saturation = (
+            features.pop("role_factor"),
+            features.pop("definition"),
+            features.pop("saturation", 1),
+        )
+        assert item.score == pytest.approx(((item.fused + sum(features.values())) * factor + defined) * saturation)
