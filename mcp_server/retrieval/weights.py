@@ -35,7 +35,7 @@ class RankWeights:
     link: float = 1.0
     rrf_k: int = 20
     candidates: int = 60  # per retriever
-    definition: float = 1.5  # the chunk defines a name of the query
+    definition: float = 3.0  # the chunk defines a name of the query
     definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
     definition_in_text: float = 1.2  # ... where the name stands within a sentence
     path_match: float = 1.2  # share of the query's words in file stem and directory
