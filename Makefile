@@ -26,7 +26,8 @@ $(STAMP):
 	@$(BIN)/python -c '' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	  echo "'$(PYTHON) -m venv' failed. Debian and Ubuntu keep it in a package of its own: apt-get install python3-venv" >&2; exit 1; }
 	$(STEP) "2/3 installing $$(grep -c '==' $(LOCK)) locked packages (one to three minutes the first time)"
-	@$(PIP) install --progress-bar off --only-binary :all: --require-hashes -r $(LOCK) | sed '/^Requirement already/d'
+	@$(PIP) install --progress-bar off --only-binary :all: --require-hashes -r $(LOCK) \
+	  | sed -nE 's/^Collecting ([^ ]+).*/  \1/p; s/^Processing .*\/([^ ]+)\.whl.*/  \1/p; /^Installing/s/:.*//p'
 	$(STEP) "3/3 installing CodeCairn itself"
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/.ready-* && touch $@
