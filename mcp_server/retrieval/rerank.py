@@ -33,7 +33,8 @@ def related(one: str, other: str) -> bool:
     if one == other or stem(one) == stem(other):
         return True
     shorter, longer = sorted((one, other), key=len)
-    return len(shorter) >= MIN_PREFIX and longer.startswith(shorter)
+    # Letters only: `bench` is no ending away from `bench_marker_0`.
+    return len(shorter) >= MIN_PREFIX and longer.isalpha() and longer.startswith(shorter)
 
 
 @lru_cache(maxsize=65_536)

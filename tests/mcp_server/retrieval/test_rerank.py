@@ -5,7 +5,7 @@ import pytest
 from ingest.model import Chunk, Symbol
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import parse_query
-from mcp_server.retrieval.rerank import rerank
+from mcp_server.retrieval.rerank import related, rerank
 from mcp_server.retrieval.weights import RankWeights
 
 
@@ -63,3 +63,17 @@ def test_score_can_be_recomputed_from_the_features():
             features.pop("saturation", 1),
         )
         assert item.score == pytest.approx(((item.fused + sum(features.values())) * factor + defined) * saturation)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("dependency", "dependencies", True),
+        ("auth", "authentication", True),
+        ("bench", "bench_marker_0", False),
+        ("con", "connection", False),
+        ("cookie", "session", False),
+    ],
+)
+def test_words_are_related_by_their_beginning(one, other, expected):
+    assert related(one, other) is expected
