@@ -1,78 +1,80 @@
-"""The static embedder: a text's vector is the sum of its words' vectors. No network, no torch.
+"""The static embedder: a text's vector is the sum of its word pieces' rows. No network, no torch.
 
-A word's vector is the sum of the rows of its WordPiece tokens; the length of a row, learned in training, is the
-token's weight. Since the text is split into words before WordPiece runs, word vectors can be cached, and most of a
-repository is made of a few thousand words.
+The length of a row, learned in training, is the token's weight. Since a text is split into words before WordPiece runs,
+the pieces of a word can be remembered, and most of a repository is made of a few thousand words.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from importlib.resources import as_file, files
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+WEIGHTS = Path(__file__).parent / "weights"  # a real file: the rows are memory-mapped, so processes share them
 WEIGHT_FILES = ("rows.npy", "scales.npy", "tokenizer.json")
-WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-MAX_WORDS = 320  # about 384 tokens: beyond that a sum of words blurs
-MAX_WORD_CHARS = 32  # longer runs of letters are data
-CACHED_WORDS = 40_000  # x 256 x 2 bytes = 20 MB
+NORMAL_FORM = 1  # count up when words, pieces or passages are made in another way: such vectors do not compare
+STATIC_ID = "static-256/df7f7a243588"  # static_id(), compared by a test: hashing 8 MB at each start costs 30 ms
+
+WORD = re.compile(r"\w+")
+PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+MAX_PIECES = 384  # beyond that a sum of words blurs
+MAX_PART_CHARS = 32  # longer runs of letters are data
+CACHED_WORDS = 60_000  # about 13 MB; a repository of 30 MB has 37,000 different words
+CACHED_WORD_CHARS = 64  # longer words hardly ever come back
 
 
-@lru_cache(maxsize=1)
-def fingerprint() -> str:
-    """Return 12 hex digits over the weight files."""
-    digest = hashlib.blake2b(digest_size=6)
+def static_id(folder: Path = WEIGHTS) -> str:
+    """Return the id of the weights in a folder: dimensions and 12 hex digits over files and normal form."""
+    digest = hashlib.blake2b(str(NORMAL_FORM).encode(), digest_size=6)
     for name in WEIGHT_FILES:
-        digest.update((files("ingest.embedding") / "weights" / name).read_bytes())
-    return digest.hexdigest()
+        digest.update((folder / name).read_bytes())
+    return f"static-{np.load(folder / 'rows.npy', mmap_mode='r').shape[1]}/{digest.hexdigest()}"
+
+
+class _Pieces(dict[str, bytes]):
+    """Word -> ids of its pieces as uint16 bytes. Bounded: when full it starts over."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - the library's class has no types
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> bytes:
+        parts = [part.lower() for part in PART.findall(word) if len(part) <= MAX_PART_CHARS]
+        # A part stands in the table as a word of its own, so that only new parts reach the tokenizer.
+        pieces = self._encode(word) if parts == [word] else b"".join(map(self._look_up, parts))
+        if len(word) <= CACHED_WORD_CHARS:
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[word] = pieces
+        return pieces
+
+    def _look_up(self, part: str) -> bytes:
+        known = self.get(part)
+        if known is None:
+            known = self[part] = self._encode(part)
+        return known
+
+    def _encode(self, part: str) -> bytes:
+        known = self._tokenizer.token_to_id(part)  # 80 times cheaper than encoding what is one piece anyway
+        ids = [known] if known is not None else self._tokenizer.encode(part, add_special_tokens=False).ids
+        return np.array(ids, dtype=np.uint16).tobytes()
 
 
 class StaticEmbedder:
-    """The weights that ship with the package."""
+    """The weights that ship with the package. Thread-safe."""
 
     dimensions = 256
+    id = STATIC_ID
     local = True  # runs in process: workers embed what they chunk
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # queries and builds share one embedder
-        self._slots: dict[str, int] = {}  # word -> row of the table of word vectors
-        self._table = np.zeros((1024, self.dimensions), dtype=np.float32)
-
     def __reduce__(self) -> tuple[type[StaticEmbedder], tuple[()]]:
-        """Travel to a worker as a name; each process reads the weights itself."""
+        """Travel to a worker as a name; each process opens the weights itself."""
         return StaticEmbedder, ()
-
-    @cached_property
-    def id(self) -> str:
-        """Name and fingerprint of the weights."""
-        return f"static-{self.dimensions}/{fingerprint()}"
-
-    @cached_property
-    def _rows(self) -> np.ndarray[Any, Any]:
-        with as_file(files("ingest.embedding") / "weights" / "rows.npy") as path:
-            rows: np.ndarray[Any, Any] = np.load(path, mmap_mode="r")
-        return rows
-
-    @cached_property
-    def _scales(self) -> np.ndarray[Any, Any]:
-        with as_file(files("ingest.embedding") / "weights" / "scales.npy") as path:
-            scales: np.ndarray[Any, Any] = np.load(path)
-        return scales
-
-    @cached_property
-    def _tokenizer(self) -> Any:  # noqa: ANN401 - the library's class has no types
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_str((files("ingest.embedding") / "weights" / "tokenizer.json").read_text("utf-8"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
 
     def passage(self, path: str, context: str, text: str) -> str:
         """Return path, enclosing definition and text, a line each."""
@@ -80,43 +82,39 @@ class StaticEmbedder:
 
     def embed_passages(self, passages: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return float32 [n, 256], rows of norm 1 (0 for text without words)."""
-        word_lists = [self._words(passage) for passage in passages]
-        with self._lock:
-            return self._embed(word_lists)
-
-    def _embed(self, word_lists: Sequence[Sequence[str]]) -> np.ndarray[Any, Any]:
-        slots = self._learn(word_lists)
-        sums = np.zeros((len(word_lists), self.dimensions), dtype=np.float32)
-        for row, word_list in enumerate(word_lists):
-            if word_list:
-                sums[row] = self._table[[slots[word] for word in word_list]].sum(axis=0)
+        sums = np.zeros((len(passages), self.dimensions), dtype=np.float32)
+        for row, passage in zip(sums, passages, strict=True):
+            self._sum_pieces(passage, row)
         norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        return sums / np.where(norms > 0, norms, 1.0)
+        vectors: np.ndarray[Any, Any] = sums / np.where(norms > 0, norms, 1.0)
+        return vectors
 
     def embed_query(self, text: str) -> np.ndarray[Any, Any]:
         """Return float32 [256]."""
         vector: np.ndarray[Any, Any] = self.embed_passages([text])[0]
         return vector
 
-    def _words(self, text: str) -> list[str]:
-        found = WORD.findall(text)[:MAX_WORDS]
-        return [word.lower() for word in found if len(word) <= MAX_WORD_CHARS]
+    def _sum_pieces(self, text: str, out: np.ndarray[Any, Any]) -> None:
+        words = WORD.findall(text)[:MAX_PIECES]
+        ids = np.frombuffer(b"".join(map(self._pieces.__getitem__, words)), dtype=np.uint16)[:MAX_PIECES]
+        if len(ids):
+            # einsum adds in one order, in one thread: the same bits in every process, which BLAS does not promise
+            np.einsum("i,ij->j", self._scales.take(ids), self._rows.take(ids, axis=0), out=out)
 
-    def _learn(self, word_lists: Sequence[Sequence[str]]) -> dict[str, int]:
-        """Add the vectors of new words to the table; start over when it is full."""
-        if len(self._slots) > CACHED_WORDS:
-            self._slots = {}
-        slots = self._slots
-        new = list(dict.fromkeys(word for words in word_lists for word in words if word not in slots))
-        if not new:
-            return slots
-        first = len(slots)
-        if first + len(new) > len(self._table):
-            grown = np.zeros((2 * (first + len(new)), self.dimensions), dtype=np.float32)
-            grown[:first] = self._table[:first]
-            self._table = grown
-        for place, encoding in enumerate(self._tokenizer.encode_batch(new, add_special_tokens=False), first):
-            ids = encoding.ids
-            self._table[place] = (self._rows[ids].astype(np.float32) * self._scales[ids, None]).sum(axis=0)
-        slots.update(zip(new, range(first, first + len(new)), strict=True))
-        return slots
+    @cached_property
+    def _rows(self) -> np.ndarray[Any, Any]:
+        return np.asarray(np.load(WEIGHTS / "rows.npy", mmap_mode="r"))
+
+    @cached_property
+    def _scales(self) -> np.ndarray[Any, Any]:
+        scales: np.ndarray[Any, Any] = np.load(WEIGHTS / "scales.npy")
+        return scales
+
+    @cached_property
+    def _pieces(self) -> _Pieces:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return _Pieces(tokenizer)

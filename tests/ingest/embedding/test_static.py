@@ -1,13 +1,15 @@
 """The shipped embedder."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from ingest.config import EmbeddingConfig
-from ingest.embedding import load_embedder
-from ingest.embedding.static import StaticEmbedder
+from ingest.embedding import load_embedder, static
+from ingest.embedding.static import StaticEmbedder, static_id
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,53 @@ def test_meaning_beats_spelling(embedder):
 
 @pytest.mark.req("I12")
 def test_id_names_the_weights(embedder):
-    assert embedder.id.startswith("static-256/")
+    assert embedder.id == static_id()
     assert pickle.loads(pickle.dumps(embedder)).id == embedder.id
+
+
+@pytest.mark.req("I12")
+def test_other_weights_or_another_normal_form_have_another_id(tmp_path, monkeypatch):
+    shutil.copytree(static.WEIGHTS, tmp_path, dirs_exist_ok=True)
+    assert static_id(tmp_path) == static_id()
+    with (tmp_path / "scales.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    assert static_id(tmp_path) != static_id()
+    monkeypatch.setattr(static, "NORMAL_FORM", static.NORMAL_FORM + 1)
+    assert static_id() != static.STATIC_ID
+
+
+def embed_plainly(text):
+    """The definition, without caches: split, tokenise, first pieces, sum, norm."""
+    tokenizer = Tokenizer.from_file(str(static.WEIGHTS / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    parts = " ".join(part.lower() for part in static.PART.findall(text) if len(part) <= static.MAX_PART_CHARS)
+    ids = tokenizer.encode(parts, add_special_tokens=False).ids[: static.MAX_PIECES]
+    total = (np.load(static.WEIGHTS / "rows.npy")[ids] * np.load(static.WEIGHTS / "scales.npy")[ids, None]).sum(axis=0)
+    return total / np.linalg.norm(total)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def getHTTPResponse_v2(self, URL): return self._session.get(URL, timeout=30)",
+        "Überprüfung der Größe: naïve café, 数据库连接池, İstanbul ΑΣ",
+        "x" * 40 + " " + "aB" * 50 + " __init__ 3.14159 0xdeadBEEF",
+        "one two_three fourFive " * 200,
+    ],
+)
+def test_cached_vectors_are_the_plain_definition(embedder, text):
+    for _ in range(2):
+        assert embedder.embed_query(text) == pytest.approx(embed_plainly(text), abs=1e-6)
+
+
+def test_a_full_cache_starts_over_and_changes_no_vector(embedder, monkeypatch):
+    monkeypatch.setattr(static, "CACHED_WORDS", 8)
+    small = StaticEmbedder()
+    texts = [f"name{chr(97 + n)} otherName{chr(97 + n)} get_{n}" for n in range(20)]
+    assert np.array_equal(small.embed_passages(texts), embedder.embed_passages(texts))
+    assert len(small._pieces) < 20
 
 
 def test_none_is_no_embedder():
