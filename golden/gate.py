@@ -35,14 +35,15 @@ class Floor:
     ndcg: float
 
 
-# What the set showed when it was written, less one case in ten: a change that costs two cases is refused.
+# What the set showed when these were written (10, 7, 9 and 10 cases; NDCG 0.93, 0.69, 0.77 and 0.76) less one case, two
+# for tickets and designs: the corpus is this repository, whose files move with every commit.
 FLOORS: Mapping[str, Floor] = {
     "exact-symbol": Floor(cases=10, pass_rate=0.9, ndcg=0.85),
-    "conceptual": Floor(cases=10, pass_rate=0.7, ndcg=0.65),
-    "cross-ticket": Floor(cases=10, pass_rate=0.7, ndcg=0.6),
-    "cross-design": Floor(cases=10, pass_rate=0.7, ndcg=0.6),
+    "conceptual": Floor(cases=10, pass_rate=0.6, ndcg=0.6),
+    "cross-ticket": Floor(cases=10, pass_rate=0.7, ndcg=0.65),
+    "cross-design": Floor(cases=10, pass_rate=0.8, ndcg=0.65),
 }
-MAX_CONFIDENT_WRONG = 0.1  # of all cases (E14)
+MAX_CONFIDENT_WRONG = 0.05  # of all cases (E14); none when this was written
 
 
 @dataclass(frozen=True, slots=True)
