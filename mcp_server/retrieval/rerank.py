@@ -87,6 +87,25 @@ def match_symbols(query: ParsedQuery, chunk: Chunk) -> tuple[float, str]:
     return best, which
 
 
+def uses_name(query: ParsedQuery, chunk: Chunk) -> bool:
+    """Tell whether the one name that is asked for stands in the chunk as it is written."""
+    if query.route != "symbol":
+        return False
+    name = query.text.strip("`").removesuffix("()")
+    at = chunk.text.find(name)
+    while at >= 0:
+        end = at + len(name)
+        if not (at and is_word(chunk.text[at - 1])) and not (end < len(chunk.text) and is_word(chunk.text[end])):
+            return True
+        at = chunk.text.find(name, end)
+    return False
+
+
+def is_word(character: str) -> bool:
+    """Tell whether a character can be part of an identifier."""
+    return character.isalnum() or character == "_"
+
+
 TYPE_KINDS = frozenset({"class", "interface", "struct", "trait", "enum", "type", "module"})
 
 
@@ -155,7 +174,8 @@ def score_chunk(
     }
     factor = role_factor(query, chunk, weights)
     # Who asks for a name wants its definition, also where that lies in a test or an example.
-    defined = per_definition * definition * max(factor, weights.definition_role_floor)
+    used = weights.use if definition == 0 and uses_name(query, chunk) else 0.0
+    defined = (per_definition * definition + used) * max(factor, weights.definition_role_floor)
     score = (item.score + sum(bonuses.values())) * factor + defined
     features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor), ("definition", defined))
     return Ranked(chunk, score, item.score, features, item.contributions)

@@ -36,6 +36,7 @@ class RankWeights:
     rrf_k: int = 20
     candidates: int = 60  # per retriever
     definition: float = 3.0  # the chunk defines a name of the query
+    use: float = 0.8  # the chunk holds the one name that is asked for, without defining it
     definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
     definition_in_text: float = 1.2  # ... where the name stands within a sentence
     path_match: float = 1.2  # share of the query's words in file stem and directory

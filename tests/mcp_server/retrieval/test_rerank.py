@@ -1,5 +1,7 @@
 """Rerank on hand-made chunks."""
 
+from dataclasses import replace
+
 import pytest
 
 from ingest.model import Chunk, Symbol
@@ -77,3 +79,10 @@ def test_score_can_be_recomputed_from_the_features():
 )
 def test_words_are_related_by_their_beginning(one, other, expected):
     assert related(one, other) is expected
+
+
+def test_use_of_an_undefined_name_beats_its_parts():
+    other = chunk(1, "marker/bench.py", "bench")
+    user = replace(chunk(2, "config/ci.yml", role="config"), text="run: bench_marker_7\n")
+    near = replace(chunk(3, "b.py"), text="bench_marker_77 = 1\n")
+    assert order("bench_marker_7", other, near, user)[0][0] == 2
