@@ -24,7 +24,7 @@ class Ranked:
     chunk: Chunk
     score: float
     fused: float
-    features: tuple[tuple[str, float], ...]  # bonuses, role_factor, definition, saturation: see score_chunk
+    features: tuple[tuple[str, float], ...]  # bonuses, role_factor, definition, use, saturation
     contributions: tuple[tuple[str, float], ...]
 
 
@@ -163,7 +163,7 @@ def score_chunk(
     file_share: float,
     weights: RankWeights,
 ) -> Ranked:
-    """Return the chunk with its score: (fused + bonuses) x role factor + definition."""
+    """Return the chunk with its score: (fused + bonuses) x role factor + definition + use."""
     definition, _ = match_symbols(query, chunk)
     per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
     symbol_share = max((matcher.share(name_words(symbol.name)) for symbol in chunk.symbols), default=0.0)
@@ -174,10 +174,13 @@ def score_chunk(
     }
     factor = role_factor(query, chunk, weights)
     # Who asks for a name wants its definition, also where that lies in a test or an example.
-    used = weights.use if definition == 0 and uses_name(query, chunk) else 0.0
-    defined = (per_definition * definition + used) * max(factor, weights.definition_role_floor)
-    score = (item.score + sum(bonuses.values())) * factor + defined
-    features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor), ("definition", defined))
+    named_factor = max(factor, weights.definition_role_floor)
+    named = {
+        "definition": per_definition * definition * named_factor,
+        "use": weights.use * named_factor if definition == 0 and uses_name(query, chunk) else 0.0,
+    }
+    score = (item.score + sum(bonuses.values())) * factor + sum(named.values())
+    features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor), *named.items())
     return Ranked(chunk, score, item.score, features, item.contributions)
 
 
