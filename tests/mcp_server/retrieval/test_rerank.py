@@ -59,11 +59,8 @@ def test_score_can_be_recomputed_from_the_features():
     _, ranked = order("parse_url", chunk(1, "a.py"), chunk(2, "url.py", "parse_url"), chunk(3, "url.py"))
     for item in ranked:
         features = dict(item.features)
-        factor, defined, saturation = (
-            features.pop("role_factor"),
-            features.pop("definition"),
-            features.pop("saturation", 1),
-        )
+        factor, saturation = features.pop("role_factor"), features.pop("saturation", 1)
+        defined = features.pop("definition") + features.pop("use")
         assert item.score == pytest.approx(((item.fused + sum(features.values())) * factor + defined) * saturation)
 
 
