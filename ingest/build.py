@@ -122,9 +122,7 @@ def build_index(
         manifest = publication.commit(now, smoke)
     published = parent is None or manifest.generation != parent.generation
     duration_s = time.perf_counter() - started
-    return BuildReport(
-        manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s
-    )
+    return BuildReport(manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s)
 
 
 def parent_revision(publication: Publication, name: str) -> str:
@@ -251,9 +249,7 @@ REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint toge
 RETRIED = frozenset({"unreadable", "parse_killed"})  # never recorded as indexed, so the next build tries again
 
 
-def stage_result(
-    publication: Publication, source: str, result: FileResult, skips: list[Skip], tally: _Tally
-) -> None:
+def stage_result(publication: Publication, source: str, result: FileResult, skips: list[Skip], tally: _Tally) -> None:
     """Stage one prepared file; a failed one leaves nothing behind, not even its older version."""
     if result.skip and result.skip.reason in RETRIED:
         skips.append(result.skip)
