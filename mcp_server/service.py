@@ -339,6 +339,13 @@ class Service:
             lambda source, ref: index.document_chunks(source, ref, filters),
         )
         context = pack_context(whole, self.setup.settings.answer.budget_tokens)
+        trace.add_chunks([*(ranked.chunk for ranked in context.kept)])
+        # There is no prompt without a model: its length is that of the context, counted at four characters a token.
+        trace.set(
+            prompt_chars=sum(len(ranked.chunk.text) for ranked in context.kept),
+            tokens_estimated=True,
+            chunks_used=len(context.kept),
+        )
         resolver = IndexResolver(index, filters)
         return compose_answer(
             request.question, retrieval, context, resolver, self._checker(index), AnswerSettings(), trace

@@ -16,7 +16,7 @@ from mcp_server.answering.generate import generate_claims
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import Citation, Claim, Hit, MissingName, Ungrounded
-from mcp_server.retrieval.context import Context
+from mcp_server.retrieval.context import SLOT_OF_KIND, Context, chunk_tokens
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 
 NEAREST_MISSES = 3
@@ -73,7 +73,11 @@ def compose_answer(
         return ComposedAnswer(CAPABILITIES, "capabilities")
     with trace.span("context") as span:
         evidence = build_evidence(context)
-        span.record(output=describe_context(context, evidence))
+        span.record(
+            config={"tokens": dict(context.tokens)},
+            output=describe_context(evidence),
+            dropped=[[drop.chunk_id, drop.reason] for drop in context.dropped],
+        )
     with trace.span("coverage") as span:
         uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
         decision = decide(question, retrieval, context)
@@ -256,13 +260,12 @@ def join_codes(*codes: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(code for group in codes for code in group))
 
 
-def describe_context(context: Context, evidence: Sequence[Evidence]) -> dict[str, object]:
-    """Return the context for the trace."""
-    return {
-        "tokens": dict(context.tokens),
-        "kept": [[b.id, b.chunk.text_hash, b.chunk.ref, b.chunk.start_line, b.chunk.end_line] for b in evidence],
-        "dropped": [[drop.chunk_id, drop.ref, drop.reason] for drop in context.dropped],
-    }
+def describe_context(evidence: Sequence[Evidence]) -> list[list[object]]:
+    """Return the kept chunks for the trace: id, no score, evidence id, slot and tokens."""
+    return [
+        [b.chunk.id, None, {"evidence": b.id, "slot": SLOT_OF_KIND[b.chunk.kind], "tokens": chunk_tokens(b.chunk)}]
+        for b in evidence
+    ]
 
 
 def describe_ledger(checked: Sequence[CheckedClaim]) -> list[dict[str, object]]:

@@ -201,3 +201,14 @@ def test_other_embedder_rebuilds_the_vectors(tmp_path, code):
     assert report.manifest.embedder == StaticEmbedder().id
     with Index.open_current(data, StaticEmbedder()) as index:
         assert len(index.search_vector("function", seeing("code"), 50)) == 6
+
+
+@pytest.mark.req("I15")
+def test_other_chunking_reads_everything_again(tmp_path, code):
+    data = tmp_path / "data"
+    first = build(data, folder(code)).manifest
+    report = build_index([folder(code)], IndexConfig(workers=1, chunk_chars=400), None, data, now=NOW)
+    assert report.published
+    assert report.manifest.chunker != first.chunker
+    assert report.manifest.chunker.endswith("/400")
+    assert report.chunks_written == 6

@@ -1,6 +1,7 @@
 """Series F: each fault is caused for real, the answer says so, and nothing is lost."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -167,3 +168,52 @@ def test_secret_in_a_query_is_not_kept(service):
     service.close()
     stored = b"".join(file.read_bytes() for file in service.setup.data_dir.glob("traces.db*"))
     assert token[:40].encode() not in stored
+
+
+def spans_of(service, result):
+    return {span.name: span for span in service.get_trace(result.trace_id, LOCAL_PRINCIPAL).spans}
+
+
+@pytest.mark.req("T5")
+def test_trace_holds_what_names_resolved_to_with_the_alternatives(service, repository):
+    (repository / "shop" / "other.py").write_text("class SessionSigner:\n    ...\n")
+    reindex(service)
+    resolved = spans_of(service, search(service))["entities"].output["entities"]
+    assert resolved == [["SessionSigner", "symbol", ["shop/other.py:1", "shop/session.py:8"]]]
+    missing = spans_of(service, search(service, "SessionSignr"))["entities"].output["missing"]
+    assert missing == ["SessionSignr"]
+
+
+@pytest.mark.req("T13", "T14")
+def test_trace_holds_what_was_kept_and_dropped_and_its_size(setup):
+    small = setup.settings.model_copy(
+        update={"answer": setup.settings.answer.model_copy(update={"budget_tokens": 450})}
+    )
+    service = Service(replace(setup, settings=small))
+    reindex(service)
+    result = service.answer(AnswerRequest("How are session cookies signed?"), LOCAL_PRINCIPAL)
+    context = spans_of(service, result)["context"]
+    assert [details["evidence"] for _, _, details in context.output] == ["E1", "E2", "E3"][: len(context.output)]
+    assert sum(details["tokens"] for _, _, details in context.output) <= 450
+    assert {details["slot"] for _, _, details in context.output} <= {"code", "history"}
+    assert "budget" in {reason for _, reason in context.dropped}
+    row = service.get_trace(result.trace_id, LOCAL_PRINCIPAL).summary
+    assert row.prompt_chars
+    assert row.tokens_estimated is True
+    service.close()
+
+
+@pytest.mark.req("R1")
+def test_search_is_hybrid_and_filtered(service):
+    spans = spans_of(service, search(service, "SessionSigner cookies"))
+    assert {"search.text", "search.vector", "search.symbol"} <= set(spans)
+    assert all(span.output for name, span in spans.items() if name.startswith("search."))
+
+    def paths(**filters):
+        hits = service.search(SearchRequest("session signature", limit=50, **filters), LOCAL_PRINCIPAL).hits
+        return {hit.path for hit in hits}
+
+    assert paths(path_glob="tests/**") == {"tests/test_session.py"}
+    assert paths(language="markdown") == {"README.md"}
+    assert paths(sources=("history",)) == {None}
+    assert "shop/session.py" in paths(sources=("code",), product="shop-repo")
