@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
+MAX_PASSES = 4  # a mask is a word border, so that a secret glued to another one shows up once its neighbour is gone
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A secret format: literals to look for, and the pattern that must match `offset` characters after one of them."""
+    """A secret format: literals to look for, and the pattern that must match `offset` characters after one of them.
+
+    A pattern with a group hides only the group.
+    """
 
     id: str
     literals: tuple[str, ...]
@@ -34,10 +38,16 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "private_key",
         "-----BEGIN ",
-        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]{16,16384}?"
-        r"-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:"
+        r"(?:[^-]|-(?!----)){16,16384}+-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+        r"|(?:\s*[A-Za-z0-9+/=]{40,})+)",  # cut off before its end
     ),
     _rule("aws_access_key", "AKIA|ASIA|AROA|AIDA", r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z2-7]{16}\b"),
+    _rule(
+        "aws_secret_key",
+        "ecret_access_key|ECRET_ACCESS_KEY|ecretAccessKey",
+        r"""(?i:ecret_?access_?key)["']?\s{0,4}(?:=>|:=|[:=,])\s{0,4}["']?(?=\S{0,39}\d)([A-Za-z0-9+/]{40})(?![\w+/=])""",
+    ),
     _rule("github_token", "ghp_|gho_|ghu_|ghs_|ghr_", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b"),
     _rule("github_fine_token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{60,255}\b"),
     _rule("gitlab_token", "glpat-", r"\bglpat-[A-Za-z0-9_-]{20,64}"),
@@ -49,28 +59,54 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("stripe_key", "sk_live_|rk_live_", r"\b[rs]k_live_[A-Za-z0-9]{16,250}"),
     _rule("google_api_key", "AIza", r"\bAIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
-    _rule("model_api_key", "sk-", r"\bsk-(?:ant-[a-z0-9]+-|proj-|svcacct-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{32,250}"),
+    _rule("model_api_key", "sk-", r"(?<![\w-])sk-(?=[A-Za-z_-]{0,40}\d)[A-Za-z0-9_-]{32,250}"),
     _rule("npm_token", "npm_", r"\bnpm_[A-Za-z0-9]{36}\b"),
     _rule("pypi_token", "pypi-AgE", r"\bpypi-AgE[A-Za-z0-9_-]{40,300}"),
     _rule("sendgrid_key", "SG.", r"\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    _rule("stripe_webhook", "whsec_", r"\bwhsec_[A-Za-z0-9+/=]{24,250}"),
+    _rule("azure_account_key", "AccountKey=", r"AccountKey=([A-Za-z0-9+/]{80,90}={0,2})"),
+    _rule("huggingface_token", "hf_", r"\bhf_[A-Za-z0-9]{34}\b"),
+    _rule("digitalocean_token", "dop_v1_|doo_v1_|dor_v1_", r"\bdo[opr]_v1_[a-f0-9]{64}\b"),
+    _rule("vault_token", "hvs.|hvb.", r"\bhv[bs]\.[A-Za-z0-9_-]{24,250}"),
+    _rule("grafana_token", "glsa_|glc_", r"\bgl(?:sa|c)_[A-Za-z0-9_+/=]{32,250}"),
+    _rule("atlassian_token", "ATATT3", r"\bATATT3[A-Za-z0-9_=-]{60,300}"),
+    _rule("shopify_token", "shpat_|shpca_|shppa_|shpss_", r"\bshp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}\b"),
+    _rule("linear_key", "lin_api_", r"\blin_api_[A-Za-z0-9]{40}\b"),
+    _rule("databricks_token", "dapi", r"\bdapi[a-f0-9]{32}(?:-\d)?\b"),
+    _rule("age_key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    _rule("telegram_token", ":AA", r"(?<=\d{8}):AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])"),
     _rule("twilio_key", "SK", r"\bSK[0-9a-f]{32}\b"),
-    _rule("jwt", "eyJ", r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}"),
-    _rule("url_password", "://", r"[A-Za-z0-9._%+-]{1,64}:[^\s:@/'\"<>{}$`\\]{6,128}(?=@[\w.-]+)", offset=3),
+    _rule("jwt", "eyJ", r"(?<![\w-])eyJ[\w-]{8,2048}+\.eyJ[\w-]{8,8192}+\.[\w-]{16,2048}"),
+    _rule("url_password", "://", r"[A-Za-z0-9._%+-]{0,64}:([^\s:@/'\"<>{}$`\\]{6,128}+)(?=@[\w.-]+)", offset=3),
 )
-# A name that says "secret", an assignment, and a quoted value: only a value that looks random counts.
-SECRET_NAMES = tuple("password passwd secret token api_key apikey access_key accesskey auth_key credential".split())
-ASSIGNMENT = re.compile(
-    r"""(?:_?(?:key|id|value|hash))?s?["']?\s{0,4}(?:=>|:=|[:=])\s{0,4}(["'])([^\s"'`$<>{}()]{16,256})\1""",
-    re.IGNORECASE,
+# A name that says "secret", an assignment, and a value: only a value that looks random counts.
+SECRET_NAMES = ("password", "passwd", "pwd", "passphrase", "secret", "token", "credential") + (
+    "api_key", "apikey", "api-key", "access_key", "accesskey", "auth_key",
+)  # fmt: skip
+NAME_END = r"""[\w-]{0,16}["']?"""
+QUOTED = re.compile(
+    NAME_END
+    + r"""(?:\s?:\s?\w{1,16})?\s{0,4}(?:=>|:=|[:=])\s{0,4}(?P<quote>["'])(?P<value>[^\s"'`$<>{}()]{8,256}+)(?P=quote)"""
 )
+BARE = re.compile(  # .env, YAML, properties, URL queries: nothing but the value, to the end of the line or a delimiter
+    NAME_END + r"(?:=(?P<query>[\w+/=.~-]{20,256}+)(?![\w+/=.~(\[-])"
+    r"|\s{0,4}[:=]\s{1,4}(?P<value>[\w+/=.~-]{20,256}+)[ \t]*$)",
+    re.MULTILINE,
+)
+BEARER = re.compile(r"Bearer ([A-Za-z0-9_.~+/-]{24,1024}+={0,2})(?![\w.~+/(=-])")
 PLACEHOLDER = re.compile(
-    r"(?i)example|placeholder|change|dummy|sample|test|fake|your|xxx|\*\*\*|my[-_]|foo|bar|secret|password|token|key|none|null|todo|"
-    r"[/\\.:]{1}[a-z]|^[a-z_-]+$|^[A-Z_-]+$|^[a-z]+(?:[A-Z][a-z]+)+$|^[A-Z][a-z]+(?:[A-Z][a-z]+)*$"
+    r"(?i)example|placeholder|change|dummy|sample|test|fake|your|xxx|\*\*\*|my[-_]|foo|bar|secret|password|token|key|none|null|todo|^pass|"
+    r"[/\\.:][a-z]"
 )
+IDENTIFIER = re.compile(r"[A-Za-z_][\w.-]*")
 MIN_ENTROPY_BITS = 3.4  # per character; words and identifiers lie below, base64 and hex of 16+ characters above
+LONG = 16  # characters; entropy says little about a shorter value: it has to mix kinds of characters
+KINDS_OF_CHARACTERS = tuple(map(re.compile, (r"[a-z]", r"[A-Z]", r"\d", r"[^\w\s]")))
+MIN_DIGITS = 0.12  # share in a bare value that could be an identifier; random base62 has 0.16
 
 ASSIGNED = "assigned_secret"
-MASK = re.compile(r"<(" + "|".join((*(rule.id for rule in RULES), ASSIGNED)) + r")\**>")
+SHORT = "masked"  # what a mask says that is too short for its rule's name
+MASK = re.compile(r"<(" + "|".join((*(rule.id for rule in RULES), ASSIGNED, SHORT)) + r")\**>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +119,17 @@ class Redacted:
 
 def redact(text: str) -> Redacted:
     """Return the text with every known secret replaced by a mask of the same length."""
-    # Where a known format stands in an assignment, the format names it.
-    found = sorted((*_find_formats(text), *_find_assigned(text)), key=lambda item: (item[0], item[2] == ASSIGNED))
-    if not found:
-        return Redacted(text, ())
     counts: Counter[str] = Counter()
+    for _ in range(MAX_PASSES):
+        # Where a known format stands in an assignment, the format names it.
+        found = sorted((*_find_formats(text), *_find_assigned(text)), key=lambda item: (item[0], item[2] == ASSIGNED))
+        if not found:
+            break
+        text = _mask_all(text, found, counts)
+    return Redacted(text, tuple(sorted(counts.items())))
+
+
+def _mask_all(text: str, found: Iterable[tuple[int, int, str]], counts: Counter[str]) -> str:
     pieces: list[str] = []
     done = 0
     for start, end, rule in found:
@@ -95,7 +137,7 @@ def redact(text: str) -> Redacted:
             pieces += (text[done:start], mask(text[start:end], rule))
             counts[rule] += 1
             done = end
-    return Redacted("".join((*pieces, text[done:])), tuple(sorted(counts.items())))
+    return "".join((*pieces, text[done:]))
 
 
 def _find_all(text: str, literal: str) -> Iterator[int]:
@@ -112,7 +154,7 @@ def _find_formats(text: str) -> Iterator[tuple[int, int, str]]:
             for at in _find_all(text, literal):
                 match = rule.pattern.match(text, at + rule.offset)
                 if match and not (rule.id == "url_password" and _is_placeholder_login(match[0])):
-                    yield match.start(), match.end(), rule.id
+                    yield *match.span(rule.pattern.groups), rule.id
 
 
 def _find_assigned(text: str) -> Iterator[tuple[int, int, str]]:
@@ -121,9 +163,22 @@ def _find_assigned(text: str) -> Iterator[tuple[int, int, str]]:
         lowered = text
     for name in SECRET_NAMES:
         for at in _find_all(lowered, name):
-            match = ASSIGNMENT.match(text, at + len(name))
-            if match and looks_random(match[2]):
-                yield match.start(2), match.end(2), ASSIGNED
+            if span := _find_value(text, at + len(name)):
+                yield *span, ASSIGNED
+    for at in _find_all(text, "Bearer "):
+        match = BEARER.match(text, at)
+        if match and looks_random_bare(match[1]):
+            yield *match.span(1), ASSIGNED
+
+
+def _find_value(text: str, at: int) -> tuple[int, int] | None:
+    """Return where the value is that is assigned to the name which ends at `at`."""
+    if match := QUOTED.match(text, at):
+        return match.span("value") if looks_random(match["value"]) else None
+    match = BARE.match(text, at)
+    if match and match.lastgroup and looks_random_bare(match[match.lastgroup]):
+        return match.span(match.lastgroup)
+    return None
 
 
 def count_masks(text: str) -> tuple[tuple[str, int], ...]:
@@ -136,8 +191,12 @@ def count_masks(text: str) -> tuple[tuple[str, int], ...]:
 def mask(secret: str, rule: str) -> str:
     """Return a mask as long as the secret, with its line breaks where they were."""
     first, *rest = secret.split("\n")
-    label = f"<{rule}"
-    head = (label + "*" * (len(first) - len(label) - 1) + ">") if len(first) > len(label) + 1 else "*" * len(first)
+    for name in (rule, SHORT):
+        if len(first) >= len(name) + 2:
+            head = f"<{name.ljust(len(first) - 2, '*')}>"
+            break
+    else:
+        head = "*" * len(first)
     return "\n".join((head, *("*" * len(line) for line in rest)))
 
 
@@ -145,7 +204,15 @@ def looks_random(value: str) -> bool:
     """Tell whether a quoted value is more like a key than like a word, path or placeholder."""
     if PLACEHOLDER.search(value) or not re.search(r"\d", value) or not re.search(r"[A-Za-z]", value):
         return False
+    if len(value) < LONG:
+        return all(kind.search(value) for kind in KINDS_OF_CHARACTERS)
     return entropy_bits(value) >= MIN_ENTROPY_BITS
+
+
+def looks_random_bare(value: str) -> bool:
+    """Tell whether a value without quotes is a key: code has names and expressions at such places."""
+    digits = sum(map(str.isdigit, value))
+    return looks_random(value) and (digits >= MIN_DIGITS * len(value) or not IDENTIFIER.fullmatch(value))
 
 
 def entropy_bits(value: str) -> float:
