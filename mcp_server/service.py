@@ -159,6 +159,8 @@ class Service:
             except IndexEmpty as error:
                 raise self._not_ready() from error
             except IndexStateError as error:
+                if self._building is not None and self._opened.index is None:
+                    raise self._not_ready() from error  # the first build is just creating its files
                 raise NotReady(f"The index cannot be opened: {error}") from error
             return self._opened.index
 

@@ -217,3 +217,16 @@ def test_search_is_hybrid_and_filtered(service):
     assert paths(language="markdown") == {"README.md"}
     assert paths(sources=("history",)) == {None}
     assert "shop/session.py" in paths(sources=("code",), product="shop-repo")
+
+
+@pytest.mark.req("F8")
+def test_F8_half_created_index_of_the_first_build_is_a_state(setup):
+    setup.data_dir.mkdir(parents=True)
+    (setup.data_dir / "control.db").touch()  # the writer has opened it and not yet made its tables
+    service = Service(setup)
+    with pytest.raises(NotReady, match="cannot be opened"):
+        search(service)
+    service.set_building(Building("shop-repo", 0, 0))
+    with pytest.raises(NotReady, match="index_building"):
+        search(service)
+    service.close()
