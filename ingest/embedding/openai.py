@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random_exponential
 
 from ingest.config import EmbeddingConfig
 from ingest.errors import EmbeddingError
 
-RETRIES = 3  # N2; the client backs off with jitter and honours Retry-After
+RETRIES = 3  # N2
+PASSAGE_PATIENCE_S = 180.0  # a build waits out a rate limit
+QUERY_PATIENCE_S = 5.0  # a query falls back to text search instead
+MAX_INPUT_CHARS = 16_000  # models take 8,192 tokens, and code has at least two characters to a token
+PASSING_STATUS = (408, 409, 429)  # and 500 and above: the same call can succeed later
+BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
 
 
 class OpenAIEmbedder:
@@ -19,23 +28,28 @@ class OpenAIEmbedder:
 
     local = False
 
-    def __init__(self, config: EmbeddingConfig, api_key: str | None) -> None:
+    def __init__(
+        self, config: EmbeddingConfig, api_key: str | None, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._config = config
+        self._sleep = sleep
         self._client = OpenAI(
-            api_key=api_key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=RETRIES
+            api_key=api_key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
         )
+        # The client takes these from the environment; they are no business of another endpoint.
+        self._client.organization = self._client.project = None
         self._dimensions = config.dimensions
 
     @property
     def id(self) -> str:
-        """Name of model and dimensions."""
+        """Name of model and dimensions. Raises EmbeddingError like `dimensions`."""
         return f"openai:{self._config.model}/{self.dimensions}"
 
     @property
     def dimensions(self) -> int:
         """Length of a vector. Raises EmbeddingError when it has to be asked for and the endpoint fails."""
         if not self._dimensions:
-            self._dimensions = len(self._call(["dimensions"])[0])
+            self._dimensions = int(self._call(["dimensions"], QUERY_PATIENCE_S).shape[1])
         return self._dimensions
 
     def passage(self, path: str, context: str, text: str) -> str:
@@ -44,42 +58,103 @@ class OpenAIEmbedder:
 
     def embed_passages(self, passages: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return float32 [n, dimensions], rows of norm 1. Raises EmbeddingError."""
-        rows: list[Sequence[float]] = []
-        for start in range(0, len(passages), self._config.batch):
-            rows.extend(self._call(passages[start : start + self._config.batch]))
-        vectors = np.asarray(rows, dtype=np.float32).reshape(len(passages), -1 if passages else self.dimensions)
-        if passages and vectors.shape[1] != self.dimensions:
+        return self._embed(passages, PASSAGE_PATIENCE_S)
+
+    def embed_query(self, text: str) -> np.ndarray[Any, Any]:
+        """Return float32 [dimensions]; gives up after seconds, not minutes. Raises EmbeddingError."""
+        vector: np.ndarray[Any, Any] = self._embed([text], QUERY_PATIENCE_S)[0]
+        return vector
+
+    def _embed(self, texts: Sequence[str], patience_s: float) -> np.ndarray[Any, Any]:
+        size = self._config.batch
+        parts = [self._call(texts[start : start + size], patience_s) for start in range(0, len(texts), size)]
+        vectors = np.concatenate(parts) if parts else np.zeros((0, self.dimensions), dtype=np.float32)
+        if vectors.shape[1] != self.dimensions:
             raise EmbeddingError(
                 f"{self._config.model} gave vectors of {vectors.shape[1]} dimensions, not {self.dimensions}. "
                 "Correct embedding.dimensions, or run `codecairn index` after the model changed."
             )
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(norms > 0, norms, 1.0)
+        unit: np.ndarray[Any, Any] = vectors / np.where(norms > 0, norms, 1.0)
+        return unit
 
-    def embed_query(self, text: str) -> np.ndarray[Any, Any]:
-        """Return float32 [dimensions]. Raises EmbeddingError."""
-        vector: np.ndarray[Any, Any] = self.embed_passages([text])[0]
-        return vector
-
-    def _call(self, passages: Sequence[str]) -> list[Sequence[float]]:
-        texts = [passage if passage.strip() else " " for passage in passages]
+    def _call(self, texts: Sequence[str], patience_s: float) -> np.ndarray[Any, Any]:
+        """Return the vectors of one batch as they come, after retries within `patience_s`."""
+        inputs = [text[:MAX_INPUT_CHARS] if text.strip() else "-" for text in texts]  # empty inputs are refused
+        timeout_s = min(self._config.timeout_s, patience_s)
+        retrying = Retrying(
+            retry=retry_if_exception(_is_passing),
+            stop=stop_after_attempt(1 + RETRIES) | stop_before_delay(patience_s),
+            wait=_wait_s,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        create = self._client.embeddings.create
         try:
-            answer = self._client.embeddings.create(model=self._config.model, input=texts, encoding_format="float")
-        except APITimeoutError as error:
-            raise EmbeddingError(
-                f"The embedding endpoint {self._config.base_url} did not answer in {self._config.timeout_s:g} s."
-            ) from error
-        except APIConnectionError as error:
-            raise EmbeddingError(
-                f"The embedding endpoint {self._config.base_url} cannot be reached. Is it running?"
-            ) from error
-        except APIStatusError as error:
-            raise EmbeddingError(
-                f"The embedding endpoint {self._config.base_url} answered {error.status_code} "
-                f"for model {self._config.model!r}."
-            ) from error
+            answer = retrying(
+                create, model=self._config.model, input=inputs, encoding_format="float", timeout=timeout_s
+            )
         except OpenAIError as error:
-            raise EmbeddingError(f"The embedding endpoint {self._config.base_url} failed: {error}.") from error
-        if len(answer.data) != len(texts):
-            raise EmbeddingError(f"The embedding endpoint gave {len(answer.data)} vectors for {len(texts)} texts.")
-        return [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
+            raise EmbeddingError(self._explain(error, timeout_s)) from error
+        except ValueError as error:  # the client lets a body that is no JSON through
+            raise EmbeddingError(self._not_vectors) from error
+        return self._read(answer, len(inputs))
+
+    def _read(self, answer: Any, expected: int) -> np.ndarray[Any, Any]:  # noqa: ANN401 - whatever the endpoint sent
+        try:
+            rows = [item.embedding for item in sorted(answer.data, key=lambda item: int(item.index))]
+            vectors = np.asarray(rows, dtype=np.float32)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise EmbeddingError(self._not_vectors) from error
+        if vectors.ndim != 2 or not np.isfinite(vectors).all():
+            raise EmbeddingError(self._not_vectors)
+        if len(vectors) != expected:
+            raise EmbeddingError(f"{self._where} gave {len(vectors)} vectors for {expected} texts.")
+        return vectors
+
+    @property
+    def _where(self) -> str:
+        return f"The embedding endpoint {self._config.base_url}"
+
+    @property
+    def _not_vectors(self) -> str:
+        return f"{self._where} answered something else than a list of vectors."
+
+    def _explain(self, error: OpenAIError, timeout_s: float) -> str:
+        if isinstance(error, APITimeoutError):
+            return f"{self._where} did not answer in {timeout_s:g} s."
+        if isinstance(error, APIConnectionError):
+            return f"{self._where} cannot be reached. Is it running?"
+        if isinstance(error, APIStatusError):
+            return f"{self._where} answered {error.status_code} for model {self._config.model!r}.{_advice(error)}"
+        return f"{self._where} failed: {type(error).__name__}."
+
+
+def _advice(error: APIStatusError) -> str:
+    if error.status_code in (401, 403):
+        return " Is the key in the variable that embedding.api_key_env names right?"
+    if error.status_code == 404:
+        return " Are embedding.base_url (most end in /v1) and embedding.model right?"
+    wait_s = _retry_after_s(error)
+    return f" It asks to wait {wait_s:g} s." if wait_s else ""
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, APIStatusError):
+        return error.status_code in PASSING_STATUS or error.status_code >= 500
+    return isinstance(error, APIConnectionError)  # timeouts too
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """Return what the endpoint asked for, else an exponential time with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    return (_retry_after_s(error) if isinstance(error, APIStatusError) else 0.0) or BACKOFF(state)
+
+
+def _retry_after_s(error: APIStatusError) -> float:
+    """Return the seconds of `Retry-After`, 0 without one. The form with a date is rare and read as none."""
+    try:
+        seconds = float(error.response.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
