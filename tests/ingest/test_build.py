@@ -212,3 +212,13 @@ def test_other_chunking_reads_everything_again(tmp_path, code):
     assert report.manifest.chunker != first.chunker
     assert report.manifest.chunker.endswith("/400")
     assert report.chunks_written == 6
+
+
+@pytest.mark.req("A6")
+def test_other_redaction_rules_read_everything_again(tmp_path, code, monkeypatch):
+    data = tmp_path / "data"
+    build(data, folder(code))
+    monkeypatch.setattr("ingest.build.RULES_VERSION", "next")
+    report = build(data, folder(code))
+    assert report.published
+    assert report.chunks_written == 6
