@@ -19,7 +19,7 @@ import typer
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
 from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
-from mcp_server.errors import ServerError
+from mcp_server.errors import ServerError, describe
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import VERSION, Building, Service
 
@@ -70,7 +70,7 @@ def main() -> None:
     try:
         app()
     except (IngestError, ServerError) as error:
-        fail(str(error))
+        fail(describe(error, 2000))
     except KeyboardInterrupt:
         fail("Interrupted; nothing half-done is left behind.")
 
@@ -275,7 +275,7 @@ def search(
     Examples: `codecairn search "how are sessions signed"`, `codecairn search Flask.wsgi_app`,
     `codecairn search retry_limit --mode all`
     """
-    from mcp_server.render import render_search
+    from mcp_server.render import render_search, search_to_dict
 
     if mode not in ("ranked", "all"):
         fail(f"--mode is {mode!r}; it must be ranked or all.", EXIT_USAGE)
@@ -284,8 +284,9 @@ def search(
     request = SearchRequest(query, limit, cursor, tuple(source or ()), product, path_glob, wanted, language)
     with open_service(setup) as service:
         result = service.search(request, local_principal(setup.settings), strict=strict)
-    form: Literal["concise", "detailed", "json"] = "json" if as_json else "detailed" if detailed else "concise"
-    print(render_search(result, query, form, setup.settings.server.max_result_chars))
+    form: Literal["concise", "detailed"] = "detailed" if detailed else "concise"
+    text = render_search(result, query, form, setup.settings.server.max_result_chars)
+    print_json(search_to_dict(result)) if as_json else print(text)
     if not result.hits:
         raise SystemExit(EXIT_NOTHING)
 
@@ -308,14 +309,15 @@ def answer(
 
     Example: `codecairn answer "Where is the cookie signed and what is the salt?"`
     """
-    from mcp_server.render import render_answer
+    from mcp_server.render import answer_to_dict, render_answer
 
     setup = open_setup(root, config, data)
     request = AnswerRequest(question, tuple(source or ()), product, path_glob, language)
     with open_service(setup) as service:
         result = service.answer(request, local_principal(setup.settings), strict=strict)
-    form: Literal["concise", "detailed", "json"] = "json" if as_json else "detailed" if detailed else "concise"
-    print(render_answer(result, form, setup.settings.server.max_result_chars))
+    form: Literal["concise", "detailed"] = "detailed" if detailed else "concise"
+    text = render_answer(result, form, setup.settings.server.max_result_chars)
+    print_json(answer_to_dict(result)) if as_json else print(text)
     if result.abstained:
         raise SystemExit(EXIT_NOTHING)
 

@@ -111,11 +111,23 @@ def load_setup(
     file = config or (base / CONFIG_NAME if (base / CONFIG_NAME).is_file() else None)
     values, origins = merge_layers(file, env, flags or {})
     settings = validate(values, file)
+    check_names(settings.source, file)
     if not settings.source:
         settings = settings.model_copy(update={"source": (default_source(base, settings),)})
     settings = settings.model_copy(update={"source": tuple(absolute_sources(settings.source, file, base))})
     data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
     return Setup(settings, base, data_dir, file, origins, env.get(settings.embedding.api_key_env))
+
+
+def check_names(sources: tuple[SourceConfig, ...], file: Path | None) -> None:
+    """Raise ConfigError where two sources share a name; a git repository's history has one of its own."""
+    where = f" in {file}" if file else ""
+    taken: set[str] = set()
+    for source in sources:
+        names = {source.name, f"{source.name}.history"} if source.type == "git" and source.history else {source.name}
+        if clash := sorted(names & taken):
+            raise ConfigError(f"Two sources{where} are called {clash[0]!r}. Give each [[source]] a name of its own.")
+        taken |= names
 
 
 def find_root(given: Path | None) -> Path:

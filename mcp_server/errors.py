@@ -39,3 +39,23 @@ class Overloaded(ServerError):
     """Too many requests at once."""
 
     retryable = True
+
+
+TRACE_NOTE = "trace="
+
+
+def mark_trace(error: BaseException, trace_id: str) -> None:
+    """Note on an exception in which trace its query is recorded."""
+    error.add_note(f"{TRACE_NOTE}{trace_id}")
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the id of the trace that an exception belongs to, "" where there is none."""
+    notes = getattr(error, "__notes__", ())
+    return next((note.removeprefix(TRACE_NOTE) for note in notes if note.startswith(TRACE_NOTE)), "")
+
+
+def describe(error: BaseException, max_chars: int = 500) -> str:
+    """Return an error as one sentence that ends in its trace id, where it has one."""
+    trace_id = trace_of(error)
+    return f"{str(error)[:max_chars]} {TRACE_NOTE}{trace_id}" if trace_id else str(error)[:max_chars]

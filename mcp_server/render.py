@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded
@@ -16,6 +17,7 @@ CONCISE_LINES = 6  # of a snippet; five hits stay under 2,000 characters
 CONCISE_CHARS = 260
 DETAILED_LINES = 40
 LINE_CHARS = 160
+MISSING_CHARS = 40  # of a line or an object around a missing name
 CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\U000e0000-\U000e007f]"
 )
@@ -41,20 +43,28 @@ def render_search(
     result: SearchResult, query: str, response_format: Format = "concise", budget_chars: int = 9000
 ) -> str:
     """Return a search result as text of at most `budget_chars` characters."""
+    result = replace(result, not_found=fit_missing(result.not_found, budget_chars // 4))
     if response_format == "json":
-        return render_json(search_to_dict(result))
-    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, len(result.hits))))
+        return fit_search_json(result, budget_chars)
+    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, result)))
     if not result.hits:
         return f"0 hits. {empty_hint(result)}\n{footer}"
     blocks = [hit_block(hit, query, response_format) for hit in result.hits]
     shown = fit(blocks, budget_chars - len(footer) - 80)
-    cut = "" if len(shown) == len(blocks) else f"({len(blocks) - len(shown)} more hits do not fit; lower `limit`.)\n"
-    return "\n".join(shown) + "\n" + cut + search_footer_with(result, len(shown), footer)
+    cut = "" if len(shown) == len(blocks) else f"({len(blocks) - len(shown)} more hits do not fit; use the cursor.)\n"
+    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, result.first(len(shown)))))
+    return "\n".join(shown) + "\n" + cut + footer
 
 
-def search_footer_with(result: SearchResult, shown: int, footer: str) -> str:
-    """Return the footer with the number of hits that fitted."""
-    return footer.replace(f"shown {len(result.hits)}/", f"shown {shown}/")
+def fit_search_json(result: SearchResult, budget_chars: int) -> str:
+    """Return as many hits as fit, as JSON whose cursor starts behind them; a single hit is cut in its text."""
+    for count in range(len(result.hits), 0, -1):
+        text = render_json(search_to_dict(result.first(count)))
+        if len(text) <= budget_chars:
+            return text
+    if not result.hits:
+        return render_json(search_to_dict(result))
+    return fit_json(search_to_dict(result.first(1)), budget_chars)
 
 
 def hit_block(hit: Hit, query: str, response_format: Format) -> str:
@@ -104,16 +114,16 @@ def best_window(lines: Sequence[str], query: str, size: int) -> int:
     return first
 
 
-def search_footer(result: SearchResult, shown: int) -> str:
-    """Return index, age, degraded codes, count, cursor and trace in one line."""
+def search_footer(result: SearchResult, shown: SearchResult) -> str:
+    """Return index, age, degraded codes, count, cursor and trace in one line. `shown`: the hits that fitted."""
     revisions = sorted({hit.revision[:8] for hit in result.hits if hit.revision})
     parts = [
         f"index={result.generation}",
         *([f"head={','.join(revisions)}"] if revisions else []),
         f"age={format_age(result.index_age_s)}",
         *([f"degraded={','.join(result.degraded)}"] if result.degraded else []),
-        f"shown {shown}/{result.total}",
-        *([f"next_cursor={result.next_cursor}"] if result.next_cursor else []),
+        f"shown {len(shown.hits)}/{result.total}",
+        *([f"next_cursor={shown.next_cursor}"] if shown.next_cursor else []),
         f"trace={result.trace_id}",
     ]
     return " ".join(parts)
@@ -122,6 +132,18 @@ def search_footer(result: SearchResult, shown: int) -> str:
 def empty_hint(result: SearchResult) -> str:
     """Return what to try when nothing was found."""
     return "Nothing in the index matches; try other words, a symbol or a file name, or drop the filters."
+
+
+def fit_missing(missing: Sequence[MissingName], budget_chars: int) -> tuple[MissingName, ...]:
+    """Return the first missing names that fit: a question can hold hundreds, and hits come first."""
+    used = 0
+    kept = []
+    for item in missing:
+        used += len(item.name) + sum(map(len, item.nearest)) + MISSING_CHARS
+        if used > budget_chars:
+            break
+        kept.append(item)
+    return tuple(kept)
 
 
 def missing_lines(missing: Iterable[MissingName]) -> Iterator[str]:
@@ -137,7 +159,7 @@ def missing_lines(missing: Iterable[MissingName]) -> Iterator[str]:
 def render_answer(result: AnswerResult, response_format: Format = "concise", budget_chars: int = 9000) -> str:
     """Return an answer as text: ANSWER, CITATIONS, UNGROUNDED (always), STALE, TRACE."""
     if response_format == "json":
-        return render_json(answer_to_dict(result))
+        return fit_json(answer_to_dict(result), budget_chars)
     if result.mode == "capabilities":
         return clean(result.answer)
     tail = "\n".join(answer_tail(result, response_format))
@@ -187,6 +209,37 @@ def ungrounded_line(item: Ungrounded) -> str:
 def render_json(value: Mapping[str, Any]) -> str:
     """Return compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def fit_json(value: Mapping[str, Any], budget_chars: int) -> str:
+    """Return a result as valid JSON of at most `budget_chars`: its longest list or text is halved until it fits.
+
+    `cut` then names the keys that lost something.
+    """
+    parts = dict(value)
+    cut: set[str] = set()
+    while len(text := render_json({**parts, "cut": sorted(cut)} if cut else parts)) > budget_chars:
+        longest = max(parts, key=lambda key: len(render_json({key: parts[key]})))
+        shorter = halve(parts[longest])
+        if shorter == parts[longest]:
+            break  # numbers and ids only
+        parts[longest] = shorter
+        cut.add(longest)
+    return text
+
+
+def halve(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return half of a text or list; of a list with one item, that item with its longest part halved."""
+    if isinstance(value, str):
+        return value[: len(value) // 2]
+    if isinstance(value, list) and len(value) > 1:
+        return value[: len(value) // 2]
+    if isinstance(value, list) and value:
+        return [halve(value[0])]
+    if isinstance(value, dict):
+        longest = max(value, key=lambda key: len(render_json({key: value[key]})))
+        return {**value, longest: halve(value[longest])}
+    return value
 
 
 def hit_to_dict(hit: Hit) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Freshness = Literal["fresh", "moved", "changed", "gone", "unchecked"]
@@ -88,6 +88,13 @@ class SearchResult:
     degraded: tuple[str, ...]
     not_found: tuple[MissingName, ...]
     trace_id: str
+    cursors: tuple[str | None, ...] = ()  # the cursor behind each hit, for a surface that shows fewer
+
+    def first(self, count: int) -> SearchResult:
+        """Return the result with fewer hits; its cursor starts behind the last of them."""
+        if not 0 < count < len(self.hits):
+            return self
+        return replace(self, hits=self.hits[:count], next_cursor=self.cursors[count - 1])
 
 
 @dataclass(frozen=True, slots=True)

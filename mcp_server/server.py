@@ -22,7 +22,7 @@ import prompts
 from ingest.access import Principal
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
-from mcp_server.errors import ServerError
+from mcp_server.errors import ServerError, describe
 from mcp_server.render import render_answer, render_search, render_status
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import VERSION, Service
@@ -184,7 +184,7 @@ def guarded(call: Callable[[], T], kind: type[Exception] = ToolError) -> T:
     try:
         return call()
     except (ServerError, IngestError) as error:
-        raise kind(str(error)[:ERROR_CHARS]) from error
+        raise kind(describe(error, ERROR_CHARS)) from error
 
 
 def tighten(schema: dict[str, Any]) -> dict[str, Any]:

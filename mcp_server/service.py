@@ -11,8 +11,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,7 @@ from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
 from mcp_server.access import make_filters
 from mcp_server.config import Setup
-from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable
+from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
 from traces.recorder import TraceRecorder, TraceRun
@@ -77,8 +78,29 @@ class Status:
 
 @dataclass(slots=True)
 class _Opened:
+    """The generation that queries read now, and how many queries still read each one."""
+
     index: Index | None = None
+    readers: Counter[Index] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def enter(self, index: Index) -> None:
+        """Count a query in; a generation that another one replaced is closed when nobody reads it."""
+        replaced, self.index = self.index, index
+        self.readers[index] += 1
+        if replaced is not None:
+            self._close_unread(replaced)
+
+    def leave(self, index: Index) -> None:
+        """Count a query out."""
+        self.readers[index] -= 1
+        self._close_unread(index)
+
+    def _close_unread(self, index: Index) -> None:
+        if not self.readers[index]:
+            del self.readers[index]
+            if index is not self.index:
+                index.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +164,33 @@ class Service:
         self._building = building
         self._build_error = error
 
-    def index(self) -> Index:
-        """Return the current generation, opened. Raises NotReady while there is none."""
+    @contextmanager
+    def reading(self) -> Iterator[Index]:
+        """Yield the current generation; its files stay until the last query on it ends. Raises NotReady."""
+        with self._opened.lock:
+            index = self._current()
+            self._opened.enter(index)
+        try:
+            yield index
+        finally:
+            with self._opened.lock:
+                self._opened.leave(index)
+
+    def _current(self) -> Index:
         from ingest.index import Index
 
-        with self._opened.lock:
-            try:
-                if self._opened.index is None:
-                    self._opened.index = Index.open_current(
-                        self.setup.data_dir,
-                        self.embedder,
-                        exact_vectors_max=self.setup.settings.index.exact_vectors_max,
-                    )
-                else:
-                    self._opened.index = self._opened.index.refreshed()
-            except IndexEmpty as error:
-                raise self._not_ready() from error
-            except IndexStateError as error:
-                if self._building is not None and self._opened.index is None:
-                    raise self._not_ready() from error  # the first build is just creating its files
-                raise NotReady(f"The index cannot be opened: {error}") from error
-            return self._opened.index
+        opened = self._opened.index
+        try:
+            if opened is not None:
+                return opened.refreshed()
+            limit = self.setup.settings.index.exact_vectors_max
+            return Index.open_current(self.setup.data_dir, self.embedder, exact_vectors_max=limit)
+        except IndexEmpty as error:
+            raise self._not_ready() from error
+        except IndexStateError as error:
+            if self._building is not None and opened is None:
+                raise self._not_ready() from error  # the first build is just creating its files
+            raise NotReady(f"The index cannot be opened: {error}") from error
 
     def _not_ready(self) -> NotReady:
         if self._building is not None:
@@ -202,32 +230,39 @@ class Service:
             check_query(request.query, "query")
             if not 1 <= request.limit <= MAX_LIMIT:
                 raise BadRequest(f"`limit` is {request.limit}; it must be between 1 and {MAX_LIMIT}.")
-            index = self.index()
-            filters = self._filters(index, principal, request)
-            offset = self._read_cursor(request, index, principal)
             is_strict = self.setup.settings.strict if strict is None else strict
-            found = self._find(index, request, filters, trace, is_strict, offset)
-            checker = self._checker(index)
-            with trace.span("freshness") as span:
-                shown = tuple(self._hit(chunk, score, why, checker) for chunk, score, why in found.hits)
-                span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
-            degraded = join(index.degraded, found.degraded, checker.degraded, self._trace_codes())
-            if is_strict and degraded:
-                raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
-            end = offset + len(shown)
-            trace.set(degraded=degraded, chunks_used=len(shown), filters=describe(filters))
-            result = SearchResult(
-                hits=shown,
-                total=found.total,
-                next_cursor=self._make_cursor(request, index, principal, end) if end < found.total else None,
-                generation=index.generation,
-                index_age_s=round(self.age_s(index), 1),
-                degraded=degraded,
-                not_found=found.not_found,
-                trace_id=trace.id,
-            )
+            with self.reading() as index:
+                result = self._search(index, request, principal, trace, is_strict)
         self._write_log(trace)
         return result
+
+    def _search(
+        self, index: Index, request: SearchRequest, principal: Principal, trace: TraceRun, strict: bool
+    ) -> SearchResult:
+        filters = self._filters(index, principal, request)
+        offset = self._read_cursor(request, index, principal)
+        found = self._find(index, request, filters, trace, strict, offset)
+        checker = self._checker(index)
+        with trace.span("freshness") as span:
+            shown = tuple(self._hit(chunk, score, why, checker) for chunk, score, why in found.hits)
+            span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
+        degraded = join(index.degraded, found.degraded, checker.degraded, self._trace_codes())
+        if strict and degraded:
+            raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
+        trace.set(degraded=degraded, chunks_used=len(shown), filters=describe(filters))
+        ends = range(offset + 1, offset + len(shown) + 1)
+        cursors = tuple(self._make_cursor(request, index, principal, n) if n < found.total else None for n in ends)
+        return SearchResult(
+            hits=shown,
+            total=found.total,
+            next_cursor=cursors[-1] if cursors else None,
+            generation=index.generation,
+            index_age_s=round(self.age_s(index), 1),
+            degraded=degraded,
+            not_found=found.not_found,
+            trace_id=trace.id,
+            cursors=cursors,
+        )
 
     def _find(
         self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int
@@ -291,11 +326,12 @@ class Service:
         started = time.perf_counter()
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
-            index = self.index()
-            filters = self._filters(index, principal, request)
             is_strict = self.setup.settings.strict if strict is None else strict
-            composed = self._compose(index, request, filters, trace, is_strict)
-            degraded = join(index.degraded, composed.degraded, self._trace_codes())
+            with self.reading() as index:
+                filters = self._filters(index, principal, request)
+                composed = self._compose(index, request, filters, trace, is_strict)
+                degraded = join(index.degraded, composed.degraded, self._trace_codes())
+                generation, age_s = index.generation, round(self.age_s(index), 1)
             if is_strict and degraded:
                 raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no answer is given.")
             trace.set(
@@ -319,8 +355,8 @@ class Service:
                 cached=False,
                 degraded=degraded,
                 latency_ms=round((time.perf_counter() - started) * 1000, 1),
-                generation=index.generation,
-                index_age_s=round(self.age_s(index), 1),
+                generation=generation,
+                index_age_s=age_s,
                 trace_id=trace.id,
                 nearest=composed.nearest,
             )
@@ -390,14 +426,17 @@ class Service:
 
     def status(self, principal: Principal) -> Status:
         """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
-        from ingest.index import status
-
         building = self._building.sentence if self._building else self._build_error
         try:
-            index = self.index()
+            with self.reading() as index:
+                return self._ready(index, principal, building)
         except NotReady:
             state: Literal["index_building", "index_empty"] = "index_building" if self._building else "index_empty"
             return Status(state, 0, 0.0, 0, 0, "", (), building=building, data_dir=str(self.setup.data_dir))
+
+    def _ready(self, index: Index, principal: Principal, building: str) -> Status:
+        from ingest.index import status
+
         visible = {info.name for info in self.infos(index) if principal.groups.intersection(info.groups)}
         sources = tuple(
             {
@@ -429,9 +468,9 @@ class Service:
 
     def read_document(self, source: str, path: str, principal: Principal) -> str:
         """Return the indexed text of one document, lines numbered. Raises NotFound."""
-        index = self.index()
-        filters = make_filters(principal, self.infos(index))
-        chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
+        with self.reading() as index:
+            filters = make_filters(principal, self.infos(index))
+            chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
         if not chunks:
             raise NotFound(f"There is no document {path!r} in a source {source!r}.")
         return "\n".join(
@@ -457,6 +496,7 @@ class Service:
 
         return FreshnessChecker({state.name: state for state in index.manifest.sources})
 
+    @contextmanager
     def _trace(
         self,
         tool: str,
@@ -465,8 +505,9 @@ class Service:
         principal: Principal,
         caller: Caller | None,
         arguments: Mapping[str, Any],
-    ) -> AbstractContextManager[TraceRun]:
-        return self._recorder.trace(
+    ) -> Iterator[TraceRun]:
+        """Record one call; whatever it raises carries the trace's id to the surface."""
+        with self._recorder.trace(
             tool=tool,
             query=text[:MAX_QUERY_CHARS],
             entry=entry,
@@ -474,7 +515,13 @@ class Service:
             caller=caller,
             config_snapshot=self.setup.snapshot(),
             arguments=arguments,
-        )
+        ) as trace:
+            try:
+                yield trace
+            except Exception as error:
+                if self._store is not None:
+                    mark_trace(error, trace.id)
+                raise
 
     def _trace_codes(self) -> tuple[str, ...]:
         return () if self._store is None or self._recorder.healthy else ("trace_unavailable",)
@@ -509,7 +556,8 @@ class Service:
             generation, offset, signature = raw.split(".")
         except ValueError as error:
             raise BadRequest("This cursor is not one of ours. Ask again without `cursor`.") from error
-        if not hmac.compare_digest(signature, self._sign(f"{generation}.{offset}", request, principal)):
+        expected = self._sign(f"{generation}.{offset}", request, principal)
+        if not hmac.compare_digest(signature.encode(), expected.encode()):  # as bytes: of text, it takes ASCII only
             raise BadRequest("This cursor belongs to another query. Ask again without `cursor`.")
         if int(generation) != index.generation:
             raise BadRequest(

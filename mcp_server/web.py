@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingest.access import Principal
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
-from mcp_server.errors import BadRequest, NotFound, NotReady, Overloaded, ServerError, Unavailable
+from mcp_server.errors import BadRequest, NotFound, NotReady, Overloaded, ServerError, Unavailable, trace_of
 from mcp_server.render import answer_to_dict, search_to_dict, status_to_dict
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
@@ -239,7 +239,8 @@ def refuse(error: Exception) -> Response:
     code = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
     retryable = isinstance(error, ServerError) and error.retryable
     headers = {"Retry-After": "5"} if retryable else None
-    return JSONResponse({"error": str(error), "retryable": retryable}, code, headers)
+    trace = {"trace_id": trace_of(error)} if trace_of(error) else {}
+    return JSONResponse({"error": str(error), "retryable": retryable, **trace}, code, headers)
 
 
 def serve_http(app: ASGIApp, host: str, port: int) -> None:

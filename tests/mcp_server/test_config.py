@@ -36,6 +36,9 @@ def test_environment_overlay(tmp_path):
     assert (prod.strict, prod.index.workers, prod.environment) == (True, 2, "prod")
 
 
+TWO_SOURCES = '[[source]]\nname = "{}"\ntype = "{}"\npath = "x"\n[[source]]\nname = "{}"\ntype = "{}"\npath = "y"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -44,6 +47,8 @@ def test_environment_overlay(tmp_path):
         ('[[source]]\nname = "a"\ntype = "git"\npaht = "."\n', "Did you mean 'path'"),
         ("[index]\nworkers = -1\n", "index.workers.*greater than or equal to 0"),
         ("[index\n", "cannot be read"),
+        (TWO_SOURCES.format("a", "folder", "a", "designs"), "Two sources in .* are called 'a'. Give each"),
+        (TWO_SOURCES.format("a", "git", "a.history", "folder"), "are called 'a.history'"),
     ],
 )
 def test_wrong_configuration_is_named(tmp_path, text, expected):

@@ -1,5 +1,7 @@
 """MCP in memory, both protocol eras."""
 
+import base64
+import gc
 import json
 
 import anyio
@@ -186,3 +188,95 @@ def test_resources(service):
 def test_small_talk_gets_the_capabilities(service):
     _, text = call(service, "answer", question="what can you do?")
     assert "Ask where something is implemented" in text
+
+
+def leases(setup):
+    return [path.name.split("-")[0] for path in (setup.data_dir / "leases").iterdir()]
+
+
+def test_a_replaced_generation_is_let_go_at_once_even_after_errors(service, setup, repository):
+    """Its folder can only be collected then; the garbage collector of Python may come much later."""
+    gc.disable()
+    try:
+        for n in range(3):
+            call(service, "search_code", query="session")
+            call(service, "search_code", query="session", cursor="zz")
+            (repository / "shop" / f"new{n}.py").write_text(f"def new_{n}(): ...\n")
+            reindex(service)
+        call(service, "search_code", query="session")
+        assert leases(setup) == ["4"]
+    finally:
+        gc.enable()
+
+
+def test_a_generation_is_kept_while_a_query_reads_it(service, setup, repository):
+    with service.reading() as old:
+        (repository / "shop" / "new.py").write_text("def new(): ...\n")
+        reindex(service)
+        with service.reading() as new:
+            assert new.generation == old.generation + 1
+        assert sorted(leases(setup)) == ["1", "2"]
+    assert leases(setup) == ["2"]
+
+
+@pytest.mark.parametrize("signature", ["é", "ключ"])
+def test_a_cursor_with_any_letters_gets_a_sentence(service, signature):
+    cursor = base64.urlsafe_b64encode(f"1.1.{signature}".encode()).decode().rstrip("=")
+    is_error, text = call(service, "search_code", query="session", cursor=cursor)
+    assert is_error
+    assert "belongs to another query" in text
+
+
+@pytest.fixture
+def many_hits(service, repository):
+    (repository / "big.py").write_text("\n".join(f"def session_{n}():\n    return {n}\n" for n in range(3000)))
+    reindex(service)
+    return service
+
+
+def test_json_pages_within_the_budget_and_leaves_no_hit_out(many_hits):
+    seen, cursor = [], ""
+    for _ in range(60):
+        _, text = call(many_hits, "search_code", query="session", limit=20, cursor=cursor, response_format="json")
+        assert len(text) <= 9000
+        page = json.loads(text)
+        seen += [(hit["path"], hit["start_line"]) for hit in page["hits"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert len(seen) == len(set(seen)) == page["total"]
+
+
+def test_text_that_does_not_fit_goes_on_at_the_cursor(many_hits):
+    _, text = call(many_hits, "search_code", query="session", limit=50, response_format="detailed")
+    shown, total = map(int, text.split("shown ")[1].split()[0].split("/"))
+    assert shown < 50 <= total
+    cursor = text.split("next_cursor=")[1].split()[0]
+    _, rest = call(many_hits, "search_code", query="session", limit=50, cursor=cursor, response_format="json")
+    _, whole = call(many_hits, "search_code", query="session", limit=50, response_format="json")
+    assert json.loads(rest)["hits"][0] not in json.loads(whole)["hits"][:shown]
+
+
+@pytest.mark.parametrize("form", ["concise", "detailed", "json"])
+@pytest.mark.parametrize(("tool", "argument"), [("search_code", "query"), ("answer", "question")])
+def test_hundreds_of_missing_names_stay_below_the_budget(service, form, tool, argument):
+    names = " ".join(f"`missing_name_{n}`" for n in range(700))
+    is_error, text = call(service, tool, response_format=form, **{argument: names})
+    assert not is_error
+    assert len(text) <= 9000
+    if form == "json":
+        assert json.loads(text)["trace_id"]
+
+
+@pytest.mark.req("T1")
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [("search_code", {"query": "session", "cursor": "zz"}), ("answer", {"question": "x", "product": "nope"})],
+)
+def test_an_error_names_its_trace(service, tool, arguments):
+    is_error, text = call(service, tool, **arguments)
+    assert is_error
+    trace_id = text.rsplit("trace=", 1)[1]
+    is_error, explained = call(service, "explain_trace", trace_id=trace_id)
+    assert not is_error
+    assert "BadRequest" in explained

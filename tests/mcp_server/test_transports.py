@@ -14,6 +14,8 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+from golden.stdio import StdioServer
+
 COMMAND = [sys.executable, "-m", "mcp_server.cli", "serve"]
 
 
@@ -63,6 +65,43 @@ def test_first_start_indexes_in_the_background_and_says_so(setup):
     first, later = anyio.run(session)
     assert "index_building" in first
     assert later.startswith("shop/session.py:")
+
+
+NOISE = """
+import os, sys, threading, warnings
+def chatter():
+    print("printed by a library", flush=True)
+    os.write(1, b"written by native code")
+    warnings.warn("warned")
+    timer = threading.Timer(0.05, chatter)
+    timer.daemon = True
+    timer.start()
+    import logging; logging.getLogger("library").error("logged")
+if "serve" in sys.argv or "-m" in sys.argv:
+    timer = threading.Timer(1.5, chatter)
+    timer.daemon = True
+    timer.start()
+"""
+
+
+@pytest.mark.req("I2")
+def test_stdout_carries_the_protocol_only(service, setup, tmp_path):
+    """Whatever a library prints, logs or warns of while the server runs goes to stderr."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NOISE)
+    log = tmp_path / "stderr.txt"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    with StdioServer([*COMMAND, *arguments(setup)], env=env, log=log) as server:
+        server.initialize()
+        for _ in range(2000):
+            text, is_error = server.call("search_code", {"query": "SessionSigner"})  # a line that is no JSON raises
+            assert not is_error, text
+            if b"written by native code" in log.read_bytes():
+                break
+            time.sleep(0.005)
+        server.call("search_code", {"query": "SessionSigner"})
+    told = log.read_text()
+    assert all(words in told for words in ("printed by a library", "written by native code", "warned", "logged"))
 
 
 @pytest.fixture
