@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 TOP = 10
+BOOTSTRAP_ROUNDS = 2000
+BOOTSTRAP_SEED = 0  # fixed: the same figures give the same interval
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 
@@ -85,3 +89,21 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     spread = Z95 * math.sqrt(rate * (1 - rate) / trials + Z95**2 / (4 * trials**2))
     scale = 1 + Z95**2 / trials
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def bootstrap(differences: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of paired differences; (NaN, NaN) for nothing.
+
+    Efron 1979: whole pairs are drawn again with replacement, so what is hard for both sides cancels out.
+    """
+    if not differences:
+        return math.nan, math.nan
+    values = np.asarray(differences, dtype=np.float64)
+    picks = np.random.default_rng(BOOTSTRAP_SEED).integers(0, len(values), (BOOTSTRAP_ROUNDS, len(values)))
+    low, high = np.percentile(values[picks].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def rounded(values: Mapping[str, float], digits: int = 4) -> dict[str, float | None]:
+    """Return values rounded; NaN is null, never zero."""
+    return {name: None if math.isnan(value) else round(value, digits) for name, value in values.items()}

@@ -662,7 +662,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def print_bench(result: Any, as_json: bool) -> None:  # noqa: ANN401 - any of the three results
+def print_bench(result: Any, as_json: bool) -> None:  # noqa: ANN401 - any of the results
     """Print figures for people or as JSON."""
     print_json(result.to_dict()) if as_json else print(result)
 
@@ -699,20 +699,34 @@ def bench_index(
 def bench_search(
     cases: Annotated[list[Path], typer.Option(help="JSONL of questions with known files; repeat.")],
     corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
-    whole_repo: Annotated[bool, typer.Option(help="Index the whole repository with its history.")] = False,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="root (default), root-history, whole or whole-history; repeat.")
+    ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of semble, semble-model (its Python), ripgrep, codegraph; repeat."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
+    ablate: Annotated[bool, typer.Option(help="Each retriever and feature off, one at a time.")] = False,
+    worst: Annotated[int, typer.Option(min=0, help="Explain so many of the worst questions.")] = 0,
     pred: Annotated[Path | None, typer.Option(help="Write predictions as JSONL.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
     embedder: Annotated[str, typer.Option(help="static or none.")] = "static",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure search quality: NDCG@10, hit@k, MRR per bucket and repository, and latency."""
-    from golden.bench.quality import run_search
+    """Measure search quality, beside rivals: NDCG@10, hit@k, MRR, tokens until the right file, and latency."""
+    from golden.bench.quality import Plan, run_search
+    from golden.bench.rivals import parse_rival
 
     kind: Literal["static", "none"] = "none" if embedder == "none" else "static"
     with bench_errors():
-        result = run_search(cases, corpora, whole_repo=whole_repo, embedder=kind, say=say)
+        rivals = tuple(map(parse_rival, rival or ()))
+        plan = Plan(tuple(variant or ("root",)), rivals, kind, limit, ablate, worst)
+        result = run_search(cases, corpora, plan, cache=cache, say=say)
     if pred is not None:
-        pred.write_text("".join(f"{line}\n" for line in result.predictions()), "utf-8")
+        for file, text in result.prediction_files(pred).items():
+            file.write_text(text, "utf-8")
     if out is not None:
         out.write_text(json.dumps(result.to_dict(), indent=1), "utf-8")
     print_bench(result, as_json)

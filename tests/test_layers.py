@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mcp_server", "ingest", "traces", "prompts", "golden")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/stdio.py", "golden/demo.py"}
-MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py"}
+MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py", "golden/bench/rivals.py"}
+MAY_START_PROCESSES |= {"golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
 MAY_READ_ENVIRONMENT = {"mcp_server/cli.py", "mcp_server/config.py", "ingest/gitio.py", "ingest/executor.py"}
-MAY_READ_ENVIRONMENT |= {"ingest/index/failpoints.py", "golden/bench/quality.py"}
+MAY_READ_ENVIRONMENT |= {"ingest/index/failpoints.py", "golden/bench/corpora.py", "golden/bench/rivals.py"}
 MAY_PRINT = {"mcp_server/cli.py"}
 
 

@@ -17,9 +17,8 @@ from typing import Any
 
 from golden.bench import BenchError
 from golden.bench.command import SourceType, codecairn_command, find_type, serving, write_config
-from golden.bench.quality import rounded
 from golden.machine import MachineFacts, PeakMemory, folder_mb, read_machine
-from golden.metrics import percentile
+from golden.metrics import percentile, rounded
 from golden.stdio import StdioServer
 
 

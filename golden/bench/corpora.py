@@ -1,0 +1,131 @@
+"""Corpora as sources: which part of a repository is indexed, with or without its history, and where the index lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from golden.bench import BenchError
+from golden.bench.questions import Question
+from golden.corpus import build, fingerprint, make_setup
+from ingest.config import SourceConfig
+from ingest.errors import IngestError
+from ingest.gitio import head_commit
+from mcp_server.config import Setup, source_name
+from mcp_server.service import Service
+
+EmbedderKind = Literal["static", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What of a corpus is indexed."""
+
+    name: str
+    whole: bool  # the repository with its tests and docs, not only the question's root
+    history: bool  # as a git source, with the commits that lead to the snapshot
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("root", whole=False, history=False),
+        Variant("root-history", whole=False, history=True),
+        Variant("whole", whole=True, history=False),
+        Variant("whole-history", whole=True, history=True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The questions that one index answers, and that index's source."""
+
+    folder: str
+    root: str
+    path: Path  # what a tool without git is given
+    prefix: str  # stands before each path of the source, so that it counts from the repository
+    source: SourceConfig
+    questions: tuple[Question, ...]
+
+    @property
+    def name(self) -> str:
+        """Folder and root, for people."""
+        return f"{self.folder}/{self.root}".rstrip("/")
+
+
+def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant) -> Iterator[Corpus]:
+    """Yield each corpus with its questions, by name. Raises BenchError for one that is not there."""
+
+    def key(question: Question) -> tuple[str, str, str]:
+        return question.folder, "" if variant.whole else question.root.strip("/"), question.commit
+
+    for (folder, root, commit), group in groupby(sorted(questions, key=key), key):
+        repository = corpora / folder
+        if not (repository / root).is_dir():
+            raise BenchError(
+                f"There is no corpus {repository / root}. Lay it there, or give the folder with --corpora."
+            )
+        if variant.history:
+            check_snapshot(repository, commit)
+        yield Corpus(
+            folder=folder,
+            root=root,
+            path=repository / root,
+            prefix="" if variant.history or not root else f"{root}/",
+            source=corpus_source(repository, folder, root, variant),
+            questions=tuple(group),
+        )
+
+
+def corpus_source(repository: Path, folder: str, root: str, variant: Variant) -> SourceConfig:
+    """Return a corpus as a source: a plain folder, or a git source with history that reads only the root."""
+    name = source_name(folder)
+    if not variant.history:
+        return SourceConfig(name=name, type="folder", path=repository / root)
+    return SourceConfig(name=name, type="git", path=repository, include=(f"/{root}/**",) if root else ())
+
+
+def check_snapshot(repository: Path, commit: str) -> None:
+    """Refuse a clone that stands at another commit: its history could hold the answers. Raises BenchError."""
+    try:
+        head = head_commit(repository)
+    except IngestError as error:
+        raise BenchError(f"The history of {repository} cannot be read: {error}") from error
+    if head != commit:
+        raise BenchError(f"{repository} stands at {head}, its questions are about {commit}. Check that commit out.")
+
+
+def default_cache() -> Path:
+    """Return where indexes of benchmarks are kept."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "codecairn" / "bench"
+
+
+def bench_setup(source: SourceConfig, cache: Path, made_by: Sequence[str], embedder: EmbedderKind = "static") -> Setup:
+    """Return the defaults for one source, with a data directory named after everything that the index depends on."""
+    setup = make_setup((source,), cache)
+    settings = setup.settings.model_copy(
+        update={"embedding": setup.settings.embedding.model_copy(update={"kind": embedder})}
+    )
+    key = fingerprint([*made_by, embedder, source.model_dump_json(), settings.index.model_dump_json()])
+    return make_setup((source,), cache / f"{source.name[:40]}-{key}", settings)
+
+
+def ensure_built(setup: Setup, service: Service) -> float:
+    """Build an index unless a finished one is there; return the seconds that it took."""
+    done = setup.data_dir / "bench.done"
+    if done.exists():
+        return 0.0
+    shutil.rmtree(setup.data_dir, ignore_errors=True)
+    started = time.perf_counter()
+    build(setup, service)
+    seconds = time.perf_counter() - started
+    done.write_text(f"{seconds:.3f}\n", "utf-8")
+    return seconds
