@@ -732,6 +732,23 @@ def bench_search(
     print_bench(result, as_json)
 
 
+@bench_app.command("scale")
+def bench_scale(
+    folder: Path,
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions; their queries are asked. Repeat.")],
+    chunks: Annotated[list[int] | None, typer.Option(help="Size to build (10000, 50000, 200000); repeat.")] = None,
+    queries: Annotated[int, typer.Option(min=3, help="Queries to ask, a third of them to warm up.")] = 200,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure search by size of the index, built from the repositories in a folder: times, memory, size on disk."""
+    from golden.bench.scaling import TARGETS, run_scale
+
+    with bench_errors():
+        targets = tuple(chunks or TARGETS)
+        print_bench(run_scale(folder, cases, targets=targets, queries=queries, cache=cache, say=say), as_json)
+
+
 @bench_app.command("serve")
 def bench_serve(path: Path, rounds: Annotated[int, typer.Option(min=1)] = 20, as_json: JsonOption = False) -> None:
     """Measure a server: start-up, first search, warm MCP round trips."""

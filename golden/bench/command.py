@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from golden.stdio import StdioServer
+from ingest.config import SourceConfig
 from mcp_server.config import source_name
 
 SourceType = Literal["folder", "git"]
@@ -22,8 +23,16 @@ def find_type(path: Path) -> SourceType:
 
 def write_config(file: Path, root: Path, kind: SourceType) -> None:
     """Write a configuration with one source."""
-    source = f'name = "{source_name(root.name)}"\ntype = "{kind}"\npath = {json.dumps(str(root))}\n'
-    file.write_text(f"[[source]]\n{source}", "utf-8")
+    write_sources(file, [SourceConfig(name=source_name(root.name), type=kind, path=root)])
+
+
+def write_sources(file: Path, sources: Sequence[SourceConfig]) -> None:
+    """Write a configuration with some sources."""
+    tables = (
+        f'[[source]]\nname = "{source.name}"\ntype = "{source.type}"\npath = {json.dumps(str(source.path))}\n'
+        for source in sources
+    )
+    file.write_text("\n".join(tables), "utf-8")
 
 
 def codecairn_command() -> list[str]:

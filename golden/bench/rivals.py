@@ -66,6 +66,7 @@ def parse_rival(text: str) -> RivalSpec:
     Python searches. codegraph: PATH is its command.
     """
     name, _, path = text.partition("=")
+    path = os.path.expanduser(path)  # the shell does not, behind an equals sign
     script = {"semble": "semble", "semble-model": "semble", "ripgrep": "ripgrep", "codegraph": "codegraph"}.get(name)
     if script is None:
         if not path:
