@@ -20,6 +20,7 @@ from ingest.index.schema import Manifest
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.redact import RULES_VERSION
 from ingest.sources import open_snapshots, source_infos
+from ingest.sources.changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Progress:
     source: str
     done: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Every path (absolute) that changed in any source since generation `since` was built, as a watcher saw it."""
+
+    paths: frozenset[str]
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +95,11 @@ def build_index(
     progress: Callable[[Progress], None] = lambda _: None,
     allow_drop: bool = False,
     smoke: Sequence[Callable[[Index], str | None]] = (),
+    seen: Seen | None = None,
 ) -> BuildReport:
     """Bring the index up to the sources as they are now and publish the difference as one generation.
 
+    `seen`: only these paths are looked at, if the parent is the generation that they are counted from.
     Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the current generation stays.
     """
     started = time.perf_counter()
@@ -114,6 +125,7 @@ def build_index(
                     limits=index,
                     known=publication.known_files,
                     previous=lambda name: parent_revision(publication, name),
+                    changes=lambda name: changes_of(publication, name, seen),
                 )
                 for snapshot in snapshots:
                     prepare = partial(prepare_files, publication, executor, embedder)
@@ -130,6 +142,14 @@ def parent_revision(publication: Publication, name: str) -> str:
     """Return the revision at which the parent generation holds a source, or ""."""
     states = publication.parent.sources if publication.parent else ()
     return next((state.revision for state in states if state.name == name), "")
+
+
+def changes_of(publication: Publication, name: str, seen: Seen | None) -> Changes | None:
+    """Return what changed in a source since the parent generation, None where that is not known."""
+    parent = publication.parent
+    if seen is None or parent is None or parent.generation != seen.since:
+        return None
+    return Changes(seen.paths, tuple(publication.known_skips(name)))
 
 
 def prepare_files(

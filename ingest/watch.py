@@ -11,6 +11,7 @@ from watchfiles import Change, DefaultFilter, watch
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
 from ingest.gitio import find_repository
+from ingest.sources.changes import MAX_CHANGES
 
 QUIET_STEP_MS = 10
 WAKE_MS = 100  # how often the watch looks whether it shall stop; also when the first build starts
@@ -24,11 +25,19 @@ class SourceFilter(DefaultFilter):
     ignore_dirs = ("node_modules", "__pycache__", ".venv", "venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hg")
     ignore_entity_patterns = (r"\.py[cod]$", r"\.sw.$", r"~$", r"^\.#", r"\.lock$", r"^\.DS_Store$")
 
+    def __init__(self, avoid: Sequence[Path]) -> None:
+        super().__init__(ignore_paths=avoid)
+        self.passed_over: set[str] = set()  # starts no build, but the next one has to look at it
+
     def __call__(self, change: Change, path: str) -> bool:
-        """Tell whether a change can change the index."""
+        """Tell whether a change shall start a build."""
         parts = Path(path).parts
         if ".git" not in parts:
-            return super().__call__(change, path)
+            if super().__call__(change, path):
+                return True
+            if len(self.passed_over) <= MAX_CHANGES:
+                self.passed_over.add(path)
+            return False
         inner = parts[parts.index(".git") + 1 :]
         return bool(inner) and (inner[0] in ("HEAD", "packed-refs") or inner[:2] == ("refs", "heads"))
 
@@ -62,13 +71,16 @@ class Watcher:
     def __init__(
         self,
         sources: Sequence[SourceConfig],
-        rebuild: Callable[[str], None],
+        rebuild: Callable[[str, frozenset[str]], None],
         *,
         debounce_ms: int,
         first: bool,
         avoid: Path | None = None,
     ) -> None:
-        """Watch sources; `avoid` is the data directory, whose own writes must start no build."""
+        """Watch sources; `rebuild` gets "start" or "watch" and the paths that changed.
+
+        `avoid` is the data directory, whose own writes must start no build.
+        """
         self._avoid = (avoid,) if avoid else ()
         self._sources = sources
         self._rebuild = rebuild
@@ -90,15 +102,16 @@ class Watcher:
         paths = watched_paths(self._sources)
         if not paths:
             if self._first:
-                self._rebuild("start")
+                self._rebuild("start", frozenset())
             return
         # The first build starts when the watch stands: a change that it no longer sees must not be lost.
         is_due = self._first
+        watch_filter = SourceFilter(self._avoid)
         changes = watch(
             *paths,
-            watch_filter=SourceFilter(ignore_paths=self._avoid),
+            watch_filter=watch_filter,
             debounce=MAX_WAIT_MS,
-            step=max(QUIET_STEP_MS, self._debounce_ms),
+            step=max(QUIET_STEP_MS, self._debounce_ms // 2),  # two quiet looks in a row end the wait
             stop_event=self._stop,
             rust_timeout=WAKE_MS,
             yield_on_timeout=True,
@@ -108,5 +121,7 @@ class Watcher:
             if self._stop.is_set():
                 return
             if is_due or change:
-                self._rebuild("start" if is_due else "watch")
+                seen = frozenset(path for _, path in change) | watch_filter.passed_over
+                watch_filter.passed_over.clear()
+                self._rebuild("start" if is_due else "watch", seen)
                 is_due = False

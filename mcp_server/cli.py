@@ -466,19 +466,25 @@ def rollback(
 # -- serve -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Background:
     """Builds the index while the server answers."""
 
     setup: Setup
     service: Service
+    _built: int = 0  # the generation of the last build that succeeded: what changed since is all that is seen
 
-    def rebuild(self, trigger: str) -> None:
+    def rebuild(self, trigger: str, paths: frozenset[str] = frozenset()) -> None:
         """Build once; a failure is told to whoever asks next and on stderr, and the last generation keeps serving."""
+        from ingest.build import Seen
+
         self.service.set_building(Building())
         error = ""
+        seen, self._built = Seen(paths, self._built), 0
         try:
-            build(self.setup, self.service, trigger, self._show)
+            report = build(self.setup, self.service, trigger, self._show, seen=seen)
+            self._built = report.manifest.generation
+            self.service.warm()
         except IngestError as problem:
             error = str(problem)
         except Exception as problem:  # the watcher must outlive whatever one build ran into

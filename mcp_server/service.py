@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -164,7 +164,7 @@ class Service:
         self._building = building
         self._build_error = error
 
-    @contextmanager
+    @contextlib.contextmanager
     def reading(self) -> Iterator[Index]:
         """Yield the current generation; its files stay until the last query on it ends. Raises NotReady."""
         with self._opened.lock:
@@ -191,6 +191,16 @@ class Service:
             if self._building is not None and opened is None:
                 raise self._not_ready() from error  # the first build is just creating its files
             raise NotReady(f"The index cannot be opened: {error}") from error
+
+    def warm(self) -> None:
+        """Open the current generation and load its vectors, before somebody waits for them."""
+        with self.reading() as index:
+            if self.embedder is None or not self.embedder.local:
+                return
+            infos = self.infos(index)
+            everything = Filters(frozenset(g for i in infos for g in i.groups), frozenset(i.name for i in infos))
+            with contextlib.suppress(IndexStateError):  # whoever searches is told
+                index.search_vector("warm", everything, 1)
 
     def _not_ready(self) -> NotReady:
         if self._building is not None:
@@ -496,7 +506,7 @@ class Service:
 
         return FreshnessChecker({state.name: state for state in index.manifest.sources})
 
-    @contextmanager
+    @contextlib.contextmanager
     def _trace(
         self,
         tool: str,

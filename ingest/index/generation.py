@@ -175,6 +175,7 @@ class Publication:
             raise
         self._sources = self._parent_sources()
         self._delta = _Delta()
+        self._known: dict[str, dict[str, KnownFile]] = {}
         self._folder = files.generation_folder(data_dir, self._number)
         self._text: TextWriter | None = None
         self._vectors: VectorWriter | None = None
@@ -234,10 +235,21 @@ class Publication:
         """
         if self._base is None:
             return {}
-        known = control.known_files(self._db, source, self._base.id)
-        if self._base.manifest.chunker == self._options.chunker:
+        if source not in self._known:
+            self._known[source] = self._read_known(source, self._base)
+        return self._known[source]
+
+    def _read_known(self, source: str, base: GenerationRow) -> dict[str, KnownFile]:
+        known = control.known_files(self._db, source, base.id)
+        if base.manifest.chunker == self._options.chunker:
             return known
         return {path: KnownFile("", file.size, "", "") for path, file in known.items()}
+
+    def known_skips(self, source: str) -> list[Skip]:
+        """Return the files that the parent generation left out of a source, in path order."""
+        if self._base is None:
+            return []
+        return [Skip(*row) for row in sorted(control.read_skips(self._db, source, self._base.id))]
 
     def parent_vectors(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Return the parent's vectors (float32 bytes) of those ids that it holds."""
@@ -659,15 +671,13 @@ class Publication:
         self._verify_ids(reader, manifest)
 
     def _verify_vector_counts(self, manifest: Manifest, vectors: VectorWriter) -> None:
-        """Count the sources that this delta touched, and all rows: the rest was counted when it was written."""
+        """Count all rows, and those of each touched source if there are several: one follows from the total."""
         total = vectors.count()
         _refuse_unless(total == manifest.chunks, f"the vector table has {total} rows, expected {manifest.chunks}")
-        for state in manifest.sources:
-            if self._touched(state.name):
-                rows = vectors.count(state.name)
-                _refuse_unless(
-                    rows == state.chunks, f"source {state.name!r} has {rows} vectors, expected {state.chunks}"
-                )
+        touched = [state for state in manifest.sources if self._touched(state.name)]
+        for state in touched if len(touched) > 1 or self._delta.dropped_sources else ():
+            rows = vectors.count(state.name)
+            _refuse_unless(rows == state.chunks, f"source {state.name!r} has {rows} vectors, expected {state.chunks}")
 
     def _verify_ids(self, reader: TextReader, manifest: Manifest) -> None:
         delta = len(self._delta.owners) + len(self._delta.removed_ids)

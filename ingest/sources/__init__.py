@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
 from ingest.model import Kind, KnownFile, Snapshot, SourceInfo
+from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
 from ingest.sources.folder import open_folder
 from ingest.sources.git import open_git
@@ -45,20 +46,29 @@ def open_snapshots(
     limits: IndexConfig,
     known: Callable[[str], Mapping[str, KnownFile]],
     previous: Callable[[str], str] = lambda name: "",
+    changes: Callable[[str], Changes | None] = lambda name: None,
 ) -> list[Snapshot]:
     """Read a source as it is now: one snapshot, and a second one of commits for git with history.
 
-    `known` and `previous` say, by source name, what the parent generation holds and at which revision.
+    `known` and `previous` say, by source name, what the parent generation holds and at which revision; `changes`,
+    where that is known, what changed since.
     Raises SourceError, GitError.
     """
     info, *history = source_infos(config)
     if config.type == "folder":
-        return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
+        seen = changes(info.name)
+        return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name), changes=seen)]
     if config.type == "designs":
         return [open_designs(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
     if config.type == "tickets":
         return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
     files, mirror = open_git(
-        config, info, data_dir=data_dir, limits=limits, known=known(info.name), previous=previous(info.name)
+        config,
+        info,
+        data_dir=data_dir,
+        limits=limits,
+        known=known(info.name),
+        previous=previous(info.name),
+        changes=changes(info.name),
     )
     return [files, *(open_history(info, mirror, config.path, known(info.name)) for info in history)]

@@ -9,6 +9,7 @@ from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import SourceError
 from ingest.gitio import read_worktree_file
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
+from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
 from ingest.sources.ignore import root_scope
 from ingest.sources.worktree import hash_bytes, inspect_file, walk_folder
@@ -22,11 +23,17 @@ def open_folder(
     limits: IndexConfig,
     known: Mapping[str, KnownFile],
     suffixes: tuple[str, ...] = ("",),
+    changes: Changes | None = None,
 ) -> FileSnapshot:
-    """Return a folder as it is now, or its files with certain suffixes. Raises SourceError if it is gone."""
+    """Return a folder as it is now, or its files with certain suffixes. Raises SourceError if it is gone.
+
+    `changes`: where they are known, only they are looked at.
+    """
     root = config.path
     check_folder(root)
-    walk = walk_folder(root, root_scope(config.include, config.exclude), avoid=data_dir)
+    walk = walk_changes(root, known, changes) or walk_folder(
+        root, root_scope(config.include, config.exclude), avoid=data_dir
+    )
     entries: list[Entry] = []
     for found in (found for found in walk.files if found.path.lower().endswith(suffixes)):
         result = inspect_file(root, found, known.get(found.path), limits.max_file_bytes)

@@ -13,6 +13,7 @@ from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
 from ingest.gitio import Mirror, Repository, TreeEntry
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
+from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
 from ingest.sources.folder import read_unchanged
 from ingest.sources.ignore import (
@@ -46,10 +47,12 @@ def open_git(
     limits: IndexConfig,
     known: Mapping[str, KnownFile],
     previous: str = "",
+    changes: Changes | None = None,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return a repository's content now, and the mirror that it was read through.
 
     `previous` is the revision that `known` was taken at; it lets edited files be recognised after a move.
+    `changes`: where they are known, only they are looked at in the work tree.
     Raises SourceError, GitError.
     """
     repository = gitio.find_repository(config.path)
@@ -57,7 +60,9 @@ def open_git(
     if repository.work_tree is None or config.ref or not config.overlay:
         snapshot = _open_commit(config, info, mirror, limits, known)
     else:
-        snapshot = _open_overlay(config, info, repository, mirror, data_dir, limits, known)
+        same_commit = mirror.commit is not None and previous.partition("+")[0] == mirror.commit
+        seen = changes if same_commit else None
+        snapshot = _open_overlay(config, info, repository, mirror, data_dir, limits, known, seen)
     moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
     return replace(snapshot, renames=as_renames(moves)), mirror
 
@@ -168,12 +173,13 @@ def _open_overlay(
     data_dir: Path,
     limits: IndexConfig,
     known: Mapping[str, KnownFile],
+    changes: Changes | None,
 ) -> FileSnapshot:
     """Return the files of a work tree: tracked ones that are still there, and untracked ones that are not ignored."""
     root = config.path
     tree = _list_by_path(mirror.path, mirror.commit) if mirror.commit else {}
     scope = root_scope(config.include, config.exclude, gitio.read_exclude_file(repository))
-    walk = walk_folder(root, scope, is_tracked=tree.__contains__, avoid=data_dir)
+    walk = walk_changes(root, known, changes) or walk_folder(root, scope, is_tracked=tree.__contains__, avoid=data_dir)
     gone = _add_tracked(root, scope, tree, walk)
     entries: list[Entry] = []
     for found in walk.files:

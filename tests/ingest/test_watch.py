@@ -14,7 +14,7 @@ class Builds:
     def __init__(self):
         self.triggers, self.changed = [], threading.Condition()
 
-    def __call__(self, trigger):
+    def __call__(self, trigger, paths):
         with self.changed:
             self.triggers.append(trigger)
             self.changed.notify_all()
@@ -49,10 +49,10 @@ def watched(repository):
 def test_change_during_the_first_build_is_not_lost(repository):
     builds = Builds()
 
-    def rebuild(trigger):
+    def rebuild(trigger, paths):
         if trigger == "start":
             (repository / "late.py").write_text("late = 1\n")
-        builds(trigger)
+        builds(trigger, paths)
 
     watcher = Watcher([SourceConfig(name="repo", type="git", path=repository)], rebuild, debounce_ms=50, first=True)
     watcher.start()
@@ -91,9 +91,9 @@ def test_data_directory_inside_the_source_starts_no_build(repository):
     builds, data = Builds(), repository / "data"
     data.mkdir()
 
-    def rebuild(trigger):
+    def rebuild(trigger, paths):
         (data / "control.db").write_text(trigger)  # as a build does
-        builds(trigger)
+        builds(trigger, paths)
 
     source = SourceConfig(name="repo", type="git", path=repository)
     watcher = Watcher([source], rebuild, debounce_ms=50, first=True, avoid=data)
