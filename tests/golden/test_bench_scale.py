@@ -41,10 +41,16 @@ def sizes(chosen: list[Repository]) -> list[int]:
 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
-    [(5, [10]), (55, [10, 50]), (100, [100]), (155, [10, 50, 100]), (5000, [10, 50, 100, 1000])],
+    [
+        (5, [10]),
+        (49, [10, 40]),
+        (100, [10, 40, 60]),  # half of it in small ones, then the one that fits, not 45 and 60
+        (1100, [10, 40, 45, 60, 1000]),
+        (5000, [10, 40, 45, 60, 1000]),
+    ],
 )
 def test_repositories_are_taken_until_they_hold_the_bytes(wanted, expected):
-    repositories = [Repository(Path(str(size)), size) for size in (10, 50, 100, 1000)]
+    repositories = [Repository(Path(str(size)), size) for size in (10, 40, 45, 60, 1000)]
     assert sizes(choose(repositories, wanted)) == expected
 
 
@@ -68,7 +74,10 @@ def test_each_size_is_built_by_the_real_command_and_a_second_run_only_asks(folde
     assert (one.target, one.built.repositories, one.built.files) == (1, 1, 1)
     assert (all_of_it.built.repositories, all_of_it.built.files) == (3, 6)
     assert all_of_it.built.chunks > one.built.chunks > 0
-    assert (one.queries, min(one.p50_ms, one.stdio_p50_ms, one.serving_mb, one.built.peak_mb) > 0) == (4, True)
+    assert (one.queries, min(one.p50_ms, one.cpu_p50_ms, one.stdio_p50_ms, one.serving_mb, one.built.peak_mb) > 0) == (
+        4,
+        True,
+    )
     say: list[str] = []
     again = run_scale(folder, [cases], targets=(1,), queries=6, cache=tmp_path / "cache", say=say.append)
     assert again.steps[0].built == one.built  # its seconds too: nothing was built

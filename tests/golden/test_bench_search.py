@@ -257,6 +257,15 @@ def test_keyword_grep_ranks_by_distinct_words_then_lines_and_its_reader_pays_for
         assert same.answers == rival.answers
 
 
+def test_keyword_grep_counts_distinct_words_before_lines_and_leaves_out_stop_words():
+    from golden.bench.rival_ripgrep import keywords, rank
+
+    assert rank({"often.py": [9], "both.py": [1, 1], "more.py": [1, 2], "also.py": [9]}) == [
+        "more.py", "both.py", "also.py", "often.py"
+    ]  # fmt: skip
+    assert keywords("How does the Parser of parser_state it 42?") == ["parser", "parser_state"]
+
+
 CODEGRAPH = """#!/bin/sh
 case "$1" in
 --version) echo 9.9 ;;
