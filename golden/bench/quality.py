@@ -11,7 +11,7 @@ from pathlib import Path
 from golden.bench import BenchError
 from golden.bench.ablation import Ablated, ablations, sort_by_worth
 from golden.bench.blame import Bad, blame
-from golden.bench.comparison import compare, score_all
+from golden.bench.comparison import Difference, compare, score_all
 from golden.bench.corpora import (
     VARIANTS,
     Corpus,
@@ -83,7 +83,19 @@ def run_search(
     questions = load_questions(cases, plan.limit)
     base = cache or default_cache()
     runs = [run_variant(questions, corpora, VARIANTS[name], plan, base, say) for name in dict.fromkeys(plan.variants)]
-    return SearchBench(tuple(runs), read_machine())
+    return SearchBench(tuple(runs), read_machine(), compare_variants(questions, runs))
+
+
+def compare_variants(questions: Sequence[Question], runs: Sequence[VariantRun]) -> dict[str, tuple[Difference, ...]]:
+    """Return the paired differences of each later variant to the first one."""
+    first, *later = runs
+    base = {asked.question.id: asked.paths for asked in first.asked}
+    return {
+        f"{run.variant} - {first.variant}": tuple(
+            compare(questions, {asked.question.id: asked.paths for asked in run.asked}, base)
+        )
+        for run in later
+    }
 
 
 def run_variant(

@@ -130,6 +130,7 @@ class SearchBench:
 
     runs: tuple[VariantRun, ...]
     machine: MachineFacts
+    between: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)  # later variant minus the first one
 
     def prediction_files(self, file: Path) -> dict[Path, str]:
         """Return what to write where: one file per variant and rival, named after `file` where there are several."""
@@ -145,10 +146,12 @@ class SearchBench:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
-        return {"runs": [run.to_dict() for run in self.runs], "machine": asdict(self.machine)}
+        between = {name: [difference_to_dict(item) for item in items] for name, items in self.between.items()}
+        return {"runs": [run.to_dict() for run in self.runs], "between": between, "machine": asdict(self.machine)}
 
     def __str__(self) -> str:
-        return "\n\n".join([*map(str, self.runs), str(self.machine)])
+        pairs = ["\n".join(difference_lines(items, name)) for name, items in self.between.items()]
+        return "\n\n".join([*map(str, self.runs), *pairs, str(self.machine)])
 
 
 def difference_to_dict(item: Difference) -> dict[str, Any]:
@@ -203,13 +206,14 @@ def rival_lines(rival: RivalReport) -> list[str]:
     return [head, f"  {time}", *overall, *difference_lines(rival.differences)]
 
 
-def difference_lines(differences: Sequence[Difference]) -> list[str]:
-    """Return the table of paired differences; a star marks an interval without zero."""
-    lines = [f"{'ours - theirs':32}{'n':>6}{'ours':>9}{'theirs':>9}{'diff':>9}   95 % interval"]
+def difference_lines(differences: Sequence[Difference], title: str = "ours - theirs") -> list[str]:
+    """Return the table of paired differences of two sides; a star marks an interval without zero."""
+    one, _, other = title.partition(" - ")
+    lines = [f"{title:32}{'n':>6}{one:>15.14}{other:>15.14}{'diff':>9}   95 % interval"]
     for item in differences:
         name = f"{item.name} {item.metric}" if item.by == "all" else item.name
         interval = f"[{item.low:+.3f}, {item.high:+.3f}]{' *' if item.is_clear else ''}"
-        lines.append(f"{name:32.32}{item.n:6d}{item.ours:9.3f}{item.theirs:9.3f}{item.mean:+9.3f}   {interval}")
+        lines.append(f"{name:32.32}{item.n:6d}{item.ours:15.3f}{item.theirs:15.3f}{item.mean:+9.3f}   {interval}")
     return lines
 
 

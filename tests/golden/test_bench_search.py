@@ -104,6 +104,19 @@ def test_variants_index_what_they_say(cases, tmp_path):
     assert all(found(run)["a"][0] == "src/invoice.py" for run in result.runs)
 
 
+def test_later_variants_are_compared_with_the_first_one(shop, tmp_path):
+    cases = write_cases(
+        tmp_path / "c.jsonl",
+        shop,
+        ("a", "exact-symbol", "test_it", "tests/test_stock.py"),
+        ("b", "exact-symbol", "send_mail", "src/mail.py"),
+    )
+    result = bench(cases, tmp_path, variants=("root", "whole"))
+    (difference,) = [d for d in result.between["whole - root"] if (d.by, d.metric) == ("all", "hit1")]
+    assert (difference.ours, difference.theirs, difference.mean) == (1, 0.5, 0.5)  # tests lie outside the root
+    assert "whole - root" in str(result)
+
+
 def test_history_is_in_reach_only_in_the_variants_with_history(shop, tmp_path):
     cases = write_cases(tmp_path / "c.jsonl", shop, ("h", "conceptual", "zebra", "src/invoice.py"))
     result = bench(cases, tmp_path, variants=("whole", "whole-history"))
