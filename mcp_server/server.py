@@ -22,7 +22,7 @@ import prompts
 from ingest.access import Principal
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
-from mcp_server.errors import ServerError, describe
+from mcp_server.errors import ServerError, describe, trace_of
 from mcp_server.render import render_answer, render_search, render_status
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import VERSION, Service
@@ -180,11 +180,18 @@ def add_resources(server: MCPServer, service: Service, principal: Principal) -> 
 
 
 def guarded(call: Callable[[], T], kind: type[Exception] = ToolError) -> T:
-    """Return a call's value; an error that we raise on purpose becomes a sentence for the caller."""
+    """Return a call's value; an error becomes a sentence for the caller that names its trace.
+
+    A defect of ours without a trace is left to the SDK, which logs it.
+    """
     try:
         return call()
     except (ServerError, IngestError) as error:
         raise kind(describe(error, ERROR_CHARS)) from error
+    except Exception as error:
+        if not trace_of(error):
+            raise
+        raise kind(f"A defect inside the server ({type(error).__name__}). trace={trace_of(error)}") from error
 
 
 def tighten(schema: dict[str, Any]) -> dict[str, Any]:

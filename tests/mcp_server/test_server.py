@@ -280,3 +280,13 @@ def test_an_error_names_its_trace(service, tool, arguments):
     is_error, explained = call(service, "explain_trace", trace_id=trace_id)
     assert not is_error
     assert "BadRequest" in explained
+
+
+@pytest.mark.req("T1")
+def test_a_defect_names_its_trace_which_has_the_details(service, monkeypatch):
+    monkeypatch.setattr("mcp_server.retrieval.pipeline.search", lambda *arguments, **more: 1 / 0)
+    is_error, text = call(service, "search_code", query="session")
+    assert is_error
+    assert "A defect inside the server (ZeroDivisionError)." in text
+    _, explained = call(service, "explain_trace", trace_id=text.rsplit("trace=", 1)[1])
+    assert "division by zero" in explained
