@@ -725,6 +725,8 @@ def bench_search(
     from golden.bench.quality import Plan, run_search
     from golden.bench.rivals import parse_rival
 
+    if embedder not in ("static", "none"):
+        fail(f"--embedder is {embedder!r}; it must be static or none.", EXIT_USAGE)
     kind: Literal["static", "none"] = "none" if embedder == "none" else "static"
     with bench_errors():
         rivals = tuple(map(parse_rival, rival or ()))

@@ -189,6 +189,14 @@ def test_the_command_prints_json_and_writes_predictions_per_rival(cases, shop, t
     assert {row["id"]: row["paths"] for row in theirs}["b"] == []
 
 
+def test_the_command_refuses_an_embedder_and_a_rival_that_it_does_not_know(cases, tmp_path):
+    options = ["bench", "search", "--cases", str(cases), "--corpora", str(tmp_path / "corpora")]
+    assert CliRunner().invoke(app, [*options, "--embedder", "statik"]).exit_code == 2
+    done = CliRunner().invoke(app, [*options, "--rival", "grepper"])
+    assert done.exit_code == 1
+    assert "no built-in rival" in done.output
+
+
 # -- rivals ------------------------------------------------------------------------------------------------------------
 
 RIVAL = """
