@@ -11,7 +11,7 @@ from ingest.chunking.text import divide_text
 from ingest.languages.table import LANGUAGES
 from ingest.model import Chunk, Document, chunk_id, hash_text
 
-CHUNKER_VERSION = "code-1"  # part of the manifest: raise it when the same document gives other chunks
+CHUNKER_VERSION = "code-2"  # part of the manifest: raise it when the same document gives other chunks
 COMMIT_CHUNKS = 4  # a commit message is one chunk up to this many times the limit
 
 
@@ -41,6 +41,8 @@ def _cut(document: Document, layout: Layout, limit: int) -> tuple[list[Cut], str
         return _cut_lines(layout, limit * COMMIT_CHUNKS), ""
     if language and language.grammar:
         return _cut_code(document, layout, limit)
+    if language and language.name == "sql":
+        return _cut_sql(document, layout, limit), ""
     style = language.prose if language else "markdown" if document.source.kind in ("ticket", "design") else ""
     if not style:
         return _cut_lines(layout, limit), ""
@@ -50,6 +52,12 @@ def _cut(document: Document, layout: Layout, limit: int) -> tuple[list[Cut], str
 def _cut_lines(layout: Layout, limit: int) -> list[Cut]:
     pieces = map(layout.trim, split_lines(layout, 0, layout.last, limit))
     return [Cut(piece) for piece in pieces if piece]
+
+
+def _cut_sql(document: Document, layout: Layout, limit: int) -> list[Cut]:
+    from ingest.chunking.sql import cut_sql  # here for the same reason as below
+
+    return cut_sql(document.text, layout, limit)
 
 
 def _cut_code(document: Document, layout: Layout, limit: int) -> tuple[list[Cut], str]:

@@ -8,15 +8,21 @@ from collections.abc import Callable, Sequence
 
 from tree_sitter import Node, Tree
 
-from ingest.chunking.definitions import VALUE_KINDS, Definition, find_definitions
+from ingest.chunking.definitions import Definition, find_definitions
 from ingest.chunking.layout import Cut, Layout, Piece
 from ingest.chunking.lines import split_lines
 from ingest.chunking.macros import parse_unwrapped
+from ingest.languages.kinds import NAMESPACE_KINDS, VALUE_KINDS
 from ingest.languages.loading import LoadedGrammar
 
 LEAD_NODES = frozenset(
-    "comment line_comment block_comment doc_comment attribute_item inner_attribute_item decorator attribute".split()
+    "comment line_comment block_comment doc_comment multiline_comment haddock signature "
+    "attribute_item inner_attribute_item decorator attribute annotation".split()
 )
+# The YAML scanner keeps its levels in a fixed buffer and crashes at 256; a level takes at least a character here.
+NESTS_TOO_DEEP = {"yaml": re.compile(rb"^(?:[ ?:-]|[&!]\S+ ){200}", re.MULTILINE)}
+NEVER = re.compile(rb"(?!)")
+MOST_SCRAPS = 10_000  # children of a file that is one error: matching them takes time by their square
 DEEPEST = 80  # nesting below which a node is cut by lines; hand-written code stays above
 SCRAP = 10  # a piece below a tenth of the limit joins its neighbour...
 OVERFLOW = 1.15  # ...though the two exceed the limit by as much
@@ -25,7 +31,6 @@ HEAD = 6  # what stands before a split definition joins its first piece below a 
 CLOSER = re.compile(r"\s*(?:[\])};]|end\b|#\s*end\w*)(?:[\])};,\s]|end\b|#?\s*end\w+|/\*[^\n]*?\*/|(?://|#)[^\n]*)*")
 CLOSER_CHARS = 80
 _Rule = Callable[[int, int, str, int], bool]
-NAMESPACE_KINDS = frozenset(("namespace", "module"))
 LEAST_SHARE = 0.1  # of the rows: below it even the largest definition is one of many
 MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not name the piece
 
@@ -33,17 +38,29 @@ MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not
 def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> tuple[list[Cut], str]:
     """Parse one file and cut it into pieces of about `limit` characters. A reason code says why that failed."""
     data = text.encode("utf-8", "surrogatepass")
-    root = _parse(data, grammar).root_node
+    if NESTS_TOO_DEEP.get(grammar.language.name, NEVER).search(data):
+        return [], "too_deep"
+    try:
+        root = _parse(data, grammar).root_node
+    except TimeoutError:
+        return [], "parse_timeout"
+    if root.type == "ERROR" and root.child_count > MOST_SCRAPS:
+        return [], "parse_error"
     definitions = find_definitions(root, data, layout, grammar)
     if root.has_error and not definitions and _is_mostly_broken(root):
         return [], "parse_error"
-    divider = _Divider(layout, limit, {(d.start_byte, d.end_byte): number for number, d in enumerate(definitions)})
+    divider = _Divider(layout, limit, _owners(definitions))
     pieces = divider.divide(root.children, 0, layout.last, -1, 0)
-    return _describe(merge_pieces(pieces, layout, limit, definitions), definitions), ""
+    return describe_pieces(merge_pieces(pieces, layout, limit, definitions), definitions), ""
+
+
+def _owners(definitions: Sequence[Definition]) -> dict[tuple[int, int], int]:
+    """Return which definition a node's span belongs to."""
+    return {span: number for number, definition in enumerate(definitions) for span in definition.spans}
 
 
 def _parse(data: bytes, grammar: LoadedGrammar) -> Tree:
-    return parse_unwrapped(data, grammar) if grammar.language.name == "rust" else grammar.parser.parse(data)
+    return parse_unwrapped(data, grammar) if grammar.language.name == "rust" else grammar.parse(data)
 
 
 def _is_mostly_broken(root: Node) -> bool:
@@ -92,7 +109,7 @@ def _segments(nodes: Sequence[Node], first: int, last: int) -> list[tuple[int, i
     for node in nodes:
         start = node.start_point.row
         end = node.end_point
-        is_lead = node.type in LEAD_NODES
+        is_lead = node.type in LEAD_NODES or (node.type == "unary_operator" and (node.text or b"").startswith(b"@"))
         leads = only_lead and _leads(groups[-1][-1], is_lead, start - filled_to)
         if leads or start <= filled_to or start <= starts[-1]:
             only_lead = is_lead and (only_lead or not groups[-1])
@@ -172,7 +189,7 @@ def _is_closer(piece: Piece, size: int, layout: Layout) -> bool:
     return size <= CLOSER_CHARS and CLOSER.fullmatch(layout.text(piece)) is not None
 
 
-def _describe(pieces: Sequence[Piece], definitions: Sequence[Definition]) -> list[Cut]:
+def describe_pieces(pieces: Sequence[Piece], definitions: Sequence[Definition]) -> list[Cut]:
     """Give each piece the definitions that start in it and the signatures of those around it."""
     cuts: list[Cut] = []
     around: list[Definition] = []

@@ -3,103 +3,129 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from tree_sitter import Node
 
+from ingest.chunking.docs import doc_sentence
 from ingest.chunking.layout import Layout
+from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS, VALUE_KINDS
 from ingest.languages.loading import LoadedGrammar
 from ingest.languages.table import Language
 from ingest.model import Symbol
 
 KEY_CAPTURES = ("name", "declarator", "target")
 HELPER_CAPTURES = frozenset((*KEY_CAPTURES, "receiver", "value"))
-WEAK_KINDS = {"variable": 0, "property": 0, "type": 1}  # when two patterns match one name, the stronger kind stays
-TYPE_KINDS = frozenset(("class", "struct", "interface", "enum", "trait", "scope", "type"))
-CALLABLE_KINDS = frozenset(("function", "method"))
-VALUE_KINDS = frozenset(("variable", "property", "constant"))
+PREFIX_CAPTURE = "_prefix."  # `@_prefix.var`: names of this pattern start with `var.` (`#set!` crashes the binding)
+SCOPES = TYPE_KINDS | {"scope"}
+STRENGTH = {"variable": 0, "property": 1, "constant": 2, "type": 3, "function": 4, "class": 4}  # of two matches
+USUAL_STRENGTH = 5
+BODIES = frozenset(("function_body", "class_body", "enum_class_body", "protocol_body", "do_block"))
 CONSTANT = re.compile(r"_*[A-Z][A-Z0-9_]+")
+MACRO_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")
+PURE_VIRTUAL = re.compile(rb"=\s*0\s*;?$")
 SIGNATURE_CHARS = 200
-DOC_CHARS = 240
-DOC_LINES = 250
+KEY_CHARS = 100  # a longer key is data
+KEY_LIMIT = 200  # keys a file: what holds more is data, and its upper levels come first
+CLAUSE_ROWS = 2  # the clauses of one definition stand at most a blank line apart
 ANGLES = re.compile(r"<[^<>]*>")
 JS_PREFIX = re.compile(r"^(?:module\.exports|exports|this|self|window|globalThis)\.")
-SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)")
-DOC_MARKS = re.compile(r"^\s*(?:/\*+!?|\*+/|\*+|//+[!/]?|#+!?|--+|;+|%+|!)?\s?|\s*\*+/\s*$")
-DOC_TAG = re.compile(r"@\w|:(?:param|return)|\\(?:param|return)|(?:Args|Returns|Parameters):?$")
-RULE_LINE = re.compile(r"[-=~*_#/\s]+$")
 TRAILING_HASH = re.compile(r"(?:^|\s)#\s.*$", re.MULTILINE)
-HTML_TAG = re.compile(r"</?[A-Za-z][^<>]*>|\{@\w+ ([^}]*)\}")
-STRING_START = re.compile(r"\s*[rRuUbB]{0,2}(\"\"\"|'''|\"|')")
 
 
 @dataclass(slots=True)
 class Definition:
     """One named definition or naming scope. Rows are 0-based inclusive; `depth` counts enclosing definitions."""
 
-    start_byte: int
-    end_byte: int
     first: int
     last: int
     name: str
     kind: str
-    key: Node
-    body: Node | None
-    node: Node
     qualname: str = ""
     depth: int = 0
-    parent: int = -1
     signature: str = ""
     doc: str = ""
+    label: str = ""  # the last part of a key, which may hold dots itself
+    spans: list[tuple[int, int]] = field(default_factory=list)  # bytes of its nodes, one for each clause
 
     def symbol(self) -> Symbol:
         """Return what is stored of it."""
-        name = self.name.rpartition(".")[2] or self.name
+        name = self.label or self.name.rpartition(".")[2] or self.name
         return Symbol(name, self.qualname, self.kind, self.first + 1, self.last + 1, self.signature, self.doc)
 
 
-def find_definitions(root: Node, data: bytes, layout: Layout, grammar: LoadedGrammar) -> list[Definition]:
+@dataclass(slots=True, kw_only=True)
+class Found(Definition):
+    """A definition with the nodes that it was read from."""
+
+    start_byte: int
+    end_byte: int
+    key: Node
+    body: Node | None
+    node: Node
+
+
+def find_definitions(root: Node, data: bytes, layout: Layout, grammar: LoadedGrammar) -> list[Found]:
     """Return the definitions of a file in source order, outer before inner."""
-    found: dict[int, Definition] = {}
+    found: dict[int, Found] = {}
     for _, captures in grammar.definitions.matches(root):
-        definition = _read_match(captures)
+        definition = _read_match(captures, len(data))
         if definition is not None:
             key = definition.key.start_byte
             found[key] = _stronger(found[key], definition) if key in found else definition
     ordered = sorted(found.values(), key=lambda d: (d.start_byte, -d.end_byte, d.key.start_byte))
-    nested = _nest(ordered)
+    nested = _limit_keys(_nest(ordered, grammar.language))
     for definition in nested:
         definition.signature = _signature(definition, data, layout, grammar.language)
-        definition.doc = _doc_sentence(definition, data, layout, grammar.language)
+        definition.doc = doc_sentence(definition, data, layout, grammar.language)
     return nested
 
 
-def _read_match(captures: dict[str, list[Node]]) -> Definition | None:
+def _read_match(captures: dict[str, list[Node]], end_of_file: int) -> Found | None:
     key = next((captures[name][0] for name in KEY_CAPTURES if name in captures), None)
     kind = next((name for name in captures if name not in HELPER_CAPTURES and name[0] != "_"), "")
     if key is None or not kind:
         return None
     node = captures[kind][0]
-    name = ""
+    name = label = ""
     if "declarator" in captures:
         key, is_callable = _unwrap_declarator(key)
-        kind = _declared_kind(kind, is_callable)
-        name = _clean_name(_text(key))
+        kind = _declared_kind(kind, is_callable, node)
+        name = _macro_arguments(node, key) or _clean_name(_text(key))
     elif "target" in captures:
-        name = _target_name(_text(key), captures.get("value", [node])[0])
+        kind, name = _assigned(kind, _text(key), captures.get("value", [node])[0])
+    elif kind == "key":
+        name = ".".join(map(_key_text, captures["name"]))
+        label = _key_text(captures["name"][-1]) if captures["name"][-1].type != "dotted_key" else ""
     else:
-        name = _clean_name(_text(key))
+        name = ".".join(_clean_name(_text(part)) for part in captures["name"])
+    prefix = next((capture for capture in captures if capture.startswith(PREFIX_CAPTURE)), "")
+    if prefix:
+        name = f"{prefix.removeprefix(PREFIX_CAPTURE)}.{name}"
     if kind == "scope":
-        name = name.rpartition(".")[2]
+        name = _receiver(name) or name
     if "receiver" in captures:
         name = f"{_receiver(_text(captures['receiver'][0]))}.{name}"
-    if name in ("", "_"):
+    if name.strip(".") in ("", "_"):
         return None
-    value = captures["value"][0] if "value" in captures else node
-    end = node.end_point
+    body = _body(captures["value"][0] if "value" in captures else node)
+    end, end_byte = node.end_point, node.end_byte
     last = end.row - (end.column == 0 and end.row > node.start_point.row)
-    body = value.child_by_field_name("body")
-    return Definition(node.start_byte, node.end_byte, node.start_point.row, last, name, kind, key, body, node)
+    if "_rest" in captures:  # a namespace for the rest of the file
+        end_byte = end_of_file
+    return Found(
+        node.start_point.row, last, name, kind, label=label, spans=[(node.start_byte, node.end_byte)],
+        start_byte=node.start_byte, end_byte=end_byte, key=key, body=body, node=node,
+    )  # fmt: skip
+
+
+def _body(node: Node) -> Node | None:
+    body = node.child_by_field_name("body")
+    if body is None:
+        body = next((child for child in reversed(node.children) if child.type in BODIES), None)
+    return body
 
 
 def _text(node: Node) -> str:
@@ -121,12 +147,40 @@ def _unwrap_declarator(node: Node) -> tuple[Node, bool]:
     return node, True
 
 
-def _declared_kind(kind: str, is_callable: bool) -> str:
-    return "function" if is_callable and kind in ("variable", "property") else kind
+def _declared_kind(kind: str, is_callable: bool, node: Node) -> str:
+    """Return what a C declaration declares: a prototype or `extern` is no definition, a pure virtual method is."""
+    if kind not in ("variable", "property"):
+        return kind
+    text = node.text or b""
+    if is_callable:
+        return "function" if kind == "property" and PURE_VIRTUAL.search(text) else "declaration"
+    return "declaration" if kind == "variable" and text.startswith(b"extern") and b"=" not in text else kind
+
+
+def _macro_arguments(node: Node, key: Node) -> str:
+    """Return the name that a macro call defines: `TEST(Suite, Case) {}` -> Suite.Case."""
+    if node.type != "function_definition" or node.child_by_field_name("type") is not None:
+        return ""
+    around = key.parent
+    parameters = around.child_by_field_name("parameters") if around is not None else None
+    if parameters is None or not MACRO_NAME.fullmatch(_text(key)):
+        return ""
+    names = [_text(parameter) for parameter in parameters.named_children]
+    plain = names if len(names) == 2 else names[:1]
+    return ".".join(plain) if plain and all(map(PLAIN_NAME.fullmatch, plain)) else ""
+
+
+def _key_text(node: Node) -> str:
+    """Return a key of configuration as it is written, without quotes."""
+    text = _text(node).strip()
+    bare = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`" else text
+    return "" if len(bare) > KEY_CHARS or "\n" in bare else bare
 
 
 def _clean_name(text: str) -> str:
     """Return a dotted name without template arguments, sigils and quotes."""
+    if text.startswith("`") or not any(map(str.isalnum, text)):  # Kotlin names with spaces; operators
+        return text.strip("`() ")
     head, operator, tail = text.partition("operator")
     if operator and not (tail[:1].isalnum() or tail[:1] == "_"):
         scope = _clean_name(head)
@@ -137,13 +191,21 @@ def _clean_name(text: str) -> str:
             break
         text = shorter
     text = "".join(text.split()) if len(text) < SIGNATURE_CHARS else ""
-    return text.replace("::", ".").replace("\\", ".").strip(".:'\"*&$")
+    bare = text.replace("::", ".").replace(":", ".").replace("\\", ".").strip('."`*&$()')
+    return bare.strip("'") if bare.startswith("'") else bare  # a Haskell name may end in one
 
 
 def _operator_symbol(text: str) -> str:
     """Return what a C++ operator is called: `==`, `()`, ` bool` for a conversion."""
     is_conversion = text.strip()[:1].isalpha()
     return " " + " ".join(text.partition("(")[0].split()) if is_conversion else "".join(text.split())
+
+
+def _assigned(kind: str, text: str, value: Node) -> tuple[str, str]:
+    """Return kind and name of what a JavaScript assignment defines; `Foo.prototype = {...}` names what is inside."""
+    if text.endswith(".prototype") and value.type == "assignment_expression":
+        return "scope", text.removesuffix(".prototype")
+    return kind, _target_name(text, value)
 
 
 def _target_name(text: str, value: Node) -> str:
@@ -162,74 +224,107 @@ def _has_no_name(value: Node) -> bool:
 
 
 def _receiver(text: str) -> str:
-    return text.strip("*() ").partition("[")[0].rpartition(".")[2].strip("*")
+    return ANGLES.sub("", ANGLES.sub("", text)).strip("*()? ").partition("[")[0].rpartition(".")[2].strip("*")
 
 
-def _stronger(one: Definition, other: Definition) -> Definition:
+def _stronger(one: Found, other: Found) -> Found:
     """Join two matches of one name: the widest span, the more telling kind, the body where there is one."""
-    strong, weak = (one, other) if WEAK_KINDS.get(one.kind, 2) >= WEAK_KINDS.get(other.kind, 2) else (other, one)
+    strong, weak = (one, other) if _strength(one) >= _strength(other) else (other, one)
     wide = one if one.end_byte - one.start_byte >= other.end_byte - other.start_byte else other
     return replace(
         strong, start_byte=wide.start_byte, end_byte=wide.end_byte, first=wide.first, last=wide.last,
-        node=wide.node, body=strong.body or weak.body,
+        node=wide.node, spans=wide.spans, body=strong.body or weak.body,
     )  # fmt: skip
 
 
-def _nest(ordered: list[Definition]) -> list[Definition]:
-    """Give each definition its parent, depth, qualified name and final kind."""
-    nested: list[Definition] = []
-    stack: list[int] = []
+def _strength(definition: Found) -> int:
+    return STRENGTH.get(definition.kind, USUAL_STRENGTH)
+
+
+def _nest(ordered: Sequence[Found], language: Language) -> list[Found]:
+    """Give each definition its parent, depth, qualified name and final kind; join clauses, drop reassignments."""
+    nested: list[Found] = []
+    around: list[Found] = []
+    seen: set[str] = set()
     for definition in ordered:
-        while stack and not _encloses(nested[stack[-1]], definition):
-            stack.pop()
-        parent = nested[stack[-1]] if stack else None
+        before = None  # the sibling right before
+        while around and not _encloses(around[-1], definition):
+            before = around.pop()
+        parent = around[-1] if around else None
         if parent and _repeats(parent, definition):
             continue
-        definition.parent = stack[-1] if stack else -1
+        if before and language.clauses and _continues(before, definition):
+            _add_clause(before, definition)
+            around.append(before)
+            continue
         definition.depth = parent.depth + 1 if parent else 0
-        definition.qualname = f"{parent.qualname}.{definition.name}" if parent else definition.name
+        definition.qualname = (
+            f"{parent.qualname}.{definition.name}" if parent and not language.flat else definition.name
+        )
         definition.kind = _final_kind(definition, parent)
-        stack.append(len(nested))
-        nested.append(definition)
+        around.append(definition)
+        if definition.kind not in ("variable", "key") or definition.qualname not in seen:
+            nested.append(definition)
+        seen.add(definition.qualname)
     return nested
 
 
-def _encloses(outer: Definition, inner: Definition) -> bool:
+def _continues(before: Found, definition: Found) -> bool:
+    """Say whether this is the next clause of the definition before it, or the equation after its type signature."""
+    is_same = before.name == definition.name and before.kind in (definition.kind, "method")
+    return is_same and 0 <= definition.first - before.last <= CLAUSE_ROWS
+
+
+def _add_clause(definition: Found, clause: Found) -> None:
+    definition.spans.append((clause.start_byte, clause.end_byte))
+    definition.end_byte, definition.last = clause.end_byte, clause.last
+
+
+def _limit_keys(nested: list[Found]) -> list[Found]:
+    """Keep the outermost keys of a file that has too many."""
+    keys = [number for number, definition in enumerate(nested) if definition.kind == "key"]
+    if len(keys) <= KEY_LIMIT:
+        return nested
+    dropped = set(sorted(keys, key=lambda number: (nested[number].depth, number))[KEY_LIMIT:])
+    return [definition for number, definition in enumerate(nested) if number not in dropped]
+
+
+def _encloses(outer: Found, inner: Found) -> bool:
     same = outer.start_byte == inner.start_byte and outer.end_byte == inner.end_byte
     return inner.end_byte <= outer.end_byte and not same
 
 
-def _repeats(parent: Definition, definition: Definition) -> bool:
+def _repeats(parent: Found, definition: Found) -> bool:
     """Say whether this is the inner name of `x.use = function use() {}`."""
     both = parent.kind in CALLABLE_KINDS and definition.kind in CALLABLE_KINDS
     is_expression = definition.node.type in ("function_expression", "generator_function")
     return both and is_expression and definition.end_byte >= parent.end_byte - 2
 
 
-def _final_kind(definition: Definition, parent: Definition | None) -> str:
+def _final_kind(definition: Found, parent: Found | None) -> str:
     kind = definition.kind
-    if kind == "function" and ((parent and parent.kind in TYPE_KINDS) or "." in definition.name):
+    if kind == "function" and ((parent and parent.kind in SCOPES) or "." in definition.name):
         return "method"
     if kind == "method" and parent is None and "." not in definition.name:
         return "function"
     if kind in ("variable", "property") and CONSTANT.fullmatch(definition.name):
         return "constant"
-    return "property" if kind == "variable" and parent and parent.kind in TYPE_KINDS else kind
+    return "property" if kind == "variable" and parent and parent.kind in SCOPES else kind
 
 
-def _signature(definition: Definition, data: bytes, layout: Layout, language: Language) -> str:
+def _signature(definition: Found, data: bytes, layout: Layout, language: Language) -> str:
     """Return the definition up to its body as one line."""
     name_row = definition.key.start_point.row
-    row = name_row if language.docstrings else definition.first
+    row = name_row if language.docs == "docstring" else definition.first
     while row < name_row and layout.lines[row].lstrip().startswith(language.attributes or "\0"):
         row += 1
     if definition.kind in VALUE_KINDS or definition.kind in ("type", "macro"):
-        return _one_line(layout.lines[name_row])
+        return one_line(layout.lines[name_row])
     start = definition.start_byte if row == definition.first else _row_start(definition, data, row)
-    return _one_line(_until_body(definition, data, start, language.comments))
+    return one_line(_until_body(definition, data, start, language))
 
 
-def _row_start(definition: Definition, data: bytes, row: int) -> int:
+def _row_start(definition: Found, data: bytes, row: int) -> int:
     """Return the byte at which a row of the definition starts."""
     name = definition.key
     if row == name.start_point.row:
@@ -240,64 +335,22 @@ def _row_start(definition: Definition, data: bytes, row: int) -> int:
     return start
 
 
-def _until_body(definition: Definition, data: bytes, start: int, comments: tuple[str, ...]) -> str:
+def _until_body(definition: Found, data: bytes, start: int, language: Language) -> str:
     stop = min(definition.end_byte, start + 4 * SIGNATURE_CHARS)
     if definition.body is not None and start < definition.body.start_byte:
         text = data[start : min(definition.body.start_byte, stop)].decode("utf-8", "replace")
-        return TRAILING_HASH.sub("", text) if "#" in comments else text
+        return TRAILING_HASH.sub("", text) if "#" in language.comments else text
+    if definition.node.type == "signature":  # Haskell's, which may run over several lines
+        return (definition.node.text or b"")[: 4 * SIGNATURE_CHARS].decode("utf-8", "replace")
     text = data[start:stop].decode("utf-8", "replace")
+    if language.clauses:
+        return text.partition("\n")[0]
     if "{" in text:
         return text.partition("{")[0]
     return text if text.rstrip().endswith((";", ")")) or definition.kind == "scope" else text.partition("\n")[0]
 
 
-def _one_line(text: str) -> str:
-    line = " ".join(text.split()).rstrip(" {;")
+def one_line(text: str) -> str:
+    """Return a signature as one line without its opening brace, cut when long."""
+    line = " ".join(text.split()).rstrip(" {;").removesuffix(" =")
     return line if len(line) <= SIGNATURE_CHARS else line[: SIGNATURE_CHARS - 1] + "…"
-
-
-def _doc_sentence(definition: Definition, data: bytes, layout: Layout, language: Language) -> str:
-    """Return the first sentence of the docstring or of the comment above, "" where there is none."""
-    if language.docstrings:
-        return first_sentence(_docstring(definition, data))
-    return first_sentence(_comment_above(definition.first, layout, language))
-
-
-def _docstring(definition: Definition, data: bytes) -> list[str]:
-    if definition.body is None:
-        return []
-    start = definition.body.start_byte
-    text = data[start : start + 2 * DOC_CHARS].decode("utf-8", "ignore")
-    match = STRING_START.match(text)
-    return text[match.end() :].partition(match[1])[0].split("\n") if match else []
-
-
-def _comment_above(first: int, layout: Layout, language: Language) -> list[str]:
-    """Return the comment lines right above a row without their marks; a block comment may stand one blank line off."""
-    row = first - 1
-    if row > 0 and layout.is_blank(row) and layout.lines[row - 1].rstrip().endswith("*/"):
-        row -= 1
-    lines: list[str] = []
-    in_block = False
-    for line in (layout.lines[at].strip() for at in range(row, max(-1, row - DOC_LINES), -1)):
-        starts_comment = line.startswith(language.comments)
-        in_block = (in_block or line.endswith("*/")) and "/*" not in line
-        if starts_comment or in_block:
-            lines.append(line)
-        elif not (line and language.attributes and line.startswith(language.attributes)):
-            break
-    return [DOC_MARKS.sub("", line) for line in reversed(lines)]
-
-
-def first_sentence(lines: list[str]) -> str:
-    """Return the first sentence of a doc text given as lines without comment marks."""
-    words: list[str] = []
-    for line in lines:
-        line = HTML_TAG.sub(lambda match: match[1] or "", line).strip()
-        if DOC_TAG.match(line) or (words and not line):
-            break
-        if not RULE_LINE.match(line or "-"):
-            words.append(line)
-    text = " ".join(words)[: 2 * DOC_CHARS]
-    match = SENTENCE.match(text)
-    return (match[1] if match else text)[:DOC_CHARS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -36,6 +37,10 @@ class Layout:
     def size(self, first: int, last: int) -> int:
         """Return the characters of rows first..last, line breaks included."""
         return self._ends[last + 1] - self._ends[first] + last - first
+
+    def row_at(self, position: int) -> int:
+        """Return the row that holds a character of the text."""
+        return bisect_right(range(len(self.lines)), position, key=lambda row: self._ends[row] + row) - 1
 
     def text(self, piece: Piece) -> str:
         """Return what a piece holds."""

@@ -20,14 +20,14 @@ NOT_NEWLINE = re.compile(rb"[^\n]")
 
 def parse_unwrapped(data: bytes, grammar: LoadedGrammar) -> Tree:
     """Return the tree of Rust code in which macro calls that wrap items are blanked out around their content."""
-    tree = grammar.parser.parse(data)
+    tree = grammar.parse(data)
     for _ in range(NESTED):
         if not CALL_LINE.search(data):
             break
         unwrapped = _unwrap(tree.root_node, data)
         if unwrapped == data:
             break
-        better = grammar.parser.parse(unwrapped)
+        better = grammar.parse(unwrapped)
         if better.root_node.has_error and not tree.root_node.has_error:
             break  # the content was no Rust after all
         tree, data = better, unwrapped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ingest.languages.table import BY_EXTENSION, BY_FILENAME
+from ingest.languages.table import BY_EXTENSION, BY_FILENAME, LANGUAGES
 from ingest.model import Role
 
 VENDORED_DIRS = frozenset(
@@ -32,6 +32,10 @@ TEST_NAME = re.compile(
     r"(?:^|[._-])tests?$|^tests?(?:[._-]|$)|^conftest$|[._-](?:spec|e2e|cy)$|"
     r"^[tT]est[A-Z]|[a-z0-9](?:Tests?|TestCase|IT|Specs?)$"
 )
+TEST_DIR = re.compile(
+    r"(?:^|[._-])(?:[Uu]nit|[Ii]ntegration)?[Tt]ests?$|[a-z0-9]Tests?$"
+)  # jvmTest, json-tests, Acme.Tests
+OWN_TESTS = {entry.name: re.compile(entry.tests, re.IGNORECASE) for entry in LANGUAGES.values() if entry.tests}
 EXAMPLE_NAME = re.compile(
     r"(?:^|[._-])(?:examples?|samples?|demo|bench|benchmarks?)$|^(?:examples?|bench|benchmark)[._-]", re.IGNORECASE
 )
@@ -52,7 +56,7 @@ CONFIG_NAME = re.compile(
     re.IGNORECASE,
 )
 CONFIG_LANGUAGES = frozenset(
-    "yaml toml ini json ignore go-module dockerfile make cmake meson hcl xml starlark csv diff".split()
+    "yaml toml ini json json5 ignore go-module dockerfile make cmake meson xml starlark csv diff".split()
 )
 PROSE_LANGUAGES = frozenset(("markdown", "rst", "asciidoc", "text", "latex"))
 
@@ -65,9 +69,14 @@ def path_role(path: str) -> Role:
     special = _provenance(lowered, name)
     if special:
         return special
-    if TEST_DIRS.intersection(lowered) or TEST_NAME.search(stem or name):
+    if TEST_DIRS.intersection(lowered) or any(map(TEST_DIR.search, folders)) or _is_test_name(name, stem or name):
         return "test"
     return _part(lowered, name, stem or name, extension.lower())
+
+
+def _is_test_name(name: str, stem: str) -> bool:
+    own = OWN_TESTS.get(BY_EXTENSION.get(name.rpartition(".")[2].lower(), ""))
+    return bool(TEST_NAME.search(stem) or (own and own.search(name)))
 
 
 def _provenance(folders: list[str], name: str) -> Role | None:

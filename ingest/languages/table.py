@@ -1,7 +1,7 @@
 """One entry per language: grammar, how its files are recognised, how its comments look.
 
-A language with a grammar has `queries/<query>.scm`: the definitions query, whose captures are symbol kinds.
-A language without one is recognised and cut by lines.
+A language with a grammar has `queries/<query>.scm`: the definitions query, whose captures are symbol kinds
+(`ingest/languages/kinds.py`). A language without one is recognised and cut by lines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class Language:
     grammar: str = ""  # module of the grammar wheel
     capsule: str = "language"
     query: str = ""
-    docstrings: bool = False  # the doc comment is the first string of the body
+    docs: str = "above"  # above: comment lines | docstring: first string of the body | attribute: @doc | description
+    clauses: bool = False  # a definition may consist of several clauses in a row
+    flat: bool = False  # names are not qualified by what stands around them
+    tests: str = ""  # pattern of file names that are tests in this language alone (the common ones: roles.py)
     prose: str = ""  # markdown | rst | asciidoc | text
 
 
@@ -42,8 +45,8 @@ def _plain(name: str, *extensions: str, comments: tuple[str, ...] = HASH, **fact
 
 TYPESCRIPT_WHEEL = "tree_sitter_typescript"
 
-WITH_GRAMMAR: tuple[Language, ...] = (
-    _code("python", "py", "pyi", "pyw", comments=HASH, interpreters=("python", "pypy"), docstrings=True),
+CODE: tuple[Language, ...] = (
+    _code("python", "py", "pyi", "pyw", comments=HASH, interpreters=("python", "pypy"), docs="docstring"),
     _code("javascript", "js", "jsx", "mjs", "cjs", interpreters=("node", "nodejs"), attributes=("@",)),
     _code("typescript", "ts", "mts", "cts", grammar=TYPESCRIPT_WHEEL, capsule="language_typescript",
           interpreters=("deno", "ts-node", "bun"), attributes=("@",)),
@@ -58,6 +61,32 @@ WITH_GRAMMAR: tuple[Language, ...] = (
           filenames=("rakefile", "gemfile", "guardfile", "capfile", "vagrantfile", "podfile", "fastfile", "brewfile")),
     _code("php", "php", "phtml", "php5", "php7", "phps", capsule="language_php", comments=(*SLASHES, "#"),
           interpreters=("php",), attributes=("#[",)),
+    _code("kotlin", "kt", "kts", attributes=("@",), interpreters=("kotlin", "kotlinc")),
+    _code("swift", "swift", attributes=("@",), interpreters=("swift",)),
+    _code("scala", "scala", "sc", "sbt", attributes=("@",), interpreters=("scala", "scala-cli", "amm"),
+          tests=r"(?:Suite|Props|Properties)\.scala$"),
+    _code("bash", "sh", "bash", "zsh", "ksh", "bats", comments=HASH,
+          interpreters=("sh", "bash", "zsh", "ksh", "dash", "bats"), tests=r"\.bats$",
+          filenames=(".bashrc", ".bash_profile", ".profile", ".zshrc", "gradlew", "configure", "pkgbuild", "apkbuild")),
+    _code("lua", "lua", "rockspec", comments=(*DASHES, "--[["), interpreters=("lua", "luajit", "resty"),
+          filenames=(".luacheckrc", ".busted")),
+    _code("elixir", "ex", "exs", comments=HASH, attributes=("@",), interpreters=("elixir",), docs="attribute",
+          clauses=True),
+    _code("haskell", "hs", "hs-boot", comments=(*DASHES, "{-"), attributes=("{-#",), clauses=True,
+          interpreters=("runhaskell", "runghc", "stack", "cabal")),
+    _code("zig", "zig", "zon"),
+)  # fmt: skip
+
+# What these define is keys, sections, selectors and ids: the upper levels only, and at most KEY_LIMIT a file.
+CONFIG: tuple[Language, ...] = (
+    _code("json", "json", "jsonc", "webmanifest", "ipynb", "har", "geojson", "code-workspace",
+          filenames=(".babelrc", ".eslintrc", ".prettierrc", ".jshintrc", ".swcrc", "composer.lock", "flake.lock")),
+    _code("yaml", "yaml", "yml", comments=HASH, filenames=(".clang-format", ".clang-tidy", ".clangd", ".yamllint")),
+    _code("toml", "toml", comments=HASH, filenames=("pipfile", "cargo.lock", "poetry.lock", "uv.lock", "pdm.lock")),
+    _code("hcl", "tf", "tfvars", "hcl", "nomad", comments=("#", *SLASHES), docs="description",
+          tests=r"\.tf(?:test|mock)\.hcl$", filenames=(".terraform.lock.hcl",)),
+    _code("html", "html", "htm", "xhtml", comments=("<!--",), flat=True),
+    _code("css", "css", flat=True),
 )  # fmt: skip
 
 PROSE: tuple[Language, ...] = (
@@ -70,30 +99,24 @@ PROSE: tuple[Language, ...] = (
 )  # fmt: skip
 
 WITHOUT_GRAMMAR: tuple[Language, ...] = (
-    _plain("kotlin", "kt", "kts", comments=SLASHES),
-    _plain("swift", "swift", comments=SLASHES),
-    _plain("scala", "scala", "sc", "sbt", comments=SLASHES),
     _plain("groovy", "groovy", "gradle", comments=SLASHES, filenames=("jenkinsfile",)),
-    _plain("dart", "dart", comments=SLASHES),
-    _plain("objc", "m", "mm", comments=SLASHES),
-    _plain("cuda", "cu", "cuh", comments=SLASHES),
-    _plain("zig", "zig", comments=SLASHES),
     _plain("solidity", "sol", comments=SLASHES),
     _plain("proto", "proto", comments=SLASHES),
     _plain("thrift", "thrift", comments=SLASHES),
     _plain("glsl", "glsl", "vert", "frag", "hlsl", "wgsl", "metal", comments=SLASHES),
     _plain("verilog", "v", "sv", "svh", comments=SLASHES),
     _plain("fsharp", "fs", "fsx", "fsi", comments=SLASHES),
-    _plain("css", "css", "scss", "sass", "less", comments=SLASHES),
-    _plain("bash", "sh", "bash", "zsh", "ksh", "bats", interpreters=("sh", "bash", "zsh", "ksh", "dash"),
-           filenames=(".bashrc", ".bash_profile", ".profile", ".zshrc", "gradlew", "configure")),
+    _plain("scss", "scss", "sass", "less", comments=SLASHES),
+    _plain("literate-haskell", "lhs", comments=DASHES),
+    _plain("dart", "dart", comments=SLASHES),
+    _plain("objc", "m", "mm", comments=SLASHES),
+    _plain("cuda", "cu", "cuh", comments=SLASHES),
     _plain("fish", "fish", interpreters=("fish",)),
     _plain("powershell", "ps1", "psm1", "psd1", interpreters=("pwsh",)),
     _plain("batch", "bat", "cmd", comments=("rem", "::")),
     _plain("perl", "pl", "pm", "t", interpreters=("perl",)),
     _plain("r", "r", interpreters=("rscript",)),
     _plain("julia", "jl", interpreters=("julia",)),
-    _plain("elixir", "ex", "exs", interpreters=("elixir",)),
     _plain("nix", "nix"),
     _plain("tcl", "tcl", interpreters=("tclsh",)),
     _plain("awk", "awk", interpreters=("awk", "gawk")),
@@ -106,20 +129,14 @@ WITHOUT_GRAMMAR: tuple[Language, ...] = (
     _plain("cmake", "cmake", filenames=("cmakelists.txt",)),
     _plain("meson", filenames=("meson.build", "meson_options.txt")),
     _plain("dockerfile", "dockerfile", "containerfile", filenames=("dockerfile", "containerfile")),
-    _plain("hcl", "tf", "tfvars", "hcl"),
-    _plain("yaml", "yaml", "yml", filenames=(".clang-format", ".clang-tidy")),
-    _plain("toml", "toml", filenames=("pipfile", "cargo.lock", "poetry.lock", "uv.lock")),
     _plain("ini", "ini", "cfg", "conf", "properties", "env", "editorconfig", "desktop", "service", comments=("#", ";"),
            filenames=(".editorconfig", ".gitconfig", ".npmrc", ".flake8", ".pylintrc", ".coveragerc", ".env")),
     _plain("ignore", filenames=(".gitignore", ".dockerignore", ".npmignore", ".gitattributes", ".codecairnignore",
                                 ".prettierignore", ".eslintignore", ".mailmap")),
     _plain("go-module", filenames=("go.mod", "go.sum", "go.work"), comments=("//",)),
-    _plain("json", "json", "jsonc", "json5", "webmanifest", "ipynb", comments=("//",),
-           filenames=(".babelrc", ".eslintrc", ".prettierrc")),
+    _plain("json5", "json5", comments=("//",)),
     _plain("graphql", "graphql", "gql"),
-    _plain("sql", "sql", "ddl", "psql", comments=DASHES),
-    _plain("lua", "lua", comments=DASHES, interpreters=("lua", "luajit")),
-    _plain("haskell", "hs", "lhs", comments=DASHES, interpreters=("runhaskell",)),
+    _plain("sql", "sql", "ddl", "psql", "pgsql", "plsql", "pls", "pks", "pkb", "tsql", comments=(*DASHES, "/*")),
     _plain("elm", "elm", comments=DASHES),
     _plain("ada", "adb", "ads", comments=DASHES),
     _plain("vhdl", "vhd", "vhdl", comments=DASHES),
@@ -137,7 +154,6 @@ WITHOUT_GRAMMAR: tuple[Language, ...] = (
     _plain("vue", "vue", comments=SLASHES),
     _plain("svelte", "svelte", comments=SLASHES),
     _plain("astro", "astro", comments=SLASHES),
-    _plain("html", "html", "htm", "xhtml", comments=("<!--",)),
     _plain("template", "j2", "jinja", "jinja2", "erb", "haml", "slim", "liquid", "twig", "mustache", "hbs", "ejs",
            "pug", "tmpl", "tpl", comments=("<!--",)),
     _plain("xml", "xml", "xsd", "xsl", "xslt", "svg", "plist", "csproj", "vcxproj", "props", "targets", "resx",
@@ -147,6 +163,7 @@ WITHOUT_GRAMMAR: tuple[Language, ...] = (
     _plain("diff", "diff", "patch"),
 )  # fmt: skip
 
+WITH_GRAMMAR = (*CODE, *CONFIG)
 LANGUAGES: dict[str, Language] = {entry.name: entry for entry in (*WITH_GRAMMAR, *PROSE, *WITHOUT_GRAMMAR)}
 BY_EXTENSION: dict[str, str] = {ext: entry.name for entry in LANGUAGES.values() for ext in entry.extensions}
 BY_FILENAME: dict[str, str] = {name: entry.name for entry in LANGUAGES.values() for name in entry.filenames}

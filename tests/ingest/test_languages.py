@@ -1,10 +1,13 @@
 """How files are recognised and what part they play."""
 
 import importlib.util
+import re
 
 import pytest
 
+from ingest.chunking.definitions import HELPER_CAPTURES
 from ingest.languages import LANGUAGES, detect_language, path_role
+from ingest.languages.kinds import KINDS
 from ingest.languages.loading import QUERIES, LoadedGrammar, load_grammar
 from ingest.languages.table import WITH_GRAMMAR
 
@@ -19,6 +22,12 @@ def test_every_query_belongs_to_a_language():
     assert {path.stem for path in QUERIES.glob("*.scm")} == {entry.query for entry in WITH_GRAMMAR}
 
 
+@pytest.mark.parametrize("path", sorted(QUERIES.glob("*.scm")), ids=lambda path: path.stem)
+def test_queries_speak_of_the_kinds_that_all_languages_share(path):
+    captures = set(re.findall(r"@([a-z]\w*)", re.sub(r'"(?:[^"\\]|\\.)*"|;.*', "", path.read_text())))
+    assert captures - HELPER_CAPTURES - {"scope"} <= set(KINDS)
+
+
 @pytest.mark.parametrize("fact", ["extensions", "filenames", "interpreters"])
 def test_nothing_is_claimed_by_two_languages(fact):
     claims = [claim for entry in LANGUAGES.values() for claim in getattr(entry, fact)]
@@ -26,7 +35,7 @@ def test_nothing_is_claimed_by_two_languages(fact):
 
 
 def test_a_language_without_grammar_has_a_reason():
-    assert load_grammar("kotlin") == "no_grammar"
+    assert load_grammar("proto") == "no_grammar"
     assert load_grammar("klingon") == "no_grammar"
 
 
@@ -57,6 +66,15 @@ def test_a_language_without_grammar_has_a_reason():
         ("a.unknown", b"", None),
         ("deploy.yaml", b"", "yaml"),
         ("schema.sql", b"", "sql"),
+        ("tsconfig.json", b"", "json"),
+        ("renovate.json5", b"", "json5"),
+        ("main.tf", b"", "hcl"),
+        ("test/install.bats", b"", "bash"),
+        ("bin/run", b"#!/usr/bin/env bats\n", "bash"),
+        ("bin/run", b"#!/usr/bin/env luajit\n", "lua"),
+        ("app.scss", b"", "scss"),
+        ("kong-3.0.rockspec", b"", "lua"),
+        ("build.gradle.kts", b"", "kotlin"),
         ("App.kt", b"", "kotlin"),
         ("Main.swift", b"", "swift"),
     ],
@@ -84,6 +102,16 @@ def test_language_of_a_file(path, head, language):
         ("core/FooTests.cs", "test"),
         ("spec/models/user_spec.rb", "test"),
         ("tests/data/readme.md", "test"),
+        ("okio/src/jvmTest/kotlin/okio/Pipe.kt", "test"),
+        ("moshi-kotlin-tests/src/main/kotlin/A.kt", "test"),
+        ("src/Acme.Billing.Tests/Setup.cs", "test"),
+        ("src/LatestNews/a.swift", "source"),
+        ("src/contests/a.rb", "source"),
+        ("core/src/ReaderSuite.scala", "test"),
+        ("install.bats", "test"),
+        ("main.tf", "source"),
+        ("vpc.tftest.hcl", "test"),
+        ("lib/accounts_test.exs", "test"),
         ("examples/hello/main.go", "example"),
         ("docs_src/body/tutorial001.py", "example"),
         ("benches/rt.rs", "example"),

@@ -66,7 +66,27 @@ BROKEN_LINES = (
 @given(
     lines=st.lists(st.sampled_from(BROKEN_LINES), max_size=40),
     limit=st.integers(20, 120),
-    path=st.sampled_from(["a.py", "a.rb", "a.c", "a.rs", "a.js", "a.go", "a.cpp", "a.java", "a.md", "a.rst", "a.yaml"]),
+    path=st.sampled_from(
+        [
+            "a.py",
+            "a.rb",
+            "a.c",
+            "a.rs",
+            "a.js",
+            "a.go",
+            "a.cpp",
+            "a.java",
+            "a.md",
+            "a.rst",
+            "a.yaml",
+            "a.sql",
+            "a.hs",
+            "a.ex",
+            "a.sh",
+            "a.lua",
+            "a.kt",
+        ]
+    ),
 )
 def test_every_line_lies_in_exactly_one_chunk_even_of_broken_code(lines, limit, path):
     text = "\n".join(lines)
@@ -163,6 +183,16 @@ def test_what_is_no_code_at_all_is_cut_by_lines_with_a_reason():
     result = chunk_with_reason(make_document("a.c", "@@ ))) ]]] ===\n" * 80), chunk_chars=400)
     assert result.fallback == "parse_error"
     check_cover("@@ ))) ]]] ===\n" * 80, result.chunks, 400)
+
+
+def test_a_file_that_takes_too_long_to_parse_is_cut_by_lines(monkeypatch):
+    monkeypatch.setattr("ingest.languages.loading.PARSE_SECONDS", 0.0)
+    text = python_class(30, 8)
+    result = chunk_with_reason(make_document("a.py", text), chunk_chars=400)
+    assert result.fallback == "parse_timeout"
+    check_cover(text, result.chunks, 400)
+    monkeypatch.undo()
+    assert chunk_with_reason(make_document("a.py", text), chunk_chars=400).fallback == ""
 
 
 def test_a_missing_grammar_wheel_is_a_reason_not_a_crash(monkeypatch):
