@@ -21,7 +21,6 @@ LEAD_NODES = frozenset(
 )
 # The YAML scanner keeps its levels in a fixed buffer and crashes at 256; a level takes at least a character here.
 NESTS_TOO_DEEP = {"yaml": re.compile(rb"^(?:[ ?:-]|[&!]\S+ ){200}", re.MULTILINE)}
-NEVER = re.compile(rb"(?!)")
 MOST_SCRAPS = 10_000  # children of a file that is one error: matching them takes time by their square
 DEEPEST = 80  # nesting below which a node is cut by lines; hand-written code stays above
 SCRAP = 10  # a piece below a tenth of the limit joins its neighbour...
@@ -38,7 +37,8 @@ MAIN_SHARE = 0.4  # of the rows: below it a constant or an inner helper does not
 def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> tuple[list[Cut], str]:
     """Parse one file and cut it into pieces of about `limit` characters. A reason code says why that failed."""
     data = text.encode("utf-8", "surrogatepass")
-    if NESTS_TOO_DEEP.get(grammar.language.name, NEVER).search(data):
+    too_deep = NESTS_TOO_DEEP.get(grammar.language.name)
+    if too_deep and too_deep.search(data):
         return [], "too_deep"
     try:
         root = _parse(data, grammar).root_node

@@ -187,12 +187,12 @@ def test_what_is_no_code_at_all_is_cut_by_lines_with_a_reason():
 
 def test_a_file_that_takes_too_long_to_parse_is_cut_by_lines(monkeypatch):
     monkeypatch.setattr("ingest.languages.loading.PARSE_SECONDS", 0.0)
-    text = python_class(30, 8)
-    result = chunk_with_reason(make_document("a.py", text), chunk_chars=400)
+    text = "fun call(a: Int): Int {\n  return a + 1\n}\n" * 60
+    result = chunk_with_reason(make_document("a.kt", text), chunk_chars=400)
     assert result.fallback == "parse_timeout"
     check_cover(text, result.chunks, 400)
     monkeypatch.undo()
-    assert chunk_with_reason(make_document("a.py", text), chunk_chars=400).fallback == ""
+    assert chunk_with_reason(make_document("a.kt", text), chunk_chars=400).fallback == ""
 
 
 def test_a_missing_grammar_wheel_is_a_reason_not_a_crash(monkeypatch):
