@@ -139,8 +139,10 @@ def kill_at_failpoints(
 def kill_at_random(zygote: Zygote, data_dir: Path, kills: int, figures: Figures, rng: random.Random) -> None:
     """Let victims acknowledge 0 to 2 generations, then kill them at a random moment of the next one."""
     step_s = 0.2
+    visible = inspect(data_dir, figures)
     for _ in range(kills):
-        before, wanted = inspect(data_dir, figures), acknowledged(data_dir) + rng.randrange(3)
+        # Several victims in a row may die between publishing and acknowledging: each counts from what was visible.
+        before, wanted = visible, acknowledged(data_dir) + rng.randrange(3)
         pid, started = zygote.start(data_dir), time.monotonic()
         while acknowledged(data_dir) < wanted and time.monotonic() - started < PATIENCE_S:
             time.sleep(0.002)
@@ -153,7 +155,8 @@ def kill_at_random(zygote: Zygote, data_dir: Path, kills: int, figures: Figures,
         if zygote.wait() != -signal.SIGKILL:
             figures.problems.append("a victim ended before it was killed")
         figures.kills += 1
-        figures.published += inspect(data_dir, figures, before) - before
+        visible = inspect(data_dir, figures, before)
+        figures.published += visible - before
 
 
 def main() -> None:
