@@ -74,7 +74,7 @@ CODE: tuple[Language, ...] = (
           clauses=True),
     _code("haskell", "hs", "hs-boot", comments=(*DASHES, "{-"), attributes=("{-#",), clauses=True,
           interpreters=("runhaskell", "runghc", "stack", "cabal")),
-    _code("zig", "zig", "zon"),
+    _code("zig", "zig"),
 )  # fmt: skip
 
 # What these define is keys, sections, selectors and ids: the upper levels only, and at most KEY_LIMIT a file.
@@ -135,6 +135,7 @@ WITHOUT_GRAMMAR: tuple[Language, ...] = (
                                 ".prettierignore", ".eslintignore", ".mailmap")),
     _plain("go-module", filenames=("go.mod", "go.sum", "go.work"), comments=("//",)),
     _plain("json5", "json5", comments=("//",)),
+    _plain("zon", "zon", comments=("//",)),
     _plain("graphql", "graphql", "gql"),
     _plain("sql", "sql", "ddl", "psql", "pgsql", "plsql", "pls", "pks", "pkb", "tsql", comments=(*DASHES, "/*")),
     _plain("elm", "elm", comments=DASHES),

@@ -1,7 +1,8 @@
-"""How files are recognised and what part they play."""
+"""How files are recognised, what part they play. `python -m tests.ingest.test_languages` writes docs/languages.md."""
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,35 @@ from ingest.chunking.definitions import HELPER_CAPTURES
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.kinds import KINDS
 from ingest.languages.loading import QUERIES, LoadedGrammar, load_grammar
-from ingest.languages.table import WITH_GRAMMAR
+from ingest.languages.table import PROSE, WITH_GRAMMAR, WITHOUT_GRAMMAR
+
+PAGE = Path(__file__).parents[2] / "docs" / "languages.md"
+
+
+def languages_page():
+    """Return the page of languages and kinds as the code has them."""
+    lines = ["# Languages", "", "Written by `python -m tests.ingest.test_languages`; do not edit.", ""]
+    lines += ["Definitions are found in:", "", "| language | extensions | file names | `#!` |", "|---|---|---|---|"]
+    for entry in (*WITH_GRAMMAR, LANGUAGES["sql"]):
+        facts = (entry.extensions, entry.filenames, entry.interpreters)
+        lines.append(f"| {entry.name} | {' | '.join(map(' '.join, facts))} |")
+    prose = ", ".join(entry.name for entry in PROSE)
+    plain = ", ".join(name for name in sorted(LANGUAGES) if LANGUAGES[name] in WITHOUT_GRAMMAR and name != "sql")
+    lines += [
+        "",
+        f"Cut by heading: {prose}.",
+        "",
+        f"Recognised and cut by lines: {plain}.",
+        "",
+        "## Kinds of symbols",
+        "",
+    ]
+    lines += ["| kind | what it is |", "|---|---|", *(f"| `{kind}` | {text} |" for kind, text in KINDS.items()), ""]
+    return "\n".join(lines)
+
+
+def test_the_page_of_languages_is_current():
+    assert PAGE.read_text() == languages_page(), "run: python -m tests.ingest.test_languages"
 
 
 @pytest.mark.parametrize("entry", WITH_GRAMMAR, ids=lambda entry: entry.name)
@@ -140,3 +169,7 @@ def test_language_of_a_file(path, head, language):
 )
 def test_role_of_a_path(path, role):
     assert path_role(path) == role
+
+
+if __name__ == "__main__":
+    PAGE.write_text(languages_page())
