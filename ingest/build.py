@@ -17,6 +17,7 @@ from ingest.executor import Executor, open_executor
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
 from ingest.index.schema import Manifest
+from ingest.index.tokens import TOKENS_VERSION
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.redact import RULES_VERSION
 from ingest.sources import open_snapshots, source_infos
@@ -109,7 +110,7 @@ def build_index(
         data_dir,
         embedder.id if embedder else "",
         embedder.dimensions if embedder else 0,
-        chunker=f"{CHUNKER_VERSION}/redact-{RULES_VERSION}/{index.chunk_chars}",
+        chunker=f"{CHUNKER_VERSION}/tokens-{TOKENS_VERSION}/redact-{RULES_VERSION}/{index.chunk_chars}",
         config_hash=config_hash,
         trigger=trigger,
         allow_drop=allow_drop,

@@ -50,6 +50,7 @@ FIXED_ENVIRONMENT: Mapping[str, str] = {
 }
 
 # Every option that this module may pass; a positional argument never starts with a dash.
+RENAME_LIMIT = 200  # files that come and go in one commit; beyond it only unchanged files count as renamed
 ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
     "init": frozenset({"--bare", "--quiet", "--template=", "--object-format=sha1", "--object-format=sha256"}),
     "fetch": frozenset(
@@ -69,7 +70,18 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
     "cat-file": frozenset({"--batch"}),
     "rev-list": frozenset({"--no-merges"}),
     "diff-tree": frozenset(
-        {"--stdin", "-r", "-z", "--root", "--always", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"}
+        {
+            "--stdin",
+            "-r",
+            "-z",
+            "--root",
+            "--always",
+            "--name-status",
+            "-M",
+            f"-l{RENAME_LIMIT}",
+            "--no-ext-diff",
+            "--no-textconv",
+        }
     ),
 }
 ALLOWED_PREFIXES = ("--max-count=", "--format=%")
@@ -531,13 +543,18 @@ def _object(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit without its author. `authored_at` is in seconds since 1970, `paths` are those that it touched."""
+    """One commit without its author.
+
+    `authored_at` is in seconds since 1970, `paths` are those that it touched (of a renamed file both),
+    `renames` pairs of old and new path.
+    """
 
     id: str
     authored_at: int
     subject: str
     body: str
     paths: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 COMMIT_FORMAT = "--format=%x00%x00%H%x00%at%x00%s%x00%b"
@@ -567,7 +584,7 @@ def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
 
     Not GitPython: its iter_commits and one diff per commit took 60 s where this takes 0.6 s (12,000 commits).
     """
-    options = ["--stdin", "-r", "-z", "--root", "--always", "--name-only", "--no-renames", COMMIT_FORMAT]
+    options = ["--stdin", "-r", "-z", "--root", "--always", "--name-status", "-M", f"-l{RENAME_LIMIT}", COMMIT_FORMAT]
     options += ["--no-ext-diff", "--no-textconv"]
     for start in range(0, len(commits), COMMIT_BATCH):
         requests = "".join(f"{_object(commit)}\n" for commit in commits[start : start + COMMIT_BATCH])
@@ -576,18 +593,24 @@ def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
 
 
 def _parse_commits(fields: Sequence[bytes]) -> Iterator[Commit]:
-    """Parse by position: two empty fields, four of the commit (which may be empty), then paths (which are not)."""
+    """Parse by position: two empty fields, four of the commit (which may be empty), then changes (which are not).
+
+    A change is a status and a path, of a rename or copy two paths.
+    """
     at = 0
     while at + 6 <= len(fields):
         commit, authored_at, subject, body = (field.decode("utf-8", "replace") for field in fields[at + 2 : at + 6])
         at += 6
-        paths = []
+        paths: list[str] = []
+        renames: list[tuple[str, str]] = []
         while at < len(fields) and fields[at]:
-            paths.append(fields[at].decode("utf-8", "surrogateescape"))
-            at += 1
-        if paths:
-            paths[0] = paths[0].removeprefix("\n")
-        yield Commit(commit, int(authored_at or 0), subject, body.strip("\n"), tuple(filter(None, paths)))
+            status = fields[at].removeprefix(b"\n")[:1]
+            names = [field.decode("utf-8", "surrogateescape") for field in fields[at + 1 : at + 2 + (status in b"RC")]]
+            at += 1 + len(names)
+            paths.extend(names)
+            if status == b"R":
+                renames.append((names[0], names[1]))
+        yield Commit(commit, int(authored_at or 0), subject, body.strip("\n"), tuple(paths), tuple(renames))
 
 
 def find_renames(mirror: Path, old: str, new: str) -> dict[str, str]:

@@ -12,6 +12,9 @@ Role = Literal["source", "test", "example", "docs", "config", "compat", "generat
 Trust = Literal["high", "normal", "low"]
 
 KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
+HISTORY_SUFFIX = ".history"  # the source of a git source's commits: its name and this
+FILES_HEADING = "\n\nFiles:\n"  # ends the message in the text of a commit
+RENAME_LINK = "renamed:"  # before a file's old path among a commit's links: what it is called now is in the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ class Filters:
     product: str = ""
     language: str = ""
     path_glob: str = ""
+    history: frozenset[str] = frozenset()  # visible sources of commits whose files may be voted for, asked for or not
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ingest.chunking import chunk_with_reason
 from ingest.index.tokens import token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
-from ingest.model import Chunk, Document, FileJob, FileResult, Prepared, Skip
+from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
 from ingest.redact import count_masks, redact
 from ingest.sources.decode import decode_text
 from ingest.sources.links import find_ticket_keys
@@ -80,10 +80,15 @@ def _count_redactions(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         yield replace(chunk, redactions=counts) if counts else chunk
 
 
+def own_words(chunk: Chunk) -> str:
+    """Return what the chunk says: of a commit its message, for the paths that it lists are a field of their own."""
+    return chunk.text.partition(FILES_HEADING)[0] if chunk.kind == "commit" else chunk.text
+
+
 def make_tokens(chunk: Chunk) -> dict[str, str]:
     """Return the token stream of each text field that has any."""
     streams = {
-        "content": token_stream(chunk.text),
+        "content": token_stream(own_words(chunk)),
         "path": _path_tokens(chunk.path) if chunk.path else _touched_tokens(chunk.links),
         "symbols": _symbol_tokens(chunk),
         "heading": _heading_tokens(chunk),
@@ -114,9 +119,13 @@ def _symbol_tokens(chunk: Chunk) -> str:
 
 
 def _heading_tokens(chunk: Chunk) -> str:
-    """Return the words of enclosing headings or signatures; of prose also the title, which its text may lack."""
-    is_prose = chunk.kind in HEADING_KINDS or _is_prose(chunk.language)
-    title = chunk.title if is_prose and chunk.title != chunk.path else ""
+    """Return the words of the title and the enclosing headings of prose, which its own text may lack.
+
+    Code has none: the names of an enclosing definition are among its symbols, and its signature twice only misleads.
+    """
+    if chunk.kind not in HEADING_KINDS and not _is_prose(chunk.language):
+        return ""
+    title = chunk.title if chunk.title != chunk.path else ""
     return token_stream(f"{title} {chunk.context}") if title or chunk.context else ""
 
 
@@ -135,7 +144,7 @@ def _key_tokens(chunk: Chunk) -> str:
 def embed_results(results: Sequence[FileResult], embedder: Embedder) -> list[FileResult]:
     """Return results with a vector on each chunk; all files of a batch are embedded together."""
     passages = [
-        embedder.passage(item.chunk.ref, item.chunk.context, item.chunk.text)
+        embedder.passage(item.chunk.ref, item.chunk.context, own_words(item.chunk))
         for result in results
         for item in result.prepared
     ]

@@ -46,4 +46,5 @@ def make_filters(
         product=product,
         language=language,
         path_glob=path_glob,
+        history=frozenset(source.name for source in visible if source.kind == "commit"),
     )

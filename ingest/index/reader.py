@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -12,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rapidfuzz import fuzz
+
 from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
@@ -19,7 +22,7 @@ from ingest.index.lease import Lease, take_lease
 from ingest.index.schema import FORMAT_VERSION, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
-from ingest.index.tokens import split_identifier, token_stream, words
+from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, words
 from ingest.model import Chunk, Filters, Symbol
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
 SYMBOL_SCAN = 400  # chunks whose symbols are looked at for one exact name
 PREFIX_SCAN = 120  # and for a beginning or sub-words of one: these match many, and a decoded chunk costs 25 us
 LOOKUP_LIMIT = 10_000
+WORD_SCAN = 2_000  # chunks with a word's stem that are searched for the word itself
 NEAR_DISTANCE = 2
 OPEN_ATTEMPTS = 5
 EXACT_VECTORS_MAX = 200_000
@@ -351,26 +355,29 @@ class Index:
 
     # -- symbols ---------------------------------------------------------------------------------------------------
 
-    def find_symbol(self, name: str, filters: Filters, limit: int = 20) -> list[SymbolHit]:
-        """Return definitions that answer to a name, plain or qualified (`A.b`, `A::b`, `A->b`), best first."""
+    def find_symbol(self, name: str, filters: Filters, limit: int = 20, *, loose: bool = True) -> list[SymbolHit]:
+        """Return definitions that answer to a name, plain or qualified (`A.b`, `A::b`, `A->b`), best first.
+
+        `loose`: where no definition has the name, also those that begin with it or hold all its parts.
+        """
         where, wanted = self._where(filters), clean(qualified(name))
         if where is None or not wanted or limit <= 0:
             return []
         found: dict[tuple[int, str, int], SymbolHit] = {}
-        for ids in self._symbol_candidates(wanted, where):
+        for ids in self._symbol_candidates(wanted, where, loose):
             for hit in self._symbol_hits(ids, wanted):
                 found.setdefault((hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line), hit)
             if len(found) >= limit:
                 break
         return sorted(found.values(), key=self._symbol_order)[:limit]
 
-    def _symbol_candidates(self, wanted: str, where: TextFilter) -> Iterable[list[int]]:
+    def _symbol_candidates(self, wanted: str, where: TextFilter, loose: bool) -> Iterable[list[int]]:
         lower = wanted.lower()
         yield self._text.ids_by_term("name", wanted, where, SYMBOL_SCAN)
         yield self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
-        if len(lower) >= 3:
+        if loose and len(lower) >= 3:
             yield self._text.ids_by_prefix("name_lower", lower, where, PREFIX_SCAN)
-            yield self._text.ids_by_tokens("symbols", name_parts(wanted), where, PREFIX_SCAN)
+            yield self._text.ids_by_tokens("symbols", [stem(part) for part in name_parts(wanted)], where, PREFIX_SCAN)
 
     def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
         for chunk in self.chunks(ids):
@@ -403,7 +410,9 @@ class Index:
         names = self._names_in(ids)
         parts = [part for part in split_identifier(last) if len(part) > 2]
         ids = [
-            i for part in parts for i in self._text.ids_by_tokens("symbols", [part], where, SYMBOL_SCAN // len(parts))
+            i
+            for part in parts
+            for i in self._text.ids_by_tokens("symbols", [stem(part)], where, SYMBOL_SCAN // len(parts))
         ]
         names |= self._names_in(ids)
         return _nearest(last, names, limit)
@@ -464,23 +473,44 @@ class Index:
         with self._cache_lock:
             found = {i: self._cache[i] for i in ids if i in self._cache}
         missing = [i for i in dict.fromkeys(ids) if i not in found]
-        for chunk_id in missing:
-            found[chunk_id] = self._read_chunk(chunk_id)
         if missing:
-            self._remember({i: found[i] for i in missing})
+            read = self._read_chunks(missing)
+            self._remember(read)
+            found.update(read)
         return [found[i] for i in ids]
 
-    def _read_chunk(self, chunk_id: int) -> Chunk:
-        data = self._text.stored(chunk_id)
-        if data is None:
-            raise KeyError(f"Generation {self.generation} holds no chunk {chunk_id}.")
-        return decode_chunk(data, self._sources)
+    def _read_chunks(self, ids: Sequence[int]) -> dict[int, Chunk]:
+        stored = self._text.stored(ids)
+        absent = [i for i in ids if i not in stored]
+        if absent:
+            raise KeyError(f"Generation {self.generation} holds no chunk {absent[0]}.")
+        return {i: decode_chunk(stored[i], self._sources) for i in ids}
 
     def _remember(self, chunks: Mapping[int, Chunk]) -> None:
         with self._cache_lock:
             self._cache.update(chunks)
             while len(self._cache) > CHUNK_CACHE:
                 self._cache.popitem(last=False)
+
+    def first_chunk(self, source: str, path: str, filters: Filters) -> Chunk | None:
+        """Return the first chunk of a visible file, None when there is no such file."""
+        where = self._where(replace(filters, sources=filters.sources & {source}))
+        ids = [] if where is None else self._text.ids_by_term("full_path", clean(path), where, LOOKUP_LIMIT)
+        return min(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.id), default=None)
+
+    def containing(self, tokens: Sequence[str], filters: Filters) -> list[int]:
+        """Return the ids of every visible chunk whose content holds all index tokens, ascending."""
+        where = self._where(filters)
+        if where is None or not tokens:
+            return []
+        return self._text.ids_holding("content", tokens, where, self.manifest.chunks)
+
+    def holds_word(self, word: str, filters: Filters) -> bool:
+        """Tell whether a visible chunk's text holds a word as it is written, but for case."""
+        tokens = index_tokens(word)
+        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        ids = self.containing(tokens[:1], filters)[:WORD_SCAN]
+        return any(pattern.search(chunk.text) for i in ids for chunk in self.chunks([i]))
 
     def document_chunks(self, source: str, ref: str, filters: Filters) -> list[Chunk]:
         """Return every visible chunk of one document (path or key) in line order."""
@@ -524,9 +554,7 @@ def _nearest(wanted: str, names: Iterable[str], limit: int) -> list[str]:
 
 
 def _similarity(one: str, other: str) -> float:
-    from difflib import SequenceMatcher
-
-    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+    return float(fuzz.ratio(one, other)) / 100
 
 
 def _path_rank(path: str, tail: str) -> int:

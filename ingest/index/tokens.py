@@ -1,35 +1,74 @@
 """Token streams: the one text normal form that chunks and queries share.
 
-Tantivy's whitespace tokenizer indexes what this module emits: every identifier whole and lower-cased,
-followed by its parts (split at underscores, camel case and digit borders).
+Tantivy's whitespace tokenizer indexes what this module emits. A plain word becomes its stem. An identifier of several
+parts stays whole and lower-cased, followed by the stems of its parts (split at underscores, camel case and digit
+borders): who asks for `parse_headers` finds that name first, who asks for "parsing a header" finds it too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
+from Stemmer import Stemmer
+
+TOKENS_VERSION = "2"  # part of the manifest: raise it when the same text gives other tokens
 WORD = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)*")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
+MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
+_STEMMER = Stemmer("english")
 
 
 @lru_cache(maxsize=65_536)
 def split_identifier(word: str) -> tuple[str, ...]:
-    """Return the lower-cased parts of one identifier: `getHTTPResponse_v2` -> get, http, response, v, 2."""
-    return tuple(part.lower() for part in PART.findall(word))
+    """Return the lower-cased parts of one identifier: `getHTTPResponse_v2` -> get, http, response, v, 2.
+
+    Text of scripts that are written without spaces gives its pairs of neighbouring characters.
+    """
+    if word.isascii():
+        return tuple(part.lower() for part in PART.findall(word))
+    return tuple(_split_foreign(word))
+
+
+def _split_foreign(word: str) -> Iterator[str]:
+    """Split a word with letters beyond ASCII: at borders of case, digits and underscores, not at accents."""
+    for part in filter(None, BORDER.split(word)):
+        at = 0
+        for run in UNSPACED.finditer(part):
+            if run.start() > at:
+                yield part[at : run.start()].lower()
+            text = run.group()
+            yield from (text[i : i + 2] for i in range(max(1, len(text) - 1)))
+            at = run.end()
+        if at < len(part):
+            yield part[at:].lower()
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """Return the Snowball (English) stem of one lower-case word; short words and other alphabets stay as they are."""
+    if len(word) < MIN_STEMMED or not (word.isascii() and word.replace("'", "").isalpha()):
+        return word
+    return str(_STEMMER.stemWord(word))
+
+
+@lru_cache(maxsize=65_536)
+def index_tokens(word: str) -> tuple[str, ...]:
+    """Return the index tokens of one word: its stem, or the whole identifier and the stems of its parts."""
+    if len(word) > MAX_TOKEN:
+        return ()
+    whole = word.lower()
+    parts = split_identifier(word)
+    return (stem(whole),) if len(parts) <= 1 else (whole, *map(stem, parts))
 
 
 @lru_cache(maxsize=65_536)
 def _expand(word: str) -> str:
-    if len(word) > MAX_TOKEN:
-        return ""
-    whole = word.lower()
-    parts = split_identifier(word)
-    if len(parts) <= 1:
-        return whole
-    return " ".join((whole, *parts))
+    return " ".join(index_tokens(word))
 
 
 def token_stream(text: str) -> str:
@@ -40,16 +79,3 @@ def token_stream(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the identifiers and words of a text as written."""
     return [word for word in WORD.findall(text) if len(word) <= MAX_TOKEN]
-
-
-@lru_cache(maxsize=65_536)
-def stem(word: str) -> str:
-    """Return the Snowball (English) stem of one lower-case word."""
-    return str(_stemmer().stemWord(word))
-
-
-@lru_cache(maxsize=1)
-def _stemmer() -> Any:  # noqa: ANN401 - the library has no types
-    import snowballstemmer  # 30 ms: only queries need it
-
-    return snowballstemmer.stemmer("english")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
-from ingest.model import Kind, KnownFile, Snapshot, SourceInfo
+from ingest.model import HISTORY_SUFFIX, Kind, KnownFile, Snapshot, SourceInfo
 from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
 from ingest.sources.folder import open_folder
@@ -16,7 +16,6 @@ from ingest.sources.history import open_history
 from ingest.sources.tickets import open_tickets
 
 KIND_OF_TYPE: Mapping[str, Kind] = {"git": "code", "folder": "code", "tickets": "ticket", "designs": "design"}
-HISTORY_SUFFIX = ".history"
 
 
 def source_infos(config: SourceConfig) -> list[SourceInfo]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ingest import gitio
 from ingest.gitio import Commit, Mirror
-from ingest.model import Document, Entry, KnownFile, Rename, Skip, SourceInfo
+from ingest.model import FILES_HEADING, RENAME_LINK, Document, Entry, KnownFile, Rename, Skip, SourceInfo
 from ingest.sources.ignore import is_unsafe_path, show_path
 from ingest.sources.links import find_ticket_keys, join_links
 from ingest.sources.worktree import hash_bytes
@@ -86,9 +86,14 @@ def pack_commit(commit: Commit) -> bytes:
         "authored_at": commit.authored_at,
         "subject": commit.subject,
         "body": commit.body,
-        "paths": [show_path(path) if is_unsafe_path(path) else path for path in commit.paths],
+        "paths": [_safe(path) for path in commit.paths],
+        "renames": [[_safe(old), _safe(new)] for old, new in commit.renames],
     }
     return json.dumps(record, ensure_ascii=False).encode()
+
+
+def _safe(path: str) -> str:
+    return show_path(path) if is_unsafe_path(path) else path
 
 
 def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> Iterator[Document]:
@@ -97,18 +102,20 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
     message = PEOPLE.sub("", f"{commit['subject']}\n\n{commit['body'][:MAX_BODY_CHARS]}").strip()
     paths = commit["paths"][:MAX_PATHS]
     more = len(commit["paths"]) - len(paths)
-    files = "\n".join(["Files:", *paths, *([f"and {more} more"] if more else [])]) if paths else ""
+    files = FILES_HEADING + "\n".join([*paths, *([f"and {more} more"] if more else [])]) if paths else ""
+    renames = commit["renames"][:MAX_PATHS]
+    moved = "\n".join(["\n\nRenamed:", *(f"{old} -> {new}" for old, new in renames)]) if renames else ""
     yield Document(
         source=info,
         path=None,
         key=commit["id"][:KEY_CHARS],
         title=commit["subject"],
-        text=f"{message}\n\n{files}".strip() + "\n",
+        text=f"{message}{files}{moved}\n",
         content_hash=entry.content_hash,
         role="docs",
         revision=commit["id"],
         created_at=format_time(commit["authored_at"]),
-        links=join_links(find_ticket_keys(message), paths),
+        links=join_links(find_ticket_keys(message), paths, (f"{RENAME_LINK}{old}" for old, _ in renames)),
     )
 
 

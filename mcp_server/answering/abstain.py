@@ -90,7 +90,7 @@ def coverage_of_best(question: str, texts: Sequence[str], terms: Sequence[QueryT
     """Return the idf share of the question's words that the best single text holds in any inflection; 0..1."""
     rarity: dict[str, float] = {}
     for term in terms:
-        rarity[root(term.token)] = max(rarity.get(root(term.token), 0.0), term.idf)
+        rarity[root(term.form)] = max(rarity.get(root(term.form), 0.0), term.idf)
     weights = {r: rarity.get(r, RARE_IDF) for r in map(root, content_words(question))}
     total = sum(weights.values())
     best = max((sum(w for r, w in weights.items() if r in text_roots(text)) for text in texts), default=0.0)

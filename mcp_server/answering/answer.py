@@ -240,7 +240,7 @@ def rarity_of(retrieval: Retrieval) -> dict[str, float]:
     """Return the idf of each word root of the query; a root has the rarest of its forms."""
     rarity: dict[str, float] = {}
     for term in retrieval.terms:
-        key = root(term.token)
+        key = root(term.form)
         rarity[key] = max(rarity.get(key, 0.0), term.idf)
     return rarity
 

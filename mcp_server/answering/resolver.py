@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ingest.index.tokens import token_stream
+from ingest.index.tokens import index_tokens
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -22,12 +22,12 @@ class Resolver(Protocol):
     def has_key(self, key: str) -> bool: ...
     def near_names(self, name: str) -> tuple[str, ...]: ...
     def near_paths(self, path: str) -> tuple[str, ...]: ...
-    def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
-        """Return those index tokens that occur in at least one chunk that the caller may see."""
+    def occurring(self, words: Sequence[str]) -> frozenset[str]:
+        """Return those words that occur, in any inflection, in at least one chunk that the caller may see."""
         ...
 
-    def frequency(self, tokens: Sequence[str]) -> float:
-        """Return the share of chunks that hold at least one of the tokens, 0..1 (an upper estimate)."""
+    def frequency(self, words: Sequence[str]) -> float:
+        """Return the share of chunks that hold at least one of the words, 0..1 (an upper estimate)."""
         ...
 
 
@@ -43,10 +43,10 @@ class IndexResolver:
     def has_name(self, name: str) -> bool:
         """Tell whether a symbol or word of this name exists."""
         last = name.replace("::", ".").replace("->", ".").rstrip("()").split(".")[-1]
-        hits = self._index.find_symbol(name, self._filters, limit=3)
+        hits = self._index.find_symbol(name, self._filters, limit=3, loose=False)
         if any(hit.how in ("exact", "qualified", "case") for hit in hits):
             return True
-        return "." not in name and bool(self.occurring([last.lower()]))
+        return "." not in name and self._index.holds_word(last, self._filters)
 
     def has_path(self, path: str) -> bool:
         """Tell whether a path ends so."""
@@ -64,24 +64,20 @@ class IndexResolver:
         """Return up to three nearest paths."""
         return tuple(path for _, path in self._index.near_paths(path, self._filters, limit=3))
 
-    def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
-        """Return those tokens that occur in a visible chunk."""
-        unknown = [token for token in tokens if token not in self._occurs]
-        # The statistics count every source; what they know still has to be seen through the filters.
-        counts = self._index.term_stats(unknown, self._filters) if unknown else {}
-        for token in unknown:
-            self._occurs[token] = counts.get(token, 0) > 0 and self._is_visible(token)
-        return frozenset(token for token in tokens if self._occurs[token])
+    def occurring(self, words: Sequence[str]) -> frozenset[str]:
+        """Return those words that occur, in any inflection, in a visible chunk."""
+        tokens = {word: index_tokens(word)[:1] for word in words}
+        return frozenset(word for word, (*found,) in tokens.items() if found and self._token_occurs(found[0]))
 
-    def frequency(self, tokens: Sequence[str]) -> float:
-        """Return the share of chunks with one of the tokens."""
+    def frequency(self, words: Sequence[str]) -> float:
+        """Return the share of chunks with one of the words."""
         total = self._index.chunk_count(self._filters)
-        return min(1.0, sum(self._index.term_stats(list(tokens), self._filters).values()) / total) if total else 0.0
+        tokens = {token for word in words for token in index_tokens(word)[:1]}
+        return min(1.0, sum(self._index.term_stats(sorted(tokens), self._filters).values()) / total) if total else 0.0
 
-    def _is_visible(self, token: str) -> bool:
-        return bool(self._index.search_text([(token, 1.0)], self._filters, 1, EVERY_FIELD))
-
-
-def name_tokens(name: str) -> tuple[str, ...]:
-    """Return the index tokens of a name, whole words first."""
-    return tuple(token_stream(name).split())
+    def _token_occurs(self, token: str) -> bool:
+        if token not in self._occurs:
+            # The statistics count every source; what they know still has to be seen through the filters.
+            seen = self._index.term_stats([token], self._filters)[token] > 0
+            self._occurs[token] = seen and bool(self._index.search_text([(token, 1.0)], self._filters, 1, EVERY_FIELD))
+        return self._occurs[token]

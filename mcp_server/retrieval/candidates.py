@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ingest.model import Filters
 from mcp_server.retrieval.query import ParsedQuery
@@ -13,7 +12,7 @@ from mcp_server.retrieval.weights import RankWeights
 if TYPE_CHECKING:
     from ingest.index import Index
 
-Retriever = Literal["text", "vector", "symbol", "link"]
+Retriever = Literal["text", "vector", "symbol", "link", "history"]
 
 HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25}
 MAX_PHRASE_WORDS = 3
@@ -21,8 +20,7 @@ MAX_PHRASES = 16
 MAX_LINKED_FILES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A chunk with one retriever's score and rank (1 = best)."""
 
     chunk_id: int
@@ -45,13 +43,13 @@ def rank_candidates(retriever: Retriever, scored: Sequence[tuple[int, float, str
 def retrieve_text(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
     """BM25 over the weighted fields."""
     terms = [(term.token, term.weight) for term in query.terms]
-    scored = index.search_text(terms, filters, weights.candidates, weights.fields)
+    scored = index.search_text(terms, filters, weights.depth, weights.fields)
     return rank_candidates("text", [(s.chunk_id, s.score, "") for s in scored])
 
 
 def retrieve_vector(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
     """Cosine of the query's embedding. Raises VectorUnavailable or EmbedderMismatch."""
-    scored = index.search_vector(query.text, filters, weights.candidates)
+    scored = index.search_vector(query.text, filters, weights.depth)
     return rank_candidates("vector", [(s.chunk_id, s.score, "") for s in scored])
 
 
@@ -77,12 +75,11 @@ def retrieve_symbol(index: Index, query: ParsedQuery, filters: Filters, weights:
     """Definitions of the names in the query, and of its words joined into names."""
     scored: list[tuple[int, float, str]] = []
     for name in symbol_names(query):
-        for hit in index.find_symbol(name, filters, weights.candidates):
+        for hit in index.find_symbol(name, filters, weights.candidates, loose=query.route == "symbol"):
             scored.append((hit.chunk_id, HOW_SCORES[hit.how], hit.how))
     for phrase in name_phrases(query) if query.route == "conceptual" else ():
-        for hit in index.find_symbol(phrase, filters, 10):
-            if hit.how in ("exact", "case"):
-                scored.append((hit.chunk_id, 0.5, "words"))
+        for hit in index.find_symbol(phrase, filters, 10, loose=False):
+            scored.append((hit.chunk_id, 0.5, "words"))
     return rank_candidates("symbol", scored)[: weights.candidates]
 
 

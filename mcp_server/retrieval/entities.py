@@ -47,7 +47,7 @@ def resolve_entities(
 
 def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
     """Return the definitions of a name: exact or qualified ones, else those that differ in case only."""
-    found = index.find_symbol(name, filters, MAX_ALTERNATIVES)
+    found = index.find_symbol(name, filters, MAX_ALTERNATIVES, loose=False)
     hits = [hit for hit in found if hit.how in ("exact", "qualified", "case")]
     if not hits:
         return None
@@ -61,6 +61,6 @@ def is_named(index: Index, key: str, filters: Filters) -> bool:
 
 
 def occurs(index: Index, name: str, filters: Filters) -> bool:
-    """Tell whether a visible chunk holds the name's last part as a token (a use without a definition)."""
-    token = name.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1].strip("`()#?!").lower()
-    return bool(token) and bool(index.search_text([(token, 1.0)], filters, 1, {"content": 1.0, "keys": 1.0}))
+    """Tell whether a visible chunk holds the name's last part as a word or key (a use without a definition)."""
+    word = name.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1].strip("`()#?!")
+    return bool(word) and (index.holds_word(word, filters) or is_named(index, word, filters))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcp_server.retrieval.candidates import Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(NamedTuple):
     """A chunk with the sum of its retrievers' contributions, scaled so that the best chunk has 1."""
 
     chunk_id: int
@@ -17,16 +16,22 @@ class Fused:
     contributions: tuple[tuple[str, float], ...]  # (retriever, share of score), sorted by retriever
 
 
-def fuse(lists: Mapping[str, Sequence[Candidate]], weights: Mapping[str, float], rrf_k: int) -> list[Fused]:
-    """Return chunks by weighted reciprocal rank (Cormack, Clarke, Buettcher 2009): sum of weight / (k + rank)."""
+def fuse(
+    lists: Mapping[str, Sequence[Candidate]], weights: Mapping[str, float], rrf_k: int, last_rank: int
+) -> list[Fused]:
+    """Return chunks by weighted reciprocal rank (Cormack, Clarke, Buettcher 2009): sum of weight / (k + rank).
+
+    Candidates behind `last_rank` stay in the list without a share: their files may still be what is looked for.
+    """
     shares: dict[int, dict[str, float]] = {}
     for retriever in sorted(lists):
         for candidate in lists[retriever]:
-            share = weights.get(retriever, 0.0) / (rrf_k + candidate.rank)
+            share = weights.get(retriever, 0.0) / (rrf_k + candidate.rank) if candidate.rank <= last_rank else 0.0
             shares.setdefault(candidate.chunk_id, {})[retriever] = share
-    totals = {chunk_id: sum(parts[name] for name in sorted(parts)) for chunk_id, parts in shares.items()}
+    # Both sums run over the retrievers in the order of their names: the same lists give the same score to the last bit.
+    totals = {chunk_id: sum(parts.values()) for chunk_id, parts in shares.items()}
     best = max(totals.values(), default=0.0) or 1.0
     ordered = sorted(totals, key=lambda chunk_id: (-totals[chunk_id], chunk_id))
     return [
-        Fused(c, totals[c] / best, tuple((name, shares[c][name] / best) for name in sorted(shares[c]))) for c in ordered
+        Fused(c, totals[c] / best, tuple([(name, share / best) for name, share in shares[c].items()])) for c in ordered
     ]

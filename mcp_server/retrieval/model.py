@@ -34,12 +34,13 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class QueryTerm:
-    """One content word of the query: index token, its rarity, and the word as written."""
+    """One content word of the query: index token, its rarity, the word as written, and the form that was stemmed."""
 
     token: str
     idf: float
     df: int = 0
     word: str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

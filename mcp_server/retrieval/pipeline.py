@@ -19,10 +19,12 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
+from mcp_server.retrieval.features import file_key
 from mcp_server.retrieval.fusion import fuse
+from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.model import QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import ParsedQuery, normalise_query, parse_query
-from mcp_server.retrieval.rerank import Ranked, rerank
+from mcp_server.retrieval.rerank import Ranked, Signals, rerank
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
 
@@ -53,6 +55,7 @@ RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[
     "vector": retrieve_vector,
     "symbol": retrieve_symbol,
     "link": retrieve_links,
+    "history": retrieve_history,
 }
 
 
@@ -83,7 +86,7 @@ def search(
     ranks = {name: {c.chunk_id: c.rank for c in found} for name, found in lists.items()}
     reasons = partial(explain, ranks=ranks)
     with trace.span("fusion") as span:
-        fused = fuse(lists, list_weights(query, weights), weights.rrf_k)
+        fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
         chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
         span.record(
             config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
@@ -92,7 +95,9 @@ def search(
     with trace.span("rerank") as span:
         counts = index.term_stats([term.token for term in query.terms])
         idf = term_weights(index.manifest.chunks, counts)
-        ranked = rerank(query, keyword_weights(query, idf), fused, chunks, weights)
+        votes = {file_key(chunks[c.chunk_id]): c.score for c in lists.get("history", ())}
+        signals = Signals(keyword_weights(query, idf), idf, lists.get("vector", ()), votes)
+        ranked = rerank(query, signals, fused, chunks, weights)
         span.record(output=[[item.chunk.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
         trace.add_chunks([item.chunk for item in ranked[:TRACED]])
     with trace.span("diversify") as span:
@@ -104,7 +109,9 @@ def search(
         chunks=tuple(RankedChunk(r.chunk, r.score, reasons(r), dict(r.features)) for r in ranked),
         entities=entities,
         not_found=missing,
-        terms=tuple(QueryTerm(t.token, idf.get(t.token, 0.0), counts.get(t.token, 0), t.word) for t in query.terms),
+        terms=tuple(
+            QueryTerm(t.token, idf.get(t.token, 0.0), counts.get(t.token, 0), t.word, t.form) for t in query.terms
+        ),
         top_text_norm=normalised_top(index, query, filters, idf),
         vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
         generation=index.generation,
@@ -124,7 +131,7 @@ def retrieve_all(
             return found
 
     pending: dict[str, Future[list[Candidate]]] = {
-        name: _POOL.submit(run, name) for name in RETRIEVERS if name != "link" or query.tickets or query.designs
+        name: _POOL.submit(run, name) for name in RETRIEVERS if is_needed(name, query, filters)
     }
     lists: dict[str, list[Candidate]] = {}
     degraded: list[str] = []
@@ -138,11 +145,26 @@ def retrieve_all(
     return lists, tuple(degraded)
 
 
+def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
+    """Tell whether a retriever can have anything to say."""
+    if retriever == "link":
+        return bool(query.tickets or query.designs)
+    if retriever == "history":
+        return bool(filters.history) and query.route == "conceptual"
+    return True
+
+
 def list_weights(query: ParsedQuery, weights: RankWeights) -> dict[str, float]:
     """Return each retriever's weight for this kind of query."""
     vector = weights.vector_symbol if query.route in ("symbol", "path", "ticket", "design") else weights.vector
     text = weights.text_key if query.route in ("ticket", "design") else weights.text
-    return {"text": text, "vector": vector, "symbol": weights.symbol, "link": weights.link}
+    return {
+        "text": text,
+        "vector": vector,
+        "symbol": weights.symbol,
+        "link": weights.link,
+        "history": weights.history_list,
+    }
 
 
 def term_weights(total: int, counts: Mapping[str, int]) -> dict[str, float]:
@@ -155,14 +177,14 @@ def keyword_weights(query: ParsedQuery, idf: Mapping[str, float]) -> dict[str, f
     weights: dict[str, float] = {}
     for term in query.terms:
         word = term.word.lower()
-        if term.token == word and len(word) > 1:
+        if term.is_whole and len(word) > 1:
             weights[word] = term.weight * max(idf.get(term.token, 0.0), 0.5)
     return weights
 
 
 def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapping[str, float]) -> float:
     """Return the best BM25 score over its attainable maximum, (k1 + 1) x sum of idf (k1 = 1.2)."""
-    whole = [term for term in query.terms if term.token == term.word.lower()]
+    whole = [term for term in query.terms if term.is_whole]
     attainable = 2.2 * sum(idf.get(term.token, 0.0) for term in whole)
     best = index.search_text([(term.token, 1.0) for term in whole], filters, 1, {"content": 1.0})
     return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0

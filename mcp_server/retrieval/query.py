@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-from ingest.index.tokens import split_identifier, words
+from ingest.index.tokens import index_tokens, split_identifier, stem, words
 
 Route = Literal["symbol", "path", "ticket", "design", "conceptual", "smalltalk"]
 
@@ -65,11 +65,20 @@ DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One index token of the query with its weight; `word` is the query word that it came from."""
+    """One index token of the query with its weight.
+
+    `word` is the query word that it came from as written, `form` that word or its part in lower case, not stemmed.
+    """
 
     token: str
     weight: float
     word: str
+    form: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the token stands for the whole word, not for a part of an identifier."""
+        return self.form == self.word.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +146,27 @@ def weigh_terms(text: str) -> tuple[Term, ...]:
     """Return the query's index tokens with weights: whole words 1, parts of identifiers less, stop words none."""
     weights: dict[str, Term] = {}
 
-    def add(token: str, weight: float, word: str) -> None:
+    def add(token: str, weight: float, word: str, form: str) -> None:
         known = weights.get(token)
         if known is None or known.weight < weight:
-            weights[token] = Term(token, weight, word)
+            weights[token] = Term(token, weight, word, form)
 
     for word in words(text):
         lower = word.lower()
         if lower in STOP_WORDS:
             continue
         weight = SCAFFOLD_WEIGHT if lower in SCAFFOLD_WORDS else 1.0
-        add(lower, weight, word)
         parts = split_identifier(word)
-        for part in parts if len(parts) > 1 else ():
+        if len(parts) <= 1:
+            add(stem(lower), weight, word, lower)
+            continue
+        add(lower, weight, word, lower)
+        for part in parts:
             if part not in STOP_WORDS and len(part) > 1:
-                add(part, weight * PART_WEIGHT, word)
-    kept = list(weights.values()) or [Term(w.lower(), 1.0, w) for w in dict.fromkeys(words(text))]
+                add(stem(part), weight * PART_WEIGHT, word, part)
+    kept = list(weights.values()) or [
+        Term(token, 1.0, w, w.lower()) for w in dict.fromkeys(words(text)) for token in index_tokens(w)[:1]
+    ]
     return tuple(kept[:MAX_TERMS])
 
 

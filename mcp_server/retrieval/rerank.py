@@ -2,89 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ingest.index.tokens import split_identifier, stem, words
 from ingest.model import Chunk
+from mcp_server.retrieval.candidates import Candidate
+from mcp_server.retrieval.features import (
+    Coverage,
+    FileKey,
+    Matcher,
+    coherence,
+    file_key,
+    path_platforms,
+    path_words,
+    vector_depth,
+)
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
 
 STUB_NAMES = frozenset({"__init__.py", "package-info.java", "mod.rs", "index.ts", "index.js"})
-MIN_PREFIX = 4  # shared letters from which two words count as related: dependency ~ dependencies
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A chunk with its final score and the features that made it."""
+class Ranked(NamedTuple):
+    """A chunk with its final score and the features that made it.
+
+    score = ((fused + bonuses) x role_factor + definition + use) x saturation; each a feature of this name.
+    """
 
     chunk: Chunk
     score: float
     fused: float
-    features: tuple[tuple[str, float], ...]  # bonuses, role_factor, definition, use, saturation
+    features: tuple[tuple[str, float], ...]
     contributions: tuple[tuple[str, float], ...]
 
 
-def related(one: str, other: str) -> bool:
-    """Tell whether two lower-case words are the same but for their ending."""
-    if one == other or stem(one) == stem(other):
-        return True
-    shorter, longer = sorted((one, other), key=len)
-    # Letters only: `bench` is no ending away from `bench_marker_0`.
-    return len(shorter) >= MIN_PREFIX and longer.isalpha() and longer.startswith(shorter)
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What rerank knows besides the chunks.
+
+    `keywords`: content words of the query with their weights; `idf`: rarity of its index tokens; `nearest`: the vector
+    side's candidates, best first; `votes`: what the history says of each file, 0..1.
+    """
+
+    keywords: Mapping[str, float]
+    idf: Mapping[str, float] = field(default_factory=dict)
+    nearest: Sequence[Candidate] = ()
+    votes: Mapping[FileKey, float] = field(default_factory=dict)
 
 
-@lru_cache(maxsize=65_536)
-def name_words(name: str) -> tuple[str, ...]:
-    """Return the lower-case words of a file stem or identifier, with the whole name."""
-    parts = [part for word in words(name.replace("-", "_")) for part in split_identifier(word)]
-    return (*parts, name.lower())
+class Scored(NamedTuple):
+    """A chunk with its own features, before those of its file are added."""
+
+    item: Fused
+    chunk: Chunk
+    file: FileKey
+    bonuses: dict[str, float]
+    factor: float
+    named: dict[str, float]
+    found: int  # the needles of the query in the chunk, one bit each
+    score: float
 
 
-@lru_cache(maxsize=16_384)
-def path_words(path: str) -> tuple[str, ...]:
-    """Return the words of a path's stem and its nearest directory."""
-    pure = PurePosixPath(path)
-    return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
-
-
-class Matcher:
-    """The content words of one query with their weights; remembers which of them each word of a name is related to."""
-
-    def __init__(self, keywords: Mapping[str, float]) -> None:
-        self._weights = dict(sorted(keywords.items()))
-        self._total = sum(self._weights.values())
-        self._known: dict[str, frozenset[str]] = {}
-
-    def share(self, names: Iterable[str]) -> float:
-        """Return the share (by weight) of the keywords that are related to one of the names."""
-        if not self._total:
-            return 0.0
-        matched = frozenset().union(*map(self._related, names))
-        return sum(weight for word, weight in self._weights.items() if word in matched) / self._total
-
-    def _related(self, name: str) -> frozenset[str]:
-        found = self._known.get(name)
-        if found is None:
-            found = self._known[name] = frozenset(word for word in self._weights if related(word, name))
-        return found
-
-
-def match_symbols(query: ParsedQuery, chunk: Chunk) -> tuple[float, str]:
-    """Return how well a definition in the chunk answers a name of the query (0..1) and which one."""
+def wanted_names(query: ParsedQuery) -> dict[str, str]:
+    """Return the names that the query asks for: last part -> name as written."""
     wanted = {name.rsplit(".", 1)[-1].rsplit("::", 1)[-1]: name for name in query.identifiers}
     if query.route == "symbol" or len(query.text.split()) == 1:
         wanted.setdefault(query.text.strip("`").removesuffix("()"), query.text)
-    best, which = 0.0, ""
-    for symbol in chunk.symbols:
-        for last, full in wanted.items():
-            score = _definition_score(symbol.name, symbol.qualname, symbol.kind, last, full)
-            if score > best:
-                best, which = score, symbol.qualname
-    return best, which
+    return wanted
+
+
+def match_symbols(wanted: Mapping[str, str], chunk: Chunk) -> float:
+    """Return how well a definition in the chunk answers one of the names, 0..1."""
+    return max(
+        (
+            _definition_score(symbol.name, symbol.qualname, symbol.kind, last, full)
+            for symbol in chunk.symbols
+            for last, full in wanted.items()
+        ),
+        default=0.0,
+    )
 
 
 def uses_name(query: ParsedQuery, chunk: Chunk) -> bool:
@@ -113,7 +111,7 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
     if name == last:
         exact = 1.0 if full in (last, name) or qualname.endswith(full.replace("::", ".").replace("->", ".")) else 0.6
         return exact if kind in TYPE_KINDS or kind in ("function", "method", "macro") else exact * 0.8
-    return 0.7 if name.lower() == last.lower() else 0.0
+    return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 
 def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float:
@@ -129,71 +127,105 @@ def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float
     name = (chunk.path or "").rpartition("/")[2]
     if name in STUB_NAMES:
         factor *= weights.stub_factor
-    return factor * (weights.declaration_factor if name.endswith(".d.ts") else 1.0)
+    if name.endswith(".d.ts"):
+        factor *= weights.declaration_factor
+    platforms = path_platforms(chunk.path or "")
+    return factor * (weights.platform_factor if platforms and platforms.isdisjoint(query.keywords) else 1.0)
 
 
-def file_key(chunk: Chunk) -> tuple[str, str]:
-    """Return what counts as one file: source and path, or ticket key."""
-    return (chunk.source, chunk.ref)
+class Scorer:
+    """Scores the chunks of one query; what depends on the query or the path alone is worked out once."""
+
+    def __init__(self, query: ParsedQuery, signals: Signals, weights: RankWeights) -> None:
+        self.coverage = Coverage(query, signals.idf)
+        self._query = query
+        self._weights = weights
+        self._matcher = Matcher(signals.keywords)
+        self._wanted = wanted_names(query)
+        self._per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
+        # Where the query is about a key, its other words ("touch", "decided") say little.
+        self.word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
+        self._paths: dict[tuple[str | None, str], tuple[float, float]] = {}
+
+    def score(self, item: Fused, chunk: Chunk) -> Scored:
+        """Return the chunk with the features of its own."""
+        weights = self._weights
+        path_share, factor = self._of_path(chunk)
+        found = self.coverage.find(chunk)
+        share = self._matcher.name_share
+        bonuses = {
+            "path": path_share,
+            "symbol_words": weights.symbol_match * max((share(s.name) for s in chunk.symbols), default=0.0),
+            "coverage": weights.coverage * self.word_share * self.coverage.share(found),
+        }
+        named = self._named(chunk, factor) if self._wanted else {}
+        total = (item.score + sum(bonuses.values())) * factor + sum(named.values())
+        return Scored(item, chunk, file_key(chunk), bonuses, factor, named, found, total)
+
+    def _of_path(self, chunk: Chunk) -> tuple[float, float]:
+        """Return the bonus of the path's words and the factor of its role."""
+        key = (chunk.path, chunk.kind)
+        known = self._paths.get(key)
+        if known is None:
+            share = self._matcher.share(path_words(chunk.path)) if chunk.path else 0.0
+            bonus = self._weights.path_match * self.word_share * share
+            known = self._paths[key] = (bonus, role_factor(self._query, chunk, self._weights))
+        return known
+
+    def _named(self, chunk: Chunk, factor: float) -> dict[str, float]:
+        """Return what the chunk gains by defining or using a name of the query."""
+        # Who asks for a name wants its definition, also where that lies in a test or an example.
+        floored = max(factor, self._weights.definition_role_floor)
+        definition = match_symbols(self._wanted, chunk)
+        if definition:
+            return {"definition": self._per_definition * definition * floored}
+        return {"use": self._weights.use * floored} if uses_name(self._query, chunk) else {}
 
 
-def coherence(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> dict[tuple[str, str], float]:
-    """Return each file's sum of fused scores, scaled to a best of 1."""
-    sums: dict[tuple[str, str], float] = {}
-    for item in fused:
-        key = file_key(chunks[item.chunk_id])
-        sums[key] = sums.get(key, 0.0) + item.score
-    best = max(sums.values(), default=0.0) or 1.0
-    return {key: value / best for key, value in sums.items()}
+def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[FileKey, float]]) -> list[Ranked]:
+    """Return ranked chunks; the best chunk of each file carries the features of the file."""
+    leaders: dict[FileKey, Scored] = {}
+    for item in scored:
+        best = leaders.get(item.file)
+        if best is None or (item.score, -item.chunk.id) > (best.score, -best.chunk.id):
+            leaders[item.file] = item
+    ranked = []
+    for item in scored:
+        bonuses, score = item.bonuses, item.score
+        if leaders[item.file] is item:
+            of_file = {name: values[item.file] for name, values in features.items() if item.file in values}
+            bonuses, score = {**bonuses, **of_file}, score + sum(of_file.values()) * item.factor
+        shown = [(name, value) for name, value in bonuses.items() if value]
+        features_shown = (*shown, ("role_factor", item.factor), *item.named.items())
+        ranked.append(Ranked(item.chunk, score, item.item.score, features_shown, item.item.contributions))
+    return ranked
 
 
-def best_chunks(fused: Sequence[Fused], chunks: Mapping[int, Chunk]) -> set[int]:
-    """Return the best fused chunk of each file: the file's bonuses go to that one."""
-    seen: dict[tuple[str, str], int] = {}
-    for item in fused:
-        seen.setdefault(file_key(chunks[item.chunk_id]), item.chunk_id)
-    return set(seen.values())
+def file_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey, float]:
+    """Return the share of the query that each file's candidates cover together."""
+    found: dict[FileKey, int] = {}
+    for item in scored:
+        found[item.file] = found.get(item.file, 0) | item.found
+    return {key: coverage.share(bits) for key, bits in found.items()}
 
 
-def score_chunk(
-    query: ParsedQuery,
-    matcher: Matcher,
-    item: Fused,
-    chunk: Chunk,
-    file_share: float,
-    weights: RankWeights,
-) -> Ranked:
-    """Return the chunk with its score: (fused + bonuses) x role factor + definition + use."""
-    definition, _ = match_symbols(query, chunk)
-    per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
-    symbol_share = max((matcher.share(name_words(symbol.name)) for symbol in chunk.symbols), default=0.0)
-    bonuses = {
-        "path": weights.path_match * matcher.share(path_words(chunk.path or "")),
-        "symbol_words": weights.symbol_match * symbol_share,
-        "coherence": weights.coherence * file_share,
-    }
-    factor = role_factor(query, chunk, weights)
-    # Who asks for a name wants its definition, also where that lies in a test or an example.
-    named_factor = max(factor, weights.definition_role_floor)
-    named = {
-        "definition": per_definition * definition * named_factor,
-        "use": weights.use * named_factor if definition == 0 and uses_name(query, chunk) else 0.0,
-    }
-    score = (item.score + sum(bonuses.values())) * factor + sum(named.values())
-    features = (*((k, v) for k, v in bonuses.items() if v), ("role_factor", factor), *named.items())
-    return Ranked(chunk, score, item.score, features, item.contributions)
+def scaled(weight: float, values: Mapping[FileKey, float]) -> dict[FileKey, float]:
+    """Return the values times a weight."""
+    return {key: weight * value for key, value in values.items()}
 
 
 def saturate(ranked: Sequence[Ranked], weights: RankWeights) -> list[Ranked]:
     """Return the list with each further chunk of a file halved, halved again, ..."""
-    counts: dict[tuple[str, str], int] = {}
+    counts: dict[FileKey, int] = {}
     result = []
     for item in ranked:
-        earlier = counts.get(file_key(item.chunk), 0)
-        counts[file_key(item.chunk)] = earlier + 1
-        factor = weights.saturation**earlier
-        features = (*item.features, ("saturation", factor)) if earlier else item.features
-        result.append(Ranked(item.chunk, item.score * factor, item.fused, features, item.contributions))
+        key = file_key(item.chunk)
+        earlier = counts.get(key, 0)
+        counts[key] = earlier + 1
+        if earlier:
+            factor = weights.saturation**earlier
+            item = item._replace(score=item.score * factor, features=(*item.features, ("saturation", factor)))
+        result.append(item)
     return sort_ranked(result)
 
 
@@ -203,25 +235,15 @@ def sort_ranked(ranked: Sequence[Ranked]) -> list[Ranked]:
 
 
 def rerank(
-    query: ParsedQuery,
-    keywords: Mapping[str, float],
-    fused: Sequence[Fused],
-    chunks: Mapping[int, Chunk],
-    weights: RankWeights,
+    query: ParsedQuery, signals: Signals, fused: Sequence[Fused], chunks: Mapping[int, Chunk], weights: RankWeights
 ) -> list[Ranked]:
-    """Return all fused chunks in final order. `keywords`: content words of the query with their weights (idf)."""
-    shares = coherence(fused, chunks)
-    leaders = best_chunks(fused, chunks)
-    matcher = Matcher(keywords)
-    scored = [
-        score_chunk(
-            query,
-            matcher,
-            item,
-            chunks[item.chunk_id],
-            shares[file_key(chunks[item.chunk_id])] if item.chunk_id in leaders else 0.0,
-            weights,
-        )
-        for item in fused
-    ]
-    return saturate(sort_ranked(scored), weights)
+    """Return all fused chunks in final order."""
+    scorer = Scorer(query, signals, weights)
+    scored = [scorer.score(item, chunks[item.chunk_id]) for item in fused]
+    features = {
+        "coherence": scaled(weights.coherence, coherence((item.file, item.item.score) for item in scored)),
+        "file_coverage": scaled(weights.file_coverage * scorer.word_share, file_coverage(scored, scorer.coverage)),
+        "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, chunks)),
+        "history": scaled(weights.history, signals.votes),
+    }
+    return saturate(sort_ranked(add_file_features(scored, features)), weights)

@@ -62,7 +62,7 @@ def test_merges_are_left_out_and_empty_commits_are_kept(repository: Path) -> Non
 def test_both_sides_of_a_rename_are_touched(repository: Path) -> None:
     git(repository, "mv", "a.py", "b.py")
     commit(repository, "Move")
-    assert documents(open_history(repository))[0].links == ("a.py", "b.py")
+    assert documents(open_history(repository))[0].links == ("a.py", "b.py", "renamed:a.py")
 
 
 def test_odd_messages_and_paths_are_parsed_by_position(repository: Path) -> None:

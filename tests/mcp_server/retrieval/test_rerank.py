@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ingest.model import Chunk, Symbol
+from mcp_server.retrieval.candidates import Candidate
+from mcp_server.retrieval.features import Matcher
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import parse_query
-from mcp_server.retrieval.rerank import related, rerank
+from mcp_server.retrieval.rerank import Signals, rerank
 from mcp_server.retrieval.weights import RankWeights
 
 
@@ -20,11 +22,11 @@ def chunk(number, path, *symbols, role="source"):
     )  # fmt: skip
 
 
-def order(text, *chunks, weights=None):
+def order(text, *chunks, weights=None, **signals):
     fused = [Fused(item.id, 1.0 - place / 100, ()) for place, item in enumerate(chunks)]
     query = parse_query(text)
-    keywords = {word: 1.0 for word in query.keywords}
-    ranked = rerank(query, keywords, fused, {item.id: item for item in chunks}, weights or RankWeights())
+    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "idf": {t.token: 1.0 for t in query.terms}, **signals}
+    ranked = rerank(query, Signals(**given), fused, {item.id: item for item in chunks}, weights or RankWeights())
     return [item.chunk.id for item in ranked], ranked
 
 
@@ -60,8 +62,33 @@ def test_score_can_be_recomputed_from_the_features():
     for item in ranked:
         features = dict(item.features)
         factor, saturation = features.pop("role_factor"), features.pop("saturation", 1)
-        defined = features.pop("definition") + features.pop("use")
+        defined = features.pop("definition", 0) + features.pop("use", 0)
         assert item.score == pytest.approx(((item.fused + sum(features.values())) * factor + defined) * saturation)
+
+
+@pytest.mark.req("R8")
+def test_a_file_whose_chunks_cover_the_query_together_comes_first():
+    half, other = replace(chunk(1, "a.py"), text="retry once"), replace(chunk(3, "b.py"), text="backoff")
+    rest = replace(chunk(2, "b.py"), text="retry later")
+    assert order("retry backoff", half, rest, other)[0][0] in (2, 3)
+    flat = RankWeights(coverage=0, file_coverage=0, coherence=0)
+    assert order("retry backoff", half, rest, other, weights=flat)[0][0] == 1
+
+
+def test_a_file_with_several_near_chunks_comes_first():
+    nearest = [Candidate(i, "vector", score, rank) for rank, (i, score) in enumerate(((2, 0.9), (3, 0.8), (1, 0.5)), 1)]
+    assert order("x", chunk(1, "a.py"), chunk(2, "b.py"), chunk(3, "b.py"), nearest=nearest)[0][0] == 2
+
+
+@pytest.mark.req("R7")
+def test_votes_of_older_commits_lift_a_file():
+    assert order("x", chunk(1, "a.py"), chunk(2, "b.py"), votes={("s", "b.py"): 1.0})[0] == [2, 1]
+
+
+def test_a_file_for_one_platform_gives_way_unless_that_is_asked_for():
+    windows, unix = chunk(1, "src/win/core.c"), chunk(2, "src/unix/core.c")
+    assert order("event loop", windows, unix)[0] == [2, 1]
+    assert order("event loop on windows or win", windows, unix)[0] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +102,8 @@ def test_score_can_be_recomputed_from_the_features():
     ],
 )
 def test_words_are_related_by_their_beginning(one, other, expected):
-    assert related(one, other) is expected
+    assert (Matcher({one: 1.0}).share([other]) > 0) is expected
+    assert (Matcher({other: 1.0}).share([one]) > 0) is expected
 
 
 def test_use_of_an_undefined_name_beats_its_parts():
