@@ -1,0 +1,134 @@
+"""The history retriever: files of similar older commits vote.
+
+Every commit of the indexed head's history is a document of its own. The commits nearest to the query, by words and by
+vector, each spread their similarity over the files that they touched: the less similar, the older and the larger the
+commit, the less each of its files gets. Commits newer than the indexed head are not in the generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters
+from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.features import FileKey, file_key
+from mcp_server.retrieval.query import ParsedQuery
+from mcp_server.retrieval.weights import RankWeights
+
+if TYPE_CHECKING:
+    from ingest.index import Index
+
+COMMITS = 50  # that vote
+MAX_FILES = 30  # a commit that touches more says little about each of them
+SHARPNESS = 4  # power of the similarity: the nearest few decide
+HALF_LIFE_YEARS = 3.0
+TOUCHED_SHARE = 0.5  # a vote is divided by the number of touched files to this power
+VECTOR_SHARE = 0.5  # weight of the vector side beside the words
+COMMIT_FIELDS = {"content": 1.0, "path": 0.3}
+NEW_FILES = 10  # best voted files that become candidates of their own
+RENAME_HOPS = 4
+SECONDS_PER_YEAR = 31_557_600.0
+
+
+def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+    """Return the first chunk of each file that similar commits touched; its score is the file's votes.
+
+    The best file's score is the cosine of the nearest commit: a question that resembles no change gets weak votes.
+    Raises VectorUnavailable or EmbedderMismatch.
+    """
+    commits = replace(filters, sources=filters.history, kinds=frozenset({"commit"}), path_glob="", language="")
+    if not filters.history or not index.chunk_count(commits):
+        return []
+    similar, nearest = similar_commits(index, query, commits)
+    votes = count_votes(similar)
+    scored: dict[int, float] = {}
+    for (source, path), vote in best_first(votes)[: 2 * weights.history_files]:
+        chunk = first_chunk(index, source, path, filters, commits)
+        if chunk is not None:
+            scored[chunk.id] = scored.get(chunk.id, 0.0) + vote
+    top = max(scored.values(), default=0.0) or 1.0
+    ranked = rank_candidates("history", [(chunk_id, nearest * vote / top, "") for chunk_id, vote in scored.items()])
+    return ranked[: weights.history_files]
+
+
+def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple[list[tuple[Chunk, float]], float]:
+    """Return the commits nearest to the query with their similarity, best 1, and the highest cosine of all."""
+    terms = [(term.token, term.weight) for term in query.terms]
+    by_words = {s.chunk_id: s.score for s in index.search_text(terms, commits, 2 * COMMITS, COMMIT_FIELDS)}
+    by_vector = {s.chunk_id: s.score for s in index.search_vector(query.text, commits, 2 * COMMITS)}
+    words_top = max(by_words.values(), default=0.0) or 1.0
+    nearest = max(0.0, max(by_vector.values(), default=0.0))
+    similarity = {
+        chunk_id: by_words.get(chunk_id, 0.0) / words_top
+        + VECTOR_SHARE * max(0.0, by_vector.get(chunk_id, 0.0)) / (nearest or 1.0)
+        for chunk_id in {*by_words, *by_vector}
+    }
+    best = sorted(similarity, key=lambda chunk_id: (-similarity[chunk_id], chunk_id))[:COMMITS]
+    top = (similarity[best[0]] if best else 0.0) or 1.0
+    return [(chunk, similarity[chunk.id] / top) for chunk in index.chunks(best)], nearest
+
+
+def count_votes(commits: Sequence[tuple[Chunk, float]]) -> dict[FileKey, float]:
+    """Return each touched file's votes: similarity ^ 4 x age decay / sqrt(files), one voice a commit."""
+    newest = max((commit.created_at for commit, _ in commits), default="")
+    votes: dict[FileKey, float] = {}
+    seen: set[FileKey] = set()
+    for commit, similarity in commits:
+        paths = touched_paths(commit)
+        if file_key(commit) in seen or not 0 < len(paths) <= MAX_FILES:
+            continue
+        seen.add(file_key(commit))
+        decay = 0.5 ** (years_between(commit.created_at, newest) / HALF_LIFE_YEARS)
+        vote = similarity**SHARPNESS * decay / len(paths) ** TOUCHED_SHARE
+        for path in paths:
+            key = (commit.source.removesuffix(HISTORY_SUFFIX), path)
+            votes[key] = votes.get(key, 0.0) + vote
+    return votes
+
+
+def touched_paths(commit: Chunk) -> list[str]:
+    """Return the paths among a commit's links, of a renamed file the new one."""
+    old = {link.removeprefix(RENAME_LINK) for link in commit.links if link.startswith(RENAME_LINK)}
+    paths = [link for link in commit.links if ("/" in link or "." in link) and not link.startswith(RENAME_LINK)]
+    return [path for path in paths if path not in old]
+
+
+def years_between(earlier: str, later: str) -> float:
+    """Return the years between two ISO 8601 times, 0 where one is missing or they are in the other order."""
+    if not earlier or not later:
+        return 0.0
+    seconds = (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+    return max(0.0, seconds / SECONDS_PER_YEAR)
+
+
+def best_first(votes: Mapping[FileKey, float]) -> list[tuple[FileKey, float]]:
+    """Return files by votes, then name."""
+    return sorted(votes.items(), key=lambda item: (-item[1], item[0]))
+
+
+def first_chunk(index: Index, source: str, path: str, filters: Filters, commits: Filters) -> Chunk | None:
+    """Return the first chunk of a file, under its present name if it was renamed since."""
+    for _ in range(RENAME_HOPS):
+        chunk = index.first_chunk(source, path, filters)
+        if chunk is not None:
+            return chunk
+        renamed = new_name(index, source, path, commits)
+        if renamed is None:
+            return None
+        path = renamed
+    return None
+
+
+def new_name(index: Index, source: str, path: str, commits: Filters) -> str | None:
+    """Return what the newest commit that renamed a path called it."""
+    own = replace(commits, sources=commits.sources & {f"{source}{HISTORY_SUFFIX}"})
+    found = index.chunks(index.linked_to(f"{RENAME_LINK}{path}", own, COMMITS))
+    for commit in sorted(found, key=lambda chunk: (chunk.created_at, chunk.ref), reverse=True):
+        for line in commit.text.split("\n"):
+            old, arrow, new = line.partition(" -> ")
+            if arrow and old == path:
+                return new
+    return None
