@@ -36,12 +36,37 @@ def static_id(folder: Path = WEIGHTS) -> str:
     return f"static-{np.load(folder / 'rows.npy', mmap_mode='r').shape[1]}/{digest.hexdigest()}"
 
 
-class _Pieces(dict[str, bytes]):
+def join_passage(path: str, context: str, text: str) -> str:
+    """Return path, enclosing definition and text, a line each: the passage of a chunk, at training too."""
+    return f"{path}\n{context}\n{text}"
+
+
+class Pieces(dict[str, bytes]):
     """Word -> ids of its pieces as uint16 bytes. Bounded: when full it starts over."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - the library's class has no types
         super().__init__()
         self._tokenizer = tokenizer
+
+    @classmethod
+    def open(cls, path: Path) -> Pieces:
+        """Return the pieces of a `tokenizer.json`."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return cls(tokenizer)
+
+    @property
+    def size(self) -> int:
+        """Number of pieces in the vocabulary."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def read(self, text: str) -> np.ndarray[Any, Any]:
+        """Return the ids of a text's first pieces as uint16: the normal form, at training and at run time."""
+        words = WORD.findall(text)[:MAX_PIECES]
+        return np.frombuffer(b"".join(map(self.__getitem__, words)), dtype=np.uint16)[:MAX_PIECES]
 
     def __missing__(self, word: str) -> bytes:
         parts = [part.lower() for part in PART.findall(word) if len(part) <= MAX_PART_CHARS]
@@ -78,7 +103,7 @@ class StaticEmbedder:
 
     def passage(self, path: str, context: str, text: str) -> str:
         """Return path, enclosing definition and text, a line each."""
-        return f"{path}\n{context}\n{text}"
+        return join_passage(path, context, text)
 
     def embed_passages(self, passages: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return float32 [n, 256], rows of norm 1 (0 for text without words)."""
@@ -95,8 +120,7 @@ class StaticEmbedder:
         return vector
 
     def _sum_pieces(self, text: str, out: np.ndarray[Any, Any]) -> None:
-        words = WORD.findall(text)[:MAX_PIECES]
-        ids = np.frombuffer(b"".join(map(self._pieces.__getitem__, words)), dtype=np.uint16)[:MAX_PIECES]
+        ids = self._pieces.read(text)
         if len(ids):
             # einsum adds in one order, in one thread: the same bits in every process, which BLAS does not promise
             np.einsum("i,ij->j", self._scales.take(ids), self._rows.take(ids, axis=0), out=out)
@@ -111,10 +135,5 @@ class StaticEmbedder:
         return scales
 
     @cached_property
-    def _pieces(self) -> _Pieces:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(WEIGHTS / "tokenizer.json"))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return _Pieces(tokenizer)
+    def _pieces(self) -> Pieces:
+        return Pieces.open(WEIGHTS / "tokenizer.json")
