@@ -13,3 +13,5 @@
 (event_declaration name: (identifier) @name) @property
 (event_field_declaration (variable_declaration (variable_declarator name: (identifier) @name))) @property
 (field_declaration (variable_declaration (variable_declarator name: (identifier) @name))) @property
+(record_declaration (parameter_list (parameter name: (identifier) @name) @property))
+(file_scoped_namespace_declaration name: (_) @name @_rest) @namespace

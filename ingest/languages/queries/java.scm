@@ -10,3 +10,4 @@
 (annotation_type_element_declaration name: (identifier) @name) @method
 (field_declaration declarator: (variable_declarator name: (identifier) @name)) @property
 (constant_declaration declarator: (variable_declarator name: (identifier) @name)) @constant
+(record_declaration parameters: (formal_parameters (formal_parameter name: (identifier) @name) @property))

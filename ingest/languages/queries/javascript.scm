@@ -40,3 +40,5 @@
   (#not-match? @_init "^require\\("))
 (program (export_statement declaration: (lexical_declaration (variable_declarator name: (identifier) @name))) @variable)
 (program (expression_statement (assignment_expression left: (member_expression) @target) @variable))
+(field_definition property: [(property_identifier) (private_property_identifier)] @name
+  value: [(arrow_function) (function_expression)] @value) @method

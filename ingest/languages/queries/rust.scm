@@ -12,3 +12,4 @@
 (macro_definition name: (identifier) @name) @macro
 (mod_item name: (identifier) @name body: (_)) @module
 (impl_item type: (_) @name) @scope
+(foreign_mod_item body: (declaration_list (function_signature_item name: (identifier) @name) @declaration))

@@ -51,8 +51,8 @@
 (export_statement declaration: (enum_declaration name: (identifier) @name)) @enum
 (enum_assignment name: (property_identifier) @name) @constant
 (enum_body (property_identifier) @name @constant)
-(function_signature name: (identifier) @name) @function
-(export_statement declaration: (function_signature name: (identifier) @name)) @function
+(function_signature name: (identifier) @name) @declaration
+(export_statement declaration: (function_signature name: (identifier) @name)) @declaration
 (abstract_method_signature name: (property_identifier) @name) @method
 (class_body (method_signature name: (property_identifier) @name) @method)
 (interface_body (method_signature name: (property_identifier) @name) @method)
@@ -61,3 +61,6 @@
 (export_statement declaration: (internal_module name: [(identifier) (nested_identifier)] @name)) @namespace
 (module name: (_) @name) @namespace
 (ambient_declaration (lexical_declaration (variable_declarator name: (identifier) @name)) @variable)
+(public_field_definition name: [(property_identifier) (private_property_identifier)] @name
+  value: [(arrow_function) (function_expression)] @value) @method
+(type_alias_declaration value: (object_type (property_signature name: (property_identifier) @name) @property))

@@ -113,7 +113,7 @@ function fetchUser 18-18
 class Store 19-23
 property Store.#count 20-20
 method Store.size 21-21
-property Store.push 22-22
+method Store.push 22-22
 function walk 24-24
 variable api 25-29
 method api.list 26-26
@@ -178,8 +178,8 @@ property Router.routes 10-10
 method Router.constructor 11-11
 method Router.resolve 12-12
 method Router.match 13-13
-function parse 16-16
-function parse 17-17
+declaration parse 16-16
+declaration parse 17-17
 function parse 18-18
 constant __DEV__ 20-20
 namespace Internal 21-23
@@ -199,6 +199,7 @@ export default function Page({ title }: Props) {
 """,
     """
 type Props 1-1
+property Props.title 1-1
 function Page 3-6
 function Page.onClick 4-4
 """,
@@ -354,6 +355,8 @@ interface Gson.Visitor 17-17
 constant Gson.Visitor.ORDER 17-17
 method Gson.Visitor.visit 17-17
 class Gson.Point 18-18
+property Gson.Point.x 18-18
+property Gson.Point.y 18-18
 method Gson.Point.Point 18-18
 interface Gson.Since 19-19
 method Gson.Since.value 19-19
@@ -514,6 +517,7 @@ method Acme.Billing.InvoiceService.CreateAsync 12-17
 function Acme.Billing.InvoiceService.CreateAsync.Local 15-15
 property Acme.Billing.InvoiceService.Changed 19-19
 class Acme.Billing.Invoice 22-22
+property Acme.Billing.Invoice.Id 22-22
 struct Acme.Billing.Money 23-23
 interface Acme.Billing.IInvoiceService 24-24
 method Acme.Billing.IInvoiceService.Send 24-24
@@ -1652,6 +1656,30 @@ def test_a_data_file_gives_its_upper_keys_only():
 def test_a_key_may_hold_dots():
     names = [(s.name, s.qualname) for s in read_symbols("package.json", '{"exports": {"./lib/a.js": "a"}}')]
     assert names == [("exports", "exports"), ("./lib/a.js", "exports../lib/a.js")]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "expected"),
+    [
+        (
+            "a.cs",
+            "namespace A.B;\n\npublic class C { void M() {} }\n",
+            ["namespace A.B", "class A.B.C", "method A.B.C.M"],
+        ),
+        ("a.rb", "Point = Struct.new(:x) do\n  def go; end\nend\n", ["class Point", "method Point.go"]),
+        ("a.rb", "class A\n  has_many :rows\nend\n", ["class A", "property A.rows"]),
+        ("a.rs", 'extern "C" {\n    fn sin(x: f64) -> f64;\n}\n', ["declaration sin"]),
+        ("a.js", "Foo.prototype = {\n  bar() {},\n};\n", ["method Foo.bar"]),
+        ("a.c", "extern int verbose;\nint depth = 1;\n", ["declaration verbose", "variable depth"]),
+        (
+            "a.h",
+            "class A {\n  virtual int go() = 0;\n  int stop();\n};\n",
+            ["class A", "method A.go", "declaration A.stop"],
+        ),
+    ],
+)
+def test_definitions_that_differ_by_a_detail(path, code, expected):
+    assert [f"{s.kind} {s.qualname}" for s in read_symbols(path, code)] == expected
 
 
 def test_names_that_macros_define():
