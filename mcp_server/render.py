@@ -73,6 +73,8 @@ def hit_block(hit: Hit, query: str, response_format: Format) -> str:
     reasons = f"  [{', '.join((*hit.why[:3], *marks))}]" if hit.why or marks else ""
     product = f"  {hit.source}" if response_format == "detailed" else ""
     symbol = f"  {hit.symbol}" if hit.symbol else ""
+    if hit.start_line == hit.end_line and "\n" not in hit.text.strip() and hit.path:
+        return clean(f"{hit.path}:{hit.start_line}{symbol}{product}{reasons}: {hit.text.strip()[:LINE_CHARS]}")
     head = clean(f"{place(hit)}{symbol}{product}{reasons}")
     if response_format == "detailed":
         return f"{head}\n{fence(snippet(hit, query, DETAILED_LINES, 6000))}"

@@ -8,13 +8,12 @@ import hashlib
 import hmac
 import json
 import os
-import re
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,11 +35,11 @@ if TYPE_CHECKING:
     from mcp_server.answering.answer import ComposedAnswer
     from mcp_server.answering.freshness import FreshnessChecker
     from mcp_server.retrieval.model import Retrieval
+    from mcp_server.retrieval.occurrences import Occurrence
 
 MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
 CONTEXT_HITS = 20  # ranked chunks that the context is packed from
-EXHAUSTIVE_LIMIT = 10_000  # chunks looked at by mode "all"
 VERSION = "0.1.0"
 
 
@@ -105,9 +104,9 @@ class _Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One page of chunks with score and reasons, and how many there are."""
+    """One page of chunks or lines with score and reasons, and how many there are."""
 
-    hits: list[tuple[Chunk, float, tuple[str, ...]]]
+    hits: Sequence[tuple[Chunk | Occurrence, float, tuple[str, ...]]]
     total: int
     not_found: tuple[MissingName, ...] = ()
     degraded: tuple[str, ...] = ()
@@ -254,7 +253,7 @@ class Service:
         found = self._find(index, request, filters, trace, strict, offset)
         checker = self._checker(index)
         with trace.span("freshness") as span:
-            shown = tuple(self._hit(chunk, score, why, checker) for chunk, score, why in found.hits)
+            shown = tuple(self._hit(item, score, why, checker) for item, score, why in found.hits)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
         degraded = join(index.degraded, found.degraded, checker.degraded, self._trace_codes())
         if strict and degraded:
@@ -278,9 +277,7 @@ class Service:
         self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int
     ) -> _Found:
         if request.mode == "all":
-            found = self._find_all(index, request.query, filters, trace)
-            page = found[offset : offset + request.limit]
-            return _Found([(chunk, 0.0, (f"{count} occurrences",)) for chunk, count in page], len(found))
+            return self._find_all(index, request, filters, trace, offset)
         retrieval = self._retrieve(index, request.query, filters, trace, strict)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
@@ -294,32 +291,28 @@ class Service:
         except EmbedderMismatch as error:
             raise BadRequest(str(error)) from error
 
-    def _find_all(self, index: Index, query: str, filters: Filters, trace: TraceRun) -> list[tuple[Chunk, int]]:
-        """Return every chunk that holds the query as written (whole words), by path and line, with its count."""
-        from ingest.index.tokens import token_stream, words
+    def _find_all(self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, offset: int) -> _Found:
+        """Return one page of the lines that hold the query as it is written, and how many there are."""
+        from mcp_server.retrieval.occurrences import find_occurrences
 
-        names = [word.lower() for word in words(query)]
-        if not names:
-            raise BadRequest('mode = "all" looks for an identifier or phrase; the query holds no word.')
-        pattern = re.compile(rf"(?<!\w){re.escape(query.strip())}(?!\w)")
+        if not any(c.isalnum() for c in request.query):
+            raise BadRequest('mode = "all" looks for an identifier or phrase; the query holds no letter or digit.')
         with trace.span("search.text") as span:
-            tokens = [(token, 1.0) for token in dict.fromkeys(token_stream(names[0]).split()[:1])]
-            scored = index.search_text(tokens, filters, EXHAUSTIVE_LIMIT, {"content": 1.0})
-            found = [
-                (chunk, count)
-                for chunk in index.chunks([item.chunk_id for item in scored])
-                if (count := len(pattern.findall(chunk.text)))
-            ]
-            found.sort(key=lambda item: (item[0].source, item[0].ref, item[0].start_line, item[0].id))
-            span.record(output=[[chunk.id, float(count)] for chunk, count in found[:MAX_LIMIT]])
-            trace.add_chunks([chunk for chunk, _ in found[:MAX_LIMIT]])
-        return found
+            found = find_occurrences(index, request.query, filters)
+            page = found[offset : offset + request.limit]
+            span.record(output=[[item.chunk.id, float(item.count)] for item in page], lines=len(found))
+            trace.add_chunks([item.chunk for item in page])
+        missing = () if found else (MissingName(request.query, tuple(index.near_symbols(request.query, filters))),)
+        return _Found([(item, 0.0, describe_occurrence(item)) for item in page], len(found), missing)
 
-    def _hit(self, chunk: Chunk, score: float, why: tuple[str, ...], checker: FreshnessChecker) -> Hit:
+    def _hit(self, item: Chunk | Occurrence, score: float, why: tuple[str, ...], checker: FreshnessChecker) -> Hit:
         from mcp_server.answering.answer import make_hit
         from mcp_server.retrieval.model import RankedChunk
 
-        return make_hit(RankedChunk(chunk, score, why), checker)
+        if isinstance(item, Chunk):
+            return make_hit(RankedChunk(item, score, why), checker)
+        hit = make_hit(RankedChunk(item.chunk, score, why), checker)
+        return replace(hit, start_line=item.line, end_line=item.line, text=item.text, symbol=item.symbol)
 
     # -- answer ------------------------------------------------------------------------------------------------------
 
@@ -613,6 +606,12 @@ def describe(filters: Filters) -> dict[str, Any]:
         "path_glob": filters.path_glob,
         "acl_hash": groups,
     }
+
+
+def describe_occurrence(item: Occurrence) -> tuple[str, ...]:
+    """Return what is worth saying of one line beside its text."""
+    defines = ("definition",) if item.is_definition else ()
+    return (*defines, f"{item.count} times") if item.count > 1 else defines
 
 
 def join(*codes: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import base64
 import gc
 import json
+import re
 
 import anyio
 import pytest
@@ -146,10 +147,41 @@ def test_pages_do_not_overlap_and_an_old_cursor_is_refused(service, repository):
     assert "generation 1; the index is now at 2" in text
 
 
-def test_every_occurrence_with_a_true_count(service):
-    _, text = call(service, "search_code", query="RETRY_LIMIT", mode="all")
-    assert "2 occurrences" in text or text.count("1 occurrences") == 2
-    assert "shown" in text
+@pytest.mark.req("R8")
+def test_every_occurrence_with_a_true_count_and_pages(service, repository):
+    lines = [f"    use(limit_{n}, RETRY_LIMIT)" for n in range(60)]
+    (repository / "many.py").write_text("\n".join(["def caller(RETRY_LIMIT_2):", *lines]) + "\n")
+    reindex(service)
+    in_tree = {
+        (str(path.relative_to(repository)), number)
+        for path in repository.rglob("*.*")
+        if ".git" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"\bRETRY_LIMIT\b", line)
+    }
+    found, cursor = [], ""
+    while True:
+        arguments = {"query": "RETRY_LIMIT", "mode": "all", "sources": ["code"], "limit": 25, "response_format": "json"}
+        _, text = call(service, "search_code", **arguments, **({"cursor": cursor} if cursor else {}))
+        page = json.loads(text)
+        found += [(hit["path"], hit["start_line"]) for hit in page["hits"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert len(found) == len(set(found)) == page["total"]
+    assert set(found) == in_tree
+    _, text = call(service, "search_code", query="RETRY_LIMIT", mode="all", sources=["code"])
+    assert "definition" in text.splitlines()[0]
+    assert "many.py:2  caller: use(limit_0, RETRY_LIMIT)" in text
+
+
+def test_every_occurrence_of_a_name_that_is_not_there_offers_the_nearest(service):
+    _, text = call(service, "search_code", query="SesionSigner", mode="all")
+    assert "0 hits" in text
+    assert "Nearest: SessionSigner" in text
+    is_error, text = call(service, "search_code", query="()[]", mode="all")
+    assert is_error
+    assert "no letter or digit" in text
 
 
 def test_results_stay_below_the_budget(service, repository):
