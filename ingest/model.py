@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 Kind = Literal["code", "ticket", "design", "commit"]
 Role = Literal["source", "test", "example", "docs", "config", "compat", "generated", "vendored"]
 Trust = Literal["high", "normal", "low"]
+AuthorRole = Literal["", "author", "maintainer", "other"]  # who wrote it, seen from the ticket; "" = not said
 
 KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
 HISTORY_SUFFIX = ".history"  # the source of a git source's commits: its name and this
@@ -70,6 +71,10 @@ SKIP_REASONS: dict[str, str] = {
     "encoding": "no encoding fits the bytes",
     "parse_killed": "the parser exceeded its memory or time limit",
     "empty": "no content",
+    "bad_record": "a record of a ticket export that cannot be read",
+    "duplicate": "an older record of a ticket that occurs twice",
+    "truncated": "an export that ends in the middle; what was indexed of it before stays",
+    "no_ticket": "neither a ticket nor a changelog fragment",
 }
 
 
@@ -122,6 +127,17 @@ class Snapshot(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Lines of a document (1-based inclusive) that are cut on their own: the body of a ticket, one comment."""
+
+    start_line: int
+    end_line: int
+    context: str = ""  # stands for the enclosing heading
+    author_role: AuthorRole = ""
+    created_at: str = ""  # "" = the document's
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One file, ticket, design doc or commit at a revision."""
 
@@ -139,6 +155,10 @@ class Document:
     updated_at: str = ""
     links: tuple[str, ...] = ()  # ticket keys, design ids, paths named by the document; a commit: touched paths
     fallback: str = ""  # reason code when it could only be chunked by lines
+    closed_at: str = ""
+    labels: tuple[str, ...] = ()
+    assignee: str = ""  # a pseudonym
+    parts: tuple[Part, ...] = ()  # in order, without overlap; lines outside of them are shown but not indexed
 
     @property
     def ref(self) -> str:
@@ -187,6 +207,10 @@ class Chunk:
     links: tuple[str, ...] = ()
     trust: Trust = "normal"
     redactions: tuple[tuple[str, int], ...] = ()  # (rule id, count)
+    closed_at: str = ""
+    labels: tuple[str, ...] = ()
+    assignee: str = ""  # a pseudonym
+    author_role: AuthorRole = ""  # of a ticket's body or comment
 
     @property
     def ref(self) -> str:

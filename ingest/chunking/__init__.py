@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingest.chunking.layout import Cut, Layout
 from ingest.chunking.lines import split_lines
 from ingest.chunking.text import divide_text
 from ingest.languages.table import LANGUAGES
-from ingest.model import Chunk, Document, chunk_id, hash_text
+from ingest.model import Chunk, Document, Part, chunk_id, hash_text
 
-CHUNKER_VERSION = "code-3"  # part of the manifest: raise it when the same document gives other chunks
+CHUNKER_VERSION = "code-4"  # part of the manifest: raise it when the same document gives other chunks
 COMMIT_CHUNKS = 4  # a commit message is one chunk up to this many times the limit
 
 
@@ -31,8 +31,29 @@ def chunk_document(document: Document, *, chunk_chars: int) -> list[Chunk]:
 def chunk_with_reason(document: Document, *, chunk_chars: int) -> Chunked:
     """Return the chunks of a document and why it had to be cut by lines, if so."""
     layout = Layout(document.text)
+    repeats: dict[str, int] = {}
+    if document.parts:
+        return Chunked(
+            [chunk for part in document.parts for chunk in _chunk_part(document, part, layout, chunk_chars, repeats)]
+        )
     cuts, fallback = _cut(document, layout, chunk_chars)
-    return Chunked(list(_chunks(document, layout, cuts)), fallback)
+    return Chunked(list(_chunks(document, layout, cuts, repeats)), fallback)
+
+
+def _chunk_part(document: Document, part: Part, layout: Layout, limit: int, repeats: dict[str, int]) -> Iterator[Chunk]:
+    """Yield the chunks of a part as if it stood alone, with the lines that it has in the document."""
+    above = part.start_line - 1
+    inner = Layout("\n".join(layout.lines[above : part.end_line]))
+    cuts, _ = _cut(document, inner, limit)
+    for chunk in _chunks(document, inner, cuts, repeats):
+        yield replace(
+            chunk,
+            start_line=chunk.start_line + above,
+            end_line=chunk.end_line + above,
+            context=chunk.context or part.context,
+            author_role=part.author_role,
+            created_at=part.created_at or chunk.created_at,
+        )
 
 
 def _cut(document: Document, layout: Layout, limit: int) -> tuple[list[Cut], str]:
@@ -72,9 +93,9 @@ def _cut_code(document: Document, layout: Layout, limit: int) -> tuple[list[Cut]
     return (_cut_lines(layout, limit), reason) if reason else (cuts, "")
 
 
-def _chunks(document: Document, layout: Layout, cuts: Sequence[Cut]) -> Iterator[Chunk]:
+def _chunks(document: Document, layout: Layout, cuts: Sequence[Cut], repeats: dict[str, int]) -> Iterator[Chunk]:
+    """Yield a chunk per cut; `repeats` counts equal texts over the whole document."""
     source = document.source
-    repeats: dict[str, int] = {}
     for cut in cuts:
         text = layout.text(cut.piece)
         text_hash = hash_text(text)
@@ -104,4 +125,7 @@ def _chunks(document: Document, layout: Layout, cuts: Sequence[Cut]) -> Iterator
             updated_at=document.updated_at,
             links=document.links,
             trust=source.trust,
+            closed_at=document.closed_at,
+            labels=document.labels,
+            assignee=document.assignee,
         )

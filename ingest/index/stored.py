@@ -18,6 +18,7 @@ from ingest.model import Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
+MORE = ("closed_at", "labels", "assignee", "author_role")  # written by name where they are not empty
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -45,13 +46,21 @@ def encode_chunk(chunk: Chunk) -> bytes:
         chunk.links,
         chunk.redactions,
     ]
+    if more := _more(chunk):
+        row.append(more)
     return to_json(row).encode("utf-8", "surrogatepass")
+
+
+def _more(chunk: Chunk) -> dict[str, Any]:
+    """Return the fields that few chunks have, by name."""
+    return {name: value for name in MORE if (value := getattr(chunk, name))}
 
 
 def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
     """Return the chunk of a stored row, with its source's kind, product, groups and trust."""
     row = json.loads(data.decode("utf-8", "surrogatepass"))
     source = sources[row[1]]
+    more = row[20] if len(row) > 20 else {}
     return Chunk(
         id=row[0],
         source=row[1],
@@ -77,6 +86,10 @@ def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
         links=tuple(row[18]),
         trust=source.trust,  # type: ignore[arg-type]
         redactions=tuple((rule, count) for rule, count in row[19]),
+        closed_at=more.get("closed_at", ""),
+        labels=tuple(more.get("labels", ())),
+        assignee=more.get("assignee", ""),
+        author_role=more.get("author_role", ""),
     )
 
 
