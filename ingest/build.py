@@ -22,6 +22,7 @@ from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, 
 from ingest.redact import RULES_VERSION
 from ingest.sources import open_snapshots, source_infos
 from ingest.sources.changes import Changes
+from ingest.untrusted import FLAGS_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def build_index(
         data_dir,
         embedder.id if embedder else "",
         embedder.dimensions if embedder else 0,
-        chunker=f"{CHUNKER_VERSION}/tokens-{TOKENS_VERSION}/redact-{RULES_VERSION}/{index.chunk_chars}",
+        chunker=describe_chunker(sources, index),
         config_hash=config_hash,
         trigger=trigger,
         allow_drop=allow_drop,
@@ -137,6 +138,13 @@ def build_index(
     published = parent is None or manifest.generation != parent.generation
     duration_s = time.perf_counter() - started
     return BuildReport(manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s)
+
+
+def describe_chunker(sources: Sequence[SourceConfig], index: IndexConfig) -> str:
+    """Return what chunks depend on besides their documents; every file is read again when it changes."""
+    policies = "".join(f"/{config.name}:{config.pii}" for config in sources if config.pii)
+    cleaned = f"redact-{RULES_VERSION}/flags-{FLAGS_VERSION}{policies}"
+    return f"{CHUNKER_VERSION}/tokens-{TOKENS_VERSION}/{cleaned}/{index.chunk_chars}"
 
 
 def parent_revision(publication: Publication, name: str) -> str:

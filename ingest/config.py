@@ -25,6 +25,7 @@ class SourceConfig(Section):
     product: str = ""  # "" = the folder's name
     groups: tuple[str, ...] = (LOCAL_GROUP,)
     trust: Literal["high", "normal", "low"] = "normal"
+    pii: Literal["", "off", "mask"] = ""  # personal data; "" = mask in tickets and commits, off in code and designs
     ref: str = ""  # git: index this ref from the object database instead of the work tree
     include: tuple[str, ...] = ()  # gitignore-style patterns; empty = everything
     exclude: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ class SourceInfo:
     product: str
     groups: tuple[str, ...]
     trust: Trust = "normal"
+    masks_personal: bool = field(default=False, compare=False)  # used while reading; the index holds no trace of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ SKIP_REASONS: dict[str, str] = {
     "encoding": "no encoding fits the bytes",
     "parse_killed": "the parser exceeded its memory or time limit",
     "empty": "no content",
+    "encrypted": "needs a password to be read",
+    "no_text": "nothing but pictures, as in a scan",
+    "malformed": "broken: not what its name says",
+    "unsupported": "no design format that is read",
     "bad_record": "a record of a ticket export that cannot be read",
     "duplicate": "an older record of a ticket that occurs twice",
     "truncated": "an export that ends in the middle; what was indexed of it before stays",
@@ -211,6 +216,7 @@ class Chunk:
     labels: tuple[str, ...] = ()
     assignee: str = ""  # a pseudonym
     author_role: AuthorRole = ""  # of a ticket's body or comment
+    flags: tuple[str, ...] = ()  # orders to a model and hidden text that were found in its lines
 
     @property
     def ref(self) -> str:

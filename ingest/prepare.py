@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.chunking import chunk_with_reason
+from ingest.cleaning import clean_document, mark_chunks
 from ingest.index.tokens import token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
-from ingest.redact import count_masks, redact
 from ingest.sources.decode import decode_text
 from ingest.sources.links import find_ticket_keys
 
@@ -37,12 +37,12 @@ def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
     redactions: dict[str, int] = {}
     fallback = ""
     for document in documents:
-        safe, counts = redact_document(document)
-        for rule, count in counts:
+        cleaned = clean_document(document)
+        for rule, count in cleaned.redactions:
             redactions[rule] = redactions.get(rule, 0) + count
-        chunked = chunk_with_reason(safe, chunk_chars=chunk_chars)
+        chunked = chunk_with_reason(cleaned.document, chunk_chars=chunk_chars)
         fallback = fallback or chunked.fallback or document.fallback
-        chunks = _count_redactions(chunked.chunks) if counts else chunked.chunks
+        chunks = mark_chunks(chunked.chunks, cleaned)
         prepared.extend(Prepared(chunk, make_tokens(chunk)) for chunk in chunks)
     return FileResult(job.entry, tuple(prepared), None, tuple(sorted(redactions.items())), fallback)
 
@@ -59,25 +59,6 @@ def _read_file(job: FileJob) -> list[Document] | Skip:
     language = detect_language(path, job.data[:HEAD_BYTES])
     content_hash = job.entry.content_hash
     return [Document(job.info, path, None, path, text, content_hash, language, role, job.revision)]
-
-
-def redact_document(document: Document) -> tuple[Document, tuple[tuple[str, int], ...]]:
-    """Return a document with line feeds only and without secrets, and what was masked in its text."""
-    masked = redact(unify_newlines(document.text))
-    title = document.title if document.title == document.path else redact(document.title).text
-    return replace(document, text=masked.text, title=title), masked.counts
-
-
-def unify_newlines(text: str) -> str:
-    """Return a text whose lines end in line feeds only."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _count_redactions(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Give each chunk the counts of its own masks."""
-    for chunk in chunks:
-        counts = count_masks(chunk.text)
-        yield replace(chunk, redactions=counts) if counts else chunk
 
 
 def own_words(chunk: Chunk) -> str:

@@ -1,6 +1,7 @@
-"""Redaction: secrets become same-length masks before anything is stored, embedded, cached or traced.
+"""Redaction: secrets and personal data become same-length masks before they are stored, embedded, cached or traced.
 
-Each rule's literal is searched first and its pattern is tried only there. A mask keeps the length and the line breaks
+Each rule's literal is searched first and its pattern is tried only there. Personal data is masked where the policy of
+the source asks for it. A mask keeps the length and the line breaks
 of what it hides, so that line numbers stay true, and names its rule: `<aws_access_key***>`. Masks are left alone by a
 second pass.
 """
@@ -13,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-RULES_VERSION = "2"
+from ingest.personal import FINDERS, find_personal
+
+RULES_VERSION = "3"
 MAX_PASSES = 4  # a mask is a word border, so that a secret glued to another one shows up once its neighbour is gone
 
 
@@ -106,7 +109,8 @@ MIN_DIGITS = 0.12  # share in a bare value that could be an identifier; random b
 
 ASSIGNED = "assigned_secret"
 SHORT = "masked"  # what a mask says that is too short for its rule's name
-MASK = re.compile(r"<(" + "|".join((*(rule.id for rule in RULES), ASSIGNED, SHORT)) + r")\**>")
+SECRETS = (*(rule.id for rule in RULES), ASSIGNED)
+MASK = re.compile(r"<(" + "|".join((*SECRETS, *FINDERS, SHORT)) + r")\**>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,8 @@ class Redacted:
     counts: tuple[tuple[str, int], ...]
 
 
-def redact(text: str) -> Redacted:
-    """Return the text with every known secret replaced by a mask of the same length."""
+def redact(text: str, *, personal: bool = False) -> Redacted:
+    """Return the text with every known secret, or personal data too, replaced by a mask of the same length."""
     counts: Counter[str] = Counter()
     for _ in range(MAX_PASSES):
         # Where a known format stands in an assignment, the format names it.
@@ -126,7 +130,14 @@ def redact(text: str) -> Redacted:
         if not found:
             break
         text = _mask_all(text, found, counts)
+    if personal:  # last: the mask of a secret is no longer an address or a number
+        text = _mask_all(text, sorted(find_personal(text)), counts)
     return Redacted(text, tuple(sorted(counts.items())))
+
+
+def is_personal(rule: str) -> bool:
+    """Tell the two classes of rules apart: personal data, or secrets."""
+    return rule in FINDERS
 
 
 def _mask_all(text: str, found: Iterable[tuple[int, int, str]], counts: Counter[str]) -> str:

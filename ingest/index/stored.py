@@ -18,7 +18,7 @@ from ingest.model import Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
-MORE = ("closed_at", "labels", "assignee", "author_role")  # written by name where they are not empty
+MORE = ("closed_at", "labels", "assignee", "author_role", "flags")  # written by name where they are not empty
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -90,6 +90,7 @@ def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
         labels=tuple(more.get("labels", ())),
         assignee=more.get("assignee", ""),
         author_role=more.get("author_role", ""),
+        flags=tuple(more.get("flags", ())),
     )
 
 

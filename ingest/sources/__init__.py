@@ -17,6 +17,8 @@ from ingest.sources.tickets import open_tickets
 
 KIND_OF_TYPE: Mapping[str, Kind] = {"git": "code", "folder": "code", "tickets": "ticket", "designs": "design"}
 
+PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
+
 
 def source_infos(config: SourceConfig) -> list[SourceInfo]:
     """Return what one configured source registers: itself and, for git with history, its commits."""
@@ -26,10 +28,17 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
         product=config.product or name_product(config.path),
         groups=config.groups,
         trust=config.trust,
+        masks_personal=masks_personal(config, KIND_OF_TYPE[config.type]),
     )
     if config.type != "git" or not config.history:
         return [info]
-    return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit")]
+    masked = masks_personal(config, "commit")
+    return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit", masks_personal=masked)]
+
+
+def masks_personal(config: SourceConfig, kind: Kind) -> bool:
+    """Tell whether personal data is masked in documents of a kind."""
+    return config.pii == "mask" or (not config.pii and kind in PERSONAL_KINDS)
 
 
 def name_product(path: Path) -> str:

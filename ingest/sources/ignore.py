@@ -16,6 +16,7 @@ from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from ingest.model import Skip
+from ingest.redact import redact
 
 GITIGNORE = ".gitignore"
 OWN_IGNORE = ".codecairnignore"
@@ -108,6 +109,8 @@ BINARY_SUFFIXES = frozenset(
     """.split()
 )
 
+SECRET_CHARS = 16  # shorter names and names without a digit, nearly all, are not looked through for secrets
+DIGIT = re.compile(r"\d")
 # Names that would move a cursor, reorder the line they are shown in, or cannot be encoded.
 UNSAFE_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
@@ -362,7 +365,9 @@ def _add(sets: tuple[RuleSet, ...], new: RuleSet | None) -> tuple[RuleSet, ...]:
 
 
 def is_unsafe_name(name: str) -> bool:
-    """Say whether a file name cannot be shown or addressed safely."""
+    """Say whether a file name cannot be shown or addressed safely: it is no plain text, or holds a secret."""
+    if len(name) >= SECRET_CHARS and DIGIT.search(name) and redact(name).counts:
+        return True
     if name.isascii() and name.isprintable():
         return name in ("", ".", "..") or name.lower() == ".git"
     return UNSAFE_NAME.search(name) is not None
@@ -374,5 +379,5 @@ def is_unsafe_path(path: str) -> bool:
 
 
 def show_path(path: str) -> str:
-    r"""Return a path with every unsafe character written as an escape (`\n`, `\udcff`), fit for a log or a database."""
-    return UNSAFE_NAME.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), path)
+    r"""Return a path without secrets and with every unsafe character as an escape (`\n`, `\udcff`), fit for a log."""
+    return redact(UNSAFE_NAME.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), path)).text

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ingest.cleaning import clean_lines
 from ingest.errors import GitError, SourceError
 from ingest.gitio import FileGone, head_commit, read_worktree_file
 from ingest.index.schema import SourceState
@@ -198,7 +199,7 @@ def as_indexed(data: bytes) -> FileNow:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    lines = redact(text.replace("\r\n", "\n").replace("\r", "\n")).text.split("\n")
+    lines = redact(clean_lines(text)).text.split("\n")
     return FileNow("read", hash_bytes(data), tuple(line.rstrip() for line in lines))
 
 
