@@ -6,11 +6,12 @@ import subprocess
 import numpy as np
 import pytest
 
+from ingest.embedding import static
 from ingest.embedding.static import WEIGHT_FILES, WEIGHTS, Pieces, static_id
 from ingest.embedding.training.__main__ import main
 from ingest.embedding.training.bags import make_bags
 from ingest.embedding.training.history import CloneError, find_clone, list_clones, read_head
-from ingest.embedding.training.manifest import hash_file, read_manifest
+from ingest.embedding.training.manifest import MANIFEST, hash_file, read_manifest
 from ingest.embedding.training.mining import clean_subject, first_sentence, mine_file, mine_repository
 from ingest.embedding.training.trainer import PairSet, Settings, contrast, plan_batches, start_rows, train
 
@@ -117,6 +118,20 @@ def test_a_missing_clone_is_an_error_that_says_where_to_put_it(made, tmp_path, c
     named = ["--manifest", str(made / "manifest.json"), "--jobs", "1"]
     assert main(["rebuild", str(tmp_path / "nowhere"), str(tmp_path / "again"), *named]) == 1
     assert "Clone it to" in capsys.readouterr().err
+
+
+def test_the_weights_that_ship_are_those_of_the_manifest():
+    manifest = read_manifest(MANIFEST)
+    assert manifest.id == static.STATIC_ID
+    assert manifest.weights == {name: hash_file(WEIGHTS / name) for name in WEIGHT_FILES}
+    assert sum((WEIGHTS / name).stat().st_size for name in WEIGHT_FILES) <= 10_000_000
+
+
+def test_the_training_set_is_broad_and_permissively_licensed():
+    repositories = read_manifest(MANIFEST).repositories
+    assert len({repository.name.lower() for repository in repositories}) >= 100
+    assert len({repository.language for repository in repositories}) >= 15
+    assert all(repository.licence and len(repository.commit) == 40 for repository in repositories)
 
 
 GO = """// Dial opens a connection to it.
