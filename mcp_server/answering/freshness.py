@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from ingest.cleaning import clean_lines
 from ingest.errors import GitError, SourceError
+from ingest.exports import exports_revision
 from ingest.gitio import FileGone, head_commit, read_worktree_file
 from ingest.index.schema import SourceState
 from ingest.model import Chunk
@@ -23,8 +23,6 @@ from ingest.redact import redact
 from mcp_server.results import Freshness
 
 MAX_FILE_BYTES = 4_000_000
-MAX_EXPORTS = 500  # export files of one ticket source
-MAX_EXPORT_BYTES = 512 * 1024 * 1024
 MAX_WALKED = 20_000  # directory entries looked at for a renamed file, once per call and source
 MAX_COMPARED = 200  # files read for a renamed file
 MIN_TELLING_CHARS = 40  # shorter passages occur in many files: no sign of a rename
@@ -91,7 +89,7 @@ class FreshnessChecker:
             return Checked("unchecked")
         root = Path(state.location)
         if chunk.path is None:
-            return Checked("fresh" if chunk.content_hash in hash_exports(root) else "unchecked")
+            return Checked("fresh" if state.revision and state.revision == exports_revision(root) else "unchecked")
         if not root.is_dir():
             return self._cannot_read()
         if is_bare(root):
@@ -153,25 +151,6 @@ class FreshnessChecker:
             if lines and find_window(lines, wanted, chunk.start_line) is not None:
                 holding.append(other)
         return holding[0] if len(holding) == 1 else None
-
-
-def hash_exports(location: Path) -> frozenset[str]:
-    """Return the hashes of the export files at a location; a file is read again only when its stamp changes."""
-    try:
-        files = sorted(location.iterdir())[:MAX_EXPORTS] if location.is_dir() else [location]
-        stamps = [(str(file), file.stat(follow_symlinks=False)) for file in files if file.is_file()]
-    except OSError:
-        return frozenset()
-    return frozenset(hash_export(path, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in stamps)
-
-
-@lru_cache(maxsize=256)
-def hash_export(path: str, mtime_ns: int, size: int, inode: int) -> str:
-    """Return the hash of one export file; "" where it cannot be read. The stamp is the cache's key."""
-    if size > MAX_EXPORT_BYTES:
-        return ""
-    data = read_now(Path(path).parent, Path(path).name, MAX_EXPORT_BYTES)
-    return "" if isinstance(data, str) else hash_bytes(data)
 
 
 UNREADABLE = "unreadable"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.exports import exports_revision
 from ingest.index.schema import SourceState
 from ingest.model import Chunk
 from mcp_server.answering.freshness import FreshnessChecker
@@ -129,10 +130,12 @@ def test_commits_do_not_change(tmp_path: Path) -> None:
 def test_ticket_is_fresh_while_its_export_is_the_same(tmp_path: Path) -> None:
     export = tmp_path / "issues.json"
     export.write_text("[]")
-    ticket = make_chunk("#1", "Broken", kind="ticket", content=hashlib.sha256(b"[]").hexdigest())
-    assert checker(export, "ticket").check_chunk(ticket).freshness == "fresh"
+    ticket = make_chunk("#1", "Broken", kind="ticket")
+    revision = exports_revision(export)
+    assert checker(export, "ticket", revision).check_chunk(ticket).freshness == "fresh"
     export.write_text("[ ]")
-    assert checker(export, "ticket").check_chunk(ticket).freshness == "unchecked"
+    assert checker(export, "ticket", revision).check_chunk(ticket).freshness == "unchecked"
+    assert checker(tmp_path / "none", "ticket", "").check_chunk(ticket).freshness == "unchecked"
 
 
 @pytest.mark.req("R19")
