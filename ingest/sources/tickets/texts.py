@@ -15,7 +15,7 @@ from ingest.sources.tickets.ticket import Ticket
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)(.*)", re.DOTALL)
 TITLE = re.compile(r"\A\s*#[ \t]+(\S[^\n]*?)[ \t]*#*[ \t]*(?:\n|\Z)")
-STEM_KEY = re.compile(r"#?([1-9]\d{0,8}|[A-Z][A-Z0-9]+-\d+)(?![\w.])")
+STEM_KEY = re.compile(r"#?0*([1-9]\d{0,8}|[A-Z][A-Z0-9]+-\d+)(?![\w.])")
 # towncrier: issue.type, issue.type.counter, each with or without a suffix; an orphan begins with a plus sign.
 FRAGMENT = re.compile(
     r"(?P<issue>\+[\w.-]*?|[A-Za-z0-9_-]+)\.(?P<type>[A-Za-z][\w-]*)(?:\.\d+)?(?:\.(?P<suffix>rst|md|txt))?"
