@@ -268,9 +268,12 @@ def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], skips: list[Skip]) -
             skips.append(Skip(entry.path, "unreadable", str(error)))
 
 
+PARSED_BY_WORKERS = frozenset(("code", "design"))
+
+
 def make_job(snapshot: Snapshot, entry: Entry, data: bytes) -> FileJob:
-    """Return the job of one entry: code is parsed in the worker, other kinds by their source. Raises SourceError."""
-    if snapshot.info.kind == "code":
+    """Return the job of one entry: files are parsed in the worker, other kinds by their source. Raises SourceError."""
+    if snapshot.info.kind in PARSED_BY_WORKERS:
         return FileJob(snapshot.info, entry, data, None, snapshot.revision)
     return FileJob(snapshot.info, entry, b"", tuple(snapshot.documents(entry, data)), snapshot.revision)
 

@@ -136,7 +136,7 @@ def _draw_inline(source: Iterator[FileJob]) -> _Drawn:
     for job in source:
         jobs.append(job)
         size += job.size
-        if len(jobs) > INLINE_FILES or size > INLINE_BYTES or job.size > INLINE_FILE_BYTES:
+        if len(jobs) > INLINE_FILES or size > INLINE_BYTES or job.size > INLINE_FILE_BYTES or job.is_risky:
             return _Drawn(jobs, False)
     return _Drawn(jobs, True)
 

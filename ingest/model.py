@@ -16,6 +16,8 @@ KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
 HISTORY_SUFFIX = ".history"  # the source of a git source's commits: its name and this
 FILES_HEADING = "\n\nFiles:\n"  # ends the message in the text of a commit
 RENAME_LINK = "renamed:"  # before a file's old path among a commit's links: what it is called now is in the text
+SUPERSEDED_BY = "superseded-by:"  # before the id or path of a design's successor among its links
+SUPERSEDES = "supersedes:"  # before the id or path of a design that it replaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,11 @@ class FileJob:
     def size(self) -> int:
         """Bytes or characters to work on."""
         return len(self.data) + sum(len(document.text) for document in self.documents or ())
+
+    @property
+    def is_risky(self) -> bool:
+        """Tell whether reading it may take any time and memory, however small it is."""
+        return self.entry.path.lower().endswith(".pdf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
 from ingest.sources.decode import decode_text
+from ingest.sources.designs import read_design
 from ingest.sources.links import find_ticket_keys
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ HEADING_KINDS = frozenset(("ticket", "design", "commit"))
 
 def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
     """Return the chunks of one entry with their token streams, or why it is left out."""
-    documents = list(job.documents) if job.documents is not None else _read_file(job)
+    documents = list(job.documents) if job.documents is not None else _read_job(job)
     if isinstance(documents, Skip):
         return FileResult(job.entry, skip=documents)
     prepared: list[Prepared] = []
@@ -47,6 +48,14 @@ def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
     return FileResult(job.entry, tuple(prepared), None, tuple(sorted(redactions.items())), fallback)
 
 
+def _read_job(job: FileJob) -> list[Document] | Skip:
+    """Return the documents of a file that its source has not parsed."""
+    if job.info.kind != "design":
+        return _read_file(job)
+    document = read_design(job.info, job.revision, job.entry, job.data)
+    return document if isinstance(document, Skip) else [document]
+
+
 def _read_file(job: FileJob) -> list[Document] | Skip:
     """Decode a file into its one document."""
     path = job.entry.path
@@ -55,7 +64,7 @@ def _read_file(job: FileJob) -> list[Document] | Skip:
         return Skip(path, "encoding")
     if not text or text.isspace():
         return Skip(path, "empty")
-    role = "docs" if job.info.kind == "design" else path_role(path)
+    role = path_role(path)
     language = detect_language(path, job.data[:HEAD_BYTES])
     content_hash = job.entry.content_hash
     return [Document(job.info, path, None, path, text, content_hash, language, role, job.revision)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
@@ -12,7 +13,7 @@ from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
 from ingest.sources.ignore import root_scope
-from ingest.sources.worktree import hash_bytes, inspect_file, walk_folder
+from ingest.sources.worktree import hash_bytes, inspect_file, judge_content, walk_folder
 
 
 def open_folder(
@@ -24,19 +25,24 @@ def open_folder(
     known: Mapping[str, KnownFile],
     suffixes: tuple[str, ...] = ("",),
     changes: Changes | None = None,
+    judge: Callable[[str, bytes], Skip | None] = judge_content,
+    max_bytes: Callable[[str], int] | None = None,
+    readable: frozenset[str] = frozenset(),
 ) -> FileSnapshot:
     """Return a folder as it is now, or its files with certain suffixes. Raises SourceError if it is gone.
 
-    `changes`: where they are known, only they are looked at.
+    `changes`: where they are known, only they are looked at. `max_bytes` gives another limit than the configured one;
+    `readable` names extensions of binary files that are taken.
     """
     root = config.path
     check_folder(root)
     walk = walk_changes(root, known, changes) or walk_folder(
-        root, root_scope(config.include, config.exclude), avoid=data_dir
+        root, replace(root_scope(config.include, config.exclude), readable=readable), avoid=data_dir
     )
     entries: list[Entry] = []
-    for found in (found for found in walk.files if found.path.lower().endswith(suffixes)):
-        result = inspect_file(root, found, known.get(found.path), limits.max_file_bytes)
+    for found in (found for found in walk.files if f"/{found.path.lower()}".endswith(suffixes)):
+        limit = max_bytes(found.path) if max_bytes else limits.max_file_bytes
+        result = inspect_file(root, found, known.get(found.path), limit, judge)
         if isinstance(result, Skip):
             walk.skips.append(result)
         else:

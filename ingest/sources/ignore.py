@@ -252,12 +252,13 @@ class Scope:
     included: RuleSet | None = None
     generated: tuple[RuleSet, ...] = ()
     vendored: tuple[RuleSet, ...] = ()
+    readable: frozenset[str] = frozenset()  # file name extensions of binary formats that are read all the same
 
     def enter(self, name: str, texts: dict[str, str]) -> Scope:
         """Return the scope of a folder in this one, given its rule files by name. `name` "" adds to this folder."""
         folder = f"{self.folder}{name}/" if name else self.folder
         if not texts:
-            return Scope(folder, self.ignored, self.own, self.included, self.generated, self.vendored)
+            return Scope(folder, self.ignored, self.own, self.included, self.generated, self.vendored, self.readable)
         attributes = texts.get(ATTRIBUTES, "")
         return Scope(
             folder=folder,
@@ -266,6 +267,7 @@ class Scope:
             own=_add(self.own, parse_rules(texts.get(OWN_IGNORE, ""), folder)),
             generated=_add(self.generated, parse_attribute(attributes, "linguist-generated", folder)),
             vendored=_add(self.vendored, parse_attribute(attributes, "linguist-vendored", folder)),
+            readable=self.readable,
         )
 
     def judge_folder(self, name: str, *, tracked: bool = False) -> Skip | None:
@@ -312,7 +314,8 @@ class Scope:
             return Skip(path, "generated", "linguist-generated")
         if generated is None and (name in GENERATED_NAMES or name.endswith(GENERATED_SUFFIXES)):
             return Skip(path, "generated", "file name")
-        if name.rpartition(".")[2].lower() in BINARY_SUFFIXES and "." in name:
+        extension = name.rpartition(".")[2].lower()
+        if extension in BINARY_SUFFIXES and extension not in self.readable and "." in name:
             return Skip(path, "binary", "file name extension")
         return None
 

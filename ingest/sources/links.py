@@ -15,6 +15,8 @@ NO_PROJECT = frozenset(
     UINT FLOAT BLAKE2 SHA2 SHA3 ES EC PBKDF2 LZ MPEG H COVID WINDOWS KOI8 EUC GB BIG PY CP65001 GPL LGPL AGPL BSD MIT
     """.split()
 )
+FAMILIES = "ADR|RFC|KEP|PEP|DEP|RFD|TEP|MSC"  # of numbered designs
+DESIGN_KEY = re.compile(rf"(?<![\w-])({FAMILIES})[ -]?0*([1-9]\d{{0,5}})(?![\w-]|\.\d)")
 PATH = re.compile(r"(?<![\w/:.@-])((?:[\w.@+-]+/)+[\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?(?![\w/])")
 BARE_FILE = re.compile(r"`([\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?`")
 URL = re.compile(r"https?://[^\s)>\]]+")
@@ -30,8 +32,18 @@ def find_ticket_keys(text: str) -> list[str]:
     if "/issues/" in text or "/pull/" in text or "/merge_requests/" in text:
         found += [(match.start(), f"#{match[1]}") for match in TICKET_URL.finditer(text)]
     if KEY_HINT.search(text):
-        found += [(match.start(), match[1]) for match in LETTER_KEY.finditer(text) if _is_project(match[1])]
+        found += [(match.start(), _plain(match[1])) for match in LETTER_KEY.finditer(text) if _is_project(match[1])]
     return list(dict.fromkeys(key for _, key in sorted(found)))
+
+
+def _plain(key: str) -> str:
+    """Return a design's id without leading zeros."""
+    return DESIGN_KEY.sub(r"\1-\2", key)
+
+
+def find_design_keys(text: str) -> list[str]:
+    """Return ids of numbered designs in the order of their first mention, as one form: 'ADR-7' for ADR 0007."""
+    return list(dict.fromkeys(f"{match[1]}-{match[2]}" for match in DESIGN_KEY.finditer(text)))
 
 
 def _is_project(key: str) -> bool:

@@ -24,7 +24,8 @@ def test_a_decision_record(tmp_path: Path) -> None:
     )
     design = read_design(tmp_path, text, "adr/0007-use-one-index.md")
     assert (design.title, design.state, design.key) == ("7. Use one index", "superseded", "ADR-7")
-    assert design.links == ("ADR-9", "#12", "build.py", "ingest/index/text.py")
+    assert design.created_at == "2026-01-02T00:00:00Z"
+    assert design.links == ("superseded-by:ADR-9", "ADR-9", "#12", "build.py", "ingest/index/text.py")
     assert (design.path, design.role, design.source.kind) == ("adr/0007-use-one-index.md", "docs", "design")
     assert design.language == "markdown"
 
