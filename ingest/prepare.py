@@ -26,6 +26,7 @@ __all__ = ["FileJob", "FileResult", "embed_results", "prepare_file"]
 PATH_FOLDERS = 3  # how many of the nearest folders describe a file
 # The patterns of find_ticket_keys look around each position: ten times the cost of asking first whether any can match.
 KEY_HINTS = (re.compile(r"#[1-9]"), re.compile(r"[A-Z][A-Z0-9]*-\d"), re.compile(r"/(?:issues|pull|merge_requests)/\d"))
+MESSAGE_KINDS = frozenset(("ticket", "commit"))
 HEADING_KINDS = frozenset(("ticket", "design", "commit"))
 
 
@@ -77,9 +78,11 @@ def own_words(chunk: Chunk) -> str:
 
 def make_tokens(chunk: Chunk) -> dict[str, str]:
     """Return the token stream of each text field that has any."""
+    said = "message" if chunk.kind in MESSAGE_KINDS else "content"
     streams = {
-        "content": token_stream(own_words(chunk)),
-        "path": _path_tokens(chunk.path) if chunk.path else _touched_tokens(chunk.links),
+        said: token_stream(own_words(chunk)),
+        "path": _path_tokens(chunk.path) if chunk.path else "",
+        "touched": "" if chunk.path else _touched_tokens(chunk.links),
         "symbols": _symbol_tokens(chunk),
         "heading": _heading_tokens(chunk),
         "keys": _key_tokens(chunk),

@@ -46,13 +46,15 @@ def render_search(
     result = replace(result, not_found=fit_missing(result.not_found, budget_chars // 4))
     if response_format == "json":
         return fit_search_json(result, budget_chars)
-    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, result)))
+    notes = [clean(note) for note in result.notes]
+    footer = "\n".join((*notes, *missing_lines(result.not_found), search_footer(result, result)))
     if not result.hits:
         return f"0 hits. {empty_hint(result)}\n{footer}"
     blocks = [hit_block(hit, query, response_format) for hit in result.hits]
     shown = fit(blocks, budget_chars - len(footer) - 80)
     cut = "" if len(shown) == len(blocks) else f"({len(blocks) - len(shown)} more hits do not fit; use the cursor.)\n"
-    footer = "\n".join((*missing_lines(result.not_found), search_footer(result, result.first(len(shown)))))
+    end = search_footer(result, result.first(len(shown)))
+    footer = "\n".join((*notes, *missing_lines(result.not_found), end))
     return "\n".join(shown) + "\n" + cut + footer
 
 
@@ -70,7 +72,8 @@ def fit_search_json(result: SearchResult, budget_chars: int) -> str:
 def hit_block(hit: Hit, query: str, response_format: Format) -> str:
     """Return one hit: a line that says where and why, and a snippet."""
     marks = [] if hit.freshness == "fresh" else [hit.freshness]
-    reasons = f"  [{', '.join((*hit.why[:3], *marks))}]" if hit.why or marks else ""
+    why = hit.why if response_format == "detailed" else hit.why[:3]
+    reasons = f"  [{', '.join((*why, *marks))}]" if why or marks else ""
     product = f"  {hit.source}" if response_format == "detailed" else ""
     symbol = f"  {hit.symbol}" if hit.symbol else ""
     if hit.start_line == hit.end_line and "\n" not in hit.text.strip() and hit.path:
@@ -259,6 +262,7 @@ def search_to_dict(result: SearchResult) -> dict[str, Any]:
         "index_age_s": result.index_age_s,
         "degraded": list(result.degraded),
         "not_found": [{"name": item.name, "nearest": list(item.nearest)} for item in result.not_found],
+        "notes": list(result.notes),
         "trace_id": result.trace_id,
     }
 

@@ -88,6 +88,7 @@ class SearchResult:
     degraded: tuple[str, ...]
     not_found: tuple[MissingName, ...]
     trace_id: str
+    notes: tuple[str, ...] = ()  # what to know of the query: a name with many definitions, common words only, ...
     cursors: tuple[str | None, ...] = ()  # the cursor behind each hit, for a surface that shows fewer
 
     def first(self, count: int) -> SearchResult:

@@ -110,6 +110,7 @@ class _Found:
     total: int
     not_found: tuple[MissingName, ...] = ()
     degraded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Service:
@@ -270,6 +271,7 @@ class Service:
             degraded=degraded,
             not_found=found.not_found,
             trace_id=trace.id,
+            notes=found.notes,
             cursors=cursors,
         )
 
@@ -281,7 +283,7 @@ class Service:
         retrieval = self._retrieve(index, request.query, filters, trace, strict)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
-        return _Found(hits, len(retrieval.chunks), retrieval.not_found, retrieval.degraded)
+        return _Found(hits, len(retrieval.chunks), retrieval.not_found, retrieval.degraded, retrieval.notes)
 
     def _retrieve(self, index: Index, text: str, filters: Filters, trace: TraceRun, strict: bool) -> Retrieval:
         from mcp_server.retrieval.pipeline import search
@@ -295,8 +297,6 @@ class Service:
         """Return one page of the lines that hold the query as it is written, and how many there are."""
         from mcp_server.retrieval.occurrences import find_occurrences
 
-        if not any(c.isalnum() for c in request.query):
-            raise BadRequest('mode = "all" looks for an identifier or phrase; the query holds no letter or digit.')
         with trace.span("search.text") as span:
             found = find_occurrences(index, request.query, filters)
             page = found[offset : offset + request.limit]
@@ -579,6 +579,8 @@ def check_query(text: str, name: str) -> None:
     """Raise BadRequest unless a query has 1 to 20,000 characters."""
     if not text.strip():
         raise BadRequest(f"`{name}` is empty. Give a question, an identifier, a path or a ticket key.")
+    if not any(c.isalnum() for c in text):
+        raise BadRequest(f"`{name}` holds no letter or digit. Give a question, an identifier, a path or a ticket key.")
     if len(text) > MAX_QUERY_CHARS:
         raise BadRequest(
             f"`{name}` has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} are taken. Send the part that matters."

@@ -34,6 +34,7 @@ SPAN_NAMES: tuple[str, ...] = (
     "search.vector",
     "search.symbol",
     "search.history",
+    "search.frames",
     "search.link",
     "fusion",
     "rerank",
@@ -48,7 +49,14 @@ SPAN_NAMES: tuple[str, ...] = (
     "freshness",
     "respond",
 )
-RETRIEVERS: tuple[str, ...] = ("search.text", "search.vector", "search.symbol", "search.history", "search.link")
+RETRIEVERS: tuple[str, ...] = (
+    "search.text",
+    "search.vector",
+    "search.symbol",
+    "search.history",
+    "search.frames",
+    "search.link",
+)
 LIST_STAGES: tuple[str, ...] = (*RETRIEVERS, "fusion", "rerank", "diversify", "context", "respond")
 
 # Why a trace has less than everything.

@@ -19,7 +19,7 @@ from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexState
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
-from ingest.index.schema import FORMAT_VERSION, Manifest, Scored, SourceState, SymbolHit
+from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
 from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, words
@@ -39,6 +39,7 @@ WORD_SCAN = 2_000  # chunks with a word's stem that are searched for the word it
 NEAR_DISTANCE = 2
 OPEN_ATTEMPTS = 5
 EXACT_VECTORS_MAX = 200_000
+SAME_NAME = frozenset({"exact", "qualified", "case"})
 HOW_ORDER = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
 ROLE_ORDER = {"source": 0, "compat": 1, "config": 1, "example": 2, "docs": 2, "test": 3, "generated": 4, "vendored": 4}
 TYPE_KINDS = frozenset({"class", "interface", "struct", "enum", "trait", "type"})
@@ -282,15 +283,15 @@ class Index:
         return [] if where is None else self._text.search(terms, where, limit, weights)
 
     def term_stats(self, terms: Iterable[str], filters: Filters | None = None) -> dict[str, int]:
-        """Return in how many chunks' content each token occurs.
+        """Return in how many chunks' text each token occurs.
 
         Without `filters` over all sources, for ranking only: an answer that shows or depends on whether a word exists
         must pass them.
         """
         if filters is None:
-            return {term: self._text.document_frequency("content", term) for term in terms}
+            return {term: sum(self._text.document_frequency(f, term) for f in SAID_FIELDS) for term in terms}
         where = self._where(filters)
-        return {term: 0 if where is None else self._text.count_term("content", term, where) for term in terms}
+        return {term: 0 if where is None else self._text.count_term(SAID_FIELDS, term, where) for term in terms}
 
     def chunk_count(self, filters: Filters) -> int:
         """Return how many chunks the filters allow."""
@@ -366,6 +367,8 @@ class Index:
         found: dict[tuple[int, str, int], SymbolHit] = {}
         for ids in self._symbol_candidates(wanted, where, loose):
             for hit in self._symbol_hits(ids, wanted):
+                if not loose and hit.how not in SAME_NAME:
+                    continue
                 found.setdefault((hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line), hit)
             if len(found) >= limit:
                 break
@@ -499,11 +502,11 @@ class Index:
         return min(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.id), default=None)
 
     def containing(self, tokens: Sequence[str], filters: Filters) -> list[int]:
-        """Return the ids of every visible chunk whose content holds all index tokens, ascending."""
+        """Return the ids of every visible chunk whose text holds all index tokens, ascending."""
         where = self._where(filters)
         if where is None or not tokens:
             return []
-        return self._text.ids_holding("content", tokens, where, self.manifest.chunks)
+        return self._text.ids_holding(SAID_FIELDS, tokens, where, self.manifest.chunks)
 
     def holds_word(self, word: str, filters: Filters) -> bool:
         """Tell whether a visible chunk's text holds a word as it is written, but for case."""

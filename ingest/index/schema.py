@@ -7,14 +7,17 @@ from typing import Literal
 
 from ingest.model import Symbol
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 TEXT_FIELDS: tuple[str, ...] = (
-    "content",
+    "content",  # code and designs
+    "message",  # commits and tickets: short texts, whose lengths and words would distort the statistics of the code
     "path",
+    "touched",  # paths that a commit touched or a ticket names
     "symbols",
     "heading",
     "keys",
-)  # token streams, each with its own weight
+)
+SAID_FIELDS = ("content", "message")  # together: what every chunk says  # token streams, each with its own weight
 
 
 @dataclass(frozen=True, slots=True)

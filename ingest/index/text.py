@@ -233,10 +233,9 @@ class TextReader:
         musts = [(Occur.Must, Query.term_query(SCHEMA, field, clean(token), "freq")) for token in tokens]
         return [scored.chunk_id for scored in self._scored(restrict(Query.boolean_query(musts), where), limit)]
 
-    def ids_holding(self, field: str, tokens: Sequence[str], where: TextFilter, limit: int) -> list[int]:
-        """Return the smallest chunk ids whose text field holds every token."""
-        musts = [(Occur.Must, Query.term_query(SCHEMA, field, clean(token), "freq")) for token in tokens]
-        return self._ids(Query.boolean_query(musts), where, limit)
+    def ids_holding(self, fields: Sequence[str], tokens: Sequence[str], where: TextFilter, limit: int) -> list[int]:
+        """Return the smallest chunk ids that hold every token in one of the text fields."""
+        return self._ids(Query.boolean_query([(Occur.Must, holding(fields, token)) for token in tokens]), where, limit)
 
     def ids_by_fuzzy(self, field: str, value: str, distance: int, where: TextFilter, limit: int) -> list[int]:
         """Return the smallest chunk ids that carry a raw term within the edit distance (0..2)."""
@@ -254,10 +253,10 @@ class TextReader:
         with translated(self._folder):
             return int(self._searcher.doc_freq(field, clean(term)))
 
-    def count_term(self, field: str, term: str, where: TextFilter) -> int:
-        """Return how many chunks that pass the filter hold a token."""
+    def count_term(self, fields: Sequence[str], term: str, where: TextFilter) -> int:
+        """Return how many chunks that pass the filter hold a token in one of the fields."""
         with translated(self._folder):
-            return self._count(restrict(Query.term_query(SCHEMA, field, clean(term), "freq"), where))
+            return self._count(restrict(holding(fields, term), where))
 
     def count(self, where: TextFilter) -> int:
         """Return how many chunks pass the filter."""
@@ -302,6 +301,13 @@ class TextReader:
 
 
 EVERYTHING = TextFilter(sources=None)
+
+
+def holding(fields: Sequence[str], token: str) -> Query:
+    """Return a query for chunks that hold a token in one of the text fields."""
+    return Query.boolean_query(
+        [(Occur.Should, Query.term_query(SCHEMA, field, clean(token), "freq")) for field in fields]
+    )
 
 
 def restrict(query: Query, where: TextFilter) -> Query:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ingest.index.schema import TEXT_FIELDS
 from ingest.index.tokens import index_tokens
 
 if TYPE_CHECKING:
     from ingest.index import Index
     from ingest.model import Filters
 
-EVERY_FIELD = {"content": 1.0, "path": 1.0, "symbols": 1.0, "heading": 1.0, "keys": 1.0}
+EVERY_FIELD = dict.fromkeys(TEXT_FIELDS, 1.0)
 
 
 class Resolver(Protocol):

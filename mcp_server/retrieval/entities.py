@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ingest.index import Index
 
 MAX_ALTERNATIVES = 12
+MAX_DEFINITIONS = 10_000
+MAX_MISSING = 8  # names that exist nowhere for which the nearest are looked up; a pasted text can hold hundreds
 
 
 def resolve_entities(
@@ -29,7 +31,7 @@ def resolve_entities(
         if entity:
             entities.append(entity)
         elif not occurs(index, name, wide):
-            missing.append(MissingName(name, tuple(index.near_symbols(name, wide))))
+            missing.append(MissingName(name, near_names(index, name, wide, len(missing))))
     for path in query.paths:
         found = index.find_paths(path, wide, MAX_ALTERNATIVES)
         if found:
@@ -47,12 +49,19 @@ def resolve_entities(
 
 def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
     """Return the definitions of a name: exact or qualified ones, else those that differ in case only."""
-    found = index.find_symbol(name, filters, MAX_ALTERNATIVES, loose=False)
-    hits = [hit for hit in found if hit.how in ("exact", "qualified", "case")]
-    if not hits:
+    found = index.find_symbol(name, filters, MAX_DEFINITIONS, loose=False)
+    if not found:
         return None
+    own = [hit for hit in found if hit.how != "case"]
+    hits = found[:MAX_ALTERNATIVES]
     places = tuple(f"{hit.path}:{hit.symbol.start_line}" for hit in hits)
-    return Entity(name, "symbol", tuple(dict.fromkeys(hit.chunk_id for hit in hits)), places)
+    chunk_ids = tuple(dict.fromkeys(hit.chunk_id for hit in hits))
+    return Entity(name, "symbol", chunk_ids, places, len(own) or len(found))
+
+
+def near_names(index: Index, name: str, filters: Filters, already: int) -> tuple[str, ...]:
+    """Return the nearest symbol names of one of the first missing names."""
+    return tuple(index.near_symbols(name, filters)) if already < MAX_MISSING else ()
 
 
 def is_named(index: Index, key: str, filters: Filters) -> bool:

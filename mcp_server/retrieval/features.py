@@ -13,6 +13,7 @@ from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.query import ParsedQuery
 
 MIN_PREFIX = 4  # shared letters from which two words count as related: dependency ~ dependencies
+MAX_WORDS = 4  # named as the reason of a hit
 MAX_NEEDLES = 16  # a long ticket's rarest words; looking for more costs time and changes nothing
 FILE_DEPTH = 3  # how many of a file's nearest chunks speak for it
 
@@ -128,6 +129,8 @@ class Coverage:
             (1 << at, t.removesuffix("i") if len(t) > MIN_PREFIX else t) for at, (_, t) in enumerate(weighed)
         ]
         self._weights = [weight for weight, _ in weighed]
+        forms = {term.token: term.form for term in query.terms}
+        self._forms = [forms[token] for _, token in weighed]
         self._total = sum(self._weights)
         self._shares: dict[int, float] = {}
 
@@ -146,6 +149,10 @@ class Coverage:
         if share is None:
             share = self._shares[found] = share_of(found, self._weights, self._total)
         return share
+
+    def words(self, found: int) -> list[str]:
+        """Return the words of the query that the needles stand for, the rarest first, at most four."""
+        return [form for at, form in enumerate(self._forms) if found >> at & 1][:MAX_WORDS]
 
 
 def is_whole(needle: str, text: str) -> bool:

@@ -21,13 +21,13 @@ from mcp_server.retrieval.weights import RankWeights
 if TYPE_CHECKING:
     from ingest.index import Index
 
-COMMITS = 50  # that vote
+COMMITS = 100  # that vote
 MAX_FILES = 30  # a commit that touches more says little about each of them
 SHARPNESS = 4  # power of the similarity: the nearest few decide
 HALF_LIFE_YEARS = 3.0
 TOUCHED_SHARE = 0.5  # a vote is divided by the number of touched files to this power
 VECTOR_SHARE = 0.5  # weight of the vector side beside the words
-COMMIT_FIELDS = {"content": 1.0, "path": 0.3}
+COMMIT_FIELDS = {"message": 1.0, "touched": 0.3}
 NEW_FILES = 10  # best voted files that become candidates of their own
 RENAME_HOPS = 4
 SECONDS_PER_YEAR = 31_557_600.0
@@ -60,15 +60,15 @@ def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple
     by_words = {s.chunk_id: s.score for s in index.search_text(terms, commits, 2 * COMMITS, COMMIT_FIELDS)}
     by_vector = {s.chunk_id: s.score for s in index.search_vector(query.text, commits, 2 * COMMITS)}
     words_top = max(by_words.values(), default=0.0) or 1.0
-    nearest = max(0.0, max(by_vector.values(), default=0.0))
+    nearest, last = max(by_vector.values(), default=0.0), min(by_vector.values(), default=0.0)
     similarity = {
         chunk_id: by_words.get(chunk_id, 0.0) / words_top
-        + VECTOR_SHARE * max(0.0, by_vector.get(chunk_id, 0.0)) / (nearest or 1.0)
+        + VECTOR_SHARE * (by_vector.get(chunk_id, last) - last) / (nearest - last or 1.0)
         for chunk_id in {*by_words, *by_vector}
     }
     best = sorted(similarity, key=lambda chunk_id: (-similarity[chunk_id], chunk_id))[:COMMITS]
     top = (similarity[best[0]] if best else 0.0) or 1.0
-    return [(chunk, similarity[chunk.id] / top) for chunk in index.chunks(best)], nearest
+    return [(chunk, similarity[chunk.id] / top) for chunk in index.chunks(best)], max(0.0, nearest)
 
 
 def count_votes(commits: Sequence[tuple[Chunk, float]]) -> dict[FileKey, float]:

@@ -29,7 +29,8 @@ class Entity:
     text: str
     kind: EntityKind
     chunk_ids: tuple[int, ...] = ()
-    places: tuple[str, ...] = ()  # "path:line" of every definition, or the paths: more than one is an ambiguity
+    places: tuple[str, ...] = ()  # "path:line" of the first definitions, or the paths: more than one is an ambiguity
+    definitions: int = 0  # how many there are of a symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,4 @@ class Retrieval:
     generation: int = 0
     degraded: tuple[str, ...] = ()
     query: str = ""  # as normalised
+    notes: tuple[str, ...] = ()  # what whoever asked should know of the query: a name with many definitions, ...

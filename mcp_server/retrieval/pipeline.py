@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from ingest.errors import EmbeddingError, VectorUnavailable
+from ingest.index.schema import SAID_FIELDS
 from ingest.model import Chunk, Filters
 from mcp_server.errors import Unavailable
 from mcp_server.retrieval.candidates import (
@@ -19,11 +21,12 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
-from mcp_server.retrieval.features import file_key
+from mcp_server.retrieval.features import Coverage, file_key
+from mcp_server.retrieval.frames import retrieve_frames
 from mcp_server.retrieval.fusion import fuse
 from mcp_server.retrieval.history import retrieve_history
-from mcp_server.retrieval.model import QueryTerm, RankedChunk, Retrieval
-from mcp_server.retrieval.query import ParsedQuery, normalise_query, parse_query
+from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
+from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.rerank import Ranked, Signals, rerank
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
@@ -50,12 +53,21 @@ class Trace(Protocol):
 
 TRACED = 20  # entries of the fused and the ranked list that a trace keeps with their texts
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="retrieve")
+AMBIGUOUS = 3  # definitions of one name, from which on the answer says how many there are
+FEATURE_WORDS = {
+    "frame": "in the stack trace",
+    "definition": "defines it",
+    "use": "uses it",
+    "path": "file name",
+    "history": "similar commits",
+}
 RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
     "text": retrieve_text,
     "vector": retrieve_vector,
     "symbol": retrieve_symbol,
     "link": retrieve_links,
     "history": retrieve_history,
+    "frames": retrieve_frames,
 }
 
 
@@ -76,15 +88,17 @@ def search(
         query = parse_query(normalised)
         span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
         trace.set(query_norm=normalised, route=query.route, transform="none", generation=index.generation)
+    weights = weights.for_report() if query.is_report else weights
     with trace.span("entities") as span:
         entities, missing = resolve_entities(index, query, filters)
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
         span.record(output={"entities": resolved, "missing": [name.name for name in missing]})
     with trace.span("transform") as span:
-        span.record(output={"transform": "none"})
+        written = len(query.terms)
+        query, counts, idf = weigh_query(index, query)
+        kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
+        span.record(input={"terms": written}, output={"transform": "none", "terms": kept, "frames": len(query.frames)})
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
-    ranks = {name: {c.chunk_id: c.rank for c in found} for name, found in lists.items()}
-    reasons = partial(explain, ranks=ranks)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
         chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
@@ -93,16 +107,14 @@ def search(
             output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
         )
     with trace.span("rerank") as span:
-        counts = index.term_stats([term.token for term in query.terms])
-        idf = term_weights(index.manifest.chunks, counts)
-        votes = {file_key(chunks[c.chunk_id]): c.score for c in lists.get("history", ())}
-        signals = Signals(keyword_weights(query, idf), idf, lists.get("vector", ()), votes)
+        signals = read_signals(query, idf, lists, chunks)
         ranked = rerank(query, signals, fused, chunks, weights)
         span.record(output=[[item.chunk.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
         trace.add_chunks([item.chunk for item in ranked[:TRACED]])
     with trace.span("diversify") as span:
         span.record(config={"saturation": weights.saturation}, output=[[r.chunk.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(ranked), degraded=degraded)
+    reasons = partial(explain, signals=signals, ranks={n: {c.chunk_id: c.rank for c in f} for n, f in lists.items()})
     return Retrieval(
         query=query.text,
         route=query.route,
@@ -116,7 +128,54 @@ def search(
         vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
         generation=index.generation,
         degraded=degraded,
+        notes=tuple(notes_on(query, written, entities, lists)),
     )
+
+
+def weigh_query(index: Index, query: ParsedQuery) -> tuple[ParsedQuery, dict[str, int], dict[str, float]]:
+    """Return the query with its rarest words only, how many chunks hold each of their tokens, and their idf."""
+    counts = index.term_stats([term.token for term in query.terms])
+    idf = term_weights(index.manifest.chunks, counts)
+    if len(query.terms) > MAX_TERMS:
+        # What occurs nowhere can find nothing; what is left is sorted by how much it tells, then as it was written.
+        rarest = sorted((t for t in query.terms if counts[t.token]), key=lambda t: -t.weight * idf[t.token])[:MAX_TERMS]
+        query = replace(query, terms=tuple(term for term in query.terms if term in set(rarest)))
+    return query, counts, idf
+
+
+def read_signals(
+    query: ParsedQuery,
+    idf: Mapping[str, float],
+    lists: Mapping[str, Sequence[Candidate]],
+    chunks: Mapping[int, Chunk],
+) -> Signals:
+    """Return what rerank needs besides the chunks."""
+    return Signals(
+        keywords=keyword_weights(query, idf),
+        coverage=Coverage(query, idf),
+        nearest=lists.get("vector", ()),
+        votes={file_key(chunks[c.chunk_id]): c.score for c in lists.get("history", ())},
+        frames={c.chunk_id: c.score for c in lists.get("frames", ())},
+    )
+
+
+def notes_on(
+    query: ParsedQuery, written: int, entities: Sequence[Entity], lists: Mapping[str, Sequence[Candidate]]
+) -> Iterator[str]:
+    """Yield what whoever asked should know of the query."""
+    for entity in entities:
+        if entity.kind == "symbol" and entity.definitions > AMBIGUOUS:
+            yield (
+                f"`{entity.text}` has {entity.definitions} definitions. Name its class or file, narrow `path_glob`, or "
+                'list them with mode="all".'
+            )
+    if query.is_bare:
+        yield "The query has common words only, so the order says little: name what you look for."
+    if written > len(query.terms):
+        yield f"The query is long: its {len(query.terms)} rarest words of {written} were looked for."
+    if query.frames:
+        places = len(lists.get("frames", ()))
+        yield f"Stack trace: {len(query.frames)} frames, {places} of them in indexed files, the innermost first."
 
 
 def retrieve_all(
@@ -150,7 +209,9 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "link":
         return bool(query.tickets or query.designs)
     if retriever == "history":
-        return bool(filters.history) and query.route == "conceptual"
+        return bool(filters.history) and query.route == "conceptual" and not query.frames
+    if retriever == "frames":
+        return bool(query.frames)
     return True
 
 
@@ -163,7 +224,7 @@ def list_weights(query: ParsedQuery, weights: RankWeights) -> dict[str, float]:
         "vector": vector,
         "symbol": weights.symbol,
         "link": weights.link,
-        "history": weights.history_list,
+        "history": weights.feature_list,
     }
 
 
@@ -186,19 +247,19 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
     """Return the best BM25 score over its attainable maximum, (k1 + 1) x sum of idf (k1 = 1.2)."""
     whole = [term for term in query.terms if term.is_whole]
     attainable = 2.2 * sum(idf.get(term.token, 0.0) for term in whole)
-    best = index.search_text([(term.token, 1.0) for term in whole], filters, 1, {"content": 1.0})
+    best = index.search_text([(term.token, 1.0) for term in whole], filters, 1, dict.fromkeys(SAID_FIELDS, 1.0))
     return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0
 
 
-def explain(ranked: Ranked, ranks: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
-    """Return why a chunk ranks where it does, in the words of a person."""
-    reasons = []
-    for name, share in sorted(ranked.contributions, key=lambda item: (-item[1], item[0])):
-        if share > 0:
-            reasons.append(f"{name} #{ranks[name][ranked.chunk.id]}")
+def explain(ranked: Ranked, signals: Signals, ranks: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+    """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first."""
     features = dict(ranked.features)
-    if features.get("definition"):
-        reasons.insert(0, "defines it")
-    if features.get("path", 0) > 0:
-        reasons.append("file name")
+    reasons = [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
+    shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
+    reasons += [f"{name} #{ranks[name][ranked.chunk.id]}" for name, share in shares if share > 0]
+    found = signals.coverage.words(ranked.found)
+    if found:
+        reasons.append(f"words: {', '.join(found)}")
+    if ranked.chunk.id in signals.cosines:
+        reasons.append(f"similarity {signals.cosines[ranked.chunk.id]:.2f}")
     return tuple(reasons)

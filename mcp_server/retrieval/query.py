@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ingest.index.tokens import index_tokens, split_identifier, stem, words
+from mcp_server.retrieval.stacktrace import Frame, find_frames
 
 Route = Literal["symbol", "path", "ticket", "design", "conceptual", "smalltalk"]
 
-MAX_TERMS = 64  # a pasted file becomes its most distinctive words, not a thousand-clause query
+MAX_TERMS = 64  # a pasted file becomes its rarest words, not a thousand-clause query
+MAX_IDENTIFIERS = 40  # names of a pasted text that are looked up
 
 # Function words and question scaffolding: they say how the question is put, not what it is about.
 STOP_WORDS = frozenset(
@@ -55,12 +57,20 @@ TEST_INTENT = re.compile(
     r"|\b(?:unit|integration|regression)[- ]tests?\b|\b(?:is|are) .{1,60}\btested\b|\btest (?:files?|suites?)\b",
     re.IGNORECASE,
 )
-EXAMPLE_INTENT = re.compile(r"\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
+EXAMPLE_INTENT = re.compile(r"(?<!for )\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
 HISTORY_INTENT = re.compile(
     r"\b(?:commits?|history|changed|changelog|introduced|removed|renamed|why|when|who|regression|since)\b",
     re.IGNORECASE,
 )
 DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
+
+
+QUESTION = re.compile(
+    r"\?\s*$|^(?:how|what|where|which|when|why|who|whose|does|do|is|are|can|could|should|find|show|explain|describe)\b",
+    re.IGNORECASE,
+)
+REPORT_WORDS = 15
+REQUEST_WORDS = 6  # up to so many words are read as a request also without a question word
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,17 @@ class ParsedQuery:
     wants_examples: bool
     wants_docs: bool
     wants_history: bool
+    frames: tuple[Frame, ...] = ()  # of a pasted stack trace, innermost first
+
+    @property
+    def is_report(self) -> bool:
+        """Tell whether the query is a long text that asks nothing: a ticket, a release note, a mail."""
+        return len(self.keywords) >= REPORT_WORDS and not QUESTION.search(self.text)
+
+    @property
+    def is_bare(self) -> bool:
+        """Tell whether the query has stop words only."""
+        return bool(self.terms) and all(term.form in STOP_WORDS for term in self.terms)
 
 
 def normalise_query(text: str) -> str:
@@ -167,27 +188,31 @@ def weigh_terms(text: str) -> tuple[Term, ...]:
     kept = list(weights.values()) or [
         Term(token, 1.0, w, w.lower()) for w in dict.fromkeys(words(text)) for token in index_tokens(w)[:1]
     ]
-    return tuple(kept[:MAX_TERMS])
+    return tuple(kept)
 
 
 def parse_query(text: str) -> ParsedQuery:
     """Parse a normalised query."""
-    paths = tuple(dict.fromkeys(PATH.findall(text)))
+    frames = find_frames(text)
+    paths = () if frames else tuple(dict.fromkeys(PATH.findall(text)))
     designs = tuple(dict.fromkeys(DESIGN.findall(text)))
     tickets = tuple(t for t in dict.fromkeys(TICKET.findall(text)) if t not in designs)
     terms = weigh_terms(text)
+    # Who tells a story about tests or examples is not asking for them: the words of a long text turn no role around.
+    asks = len(text.split()) <= REQUEST_WORDS or bool(QUESTION.search(text))
     keywords = tuple(dict.fromkeys(t.word.lower() for t in terms if t.weight >= SCAFFOLD_WEIGHT))
     return ParsedQuery(
         text=text,
         route=choose_route(text, paths, tickets, designs),
         terms=terms,
         keywords=keywords,
-        identifiers=find_identifiers(text),
+        identifiers=() if frames else find_identifiers(text)[:MAX_IDENTIFIERS],
         paths=paths,
         tickets=tickets,
         designs=designs,
-        wants_tests=bool(TEST_INTENT.search(text)),
-        wants_examples=bool(EXAMPLE_INTENT.search(text)),
-        wants_docs=bool(DOCS_INTENT.search(text)),
+        wants_tests=asks and bool(TEST_INTENT.search(text)),
+        wants_examples=asks and bool(EXAMPLE_INTENT.search(text)),
+        wants_docs=asks and bool(DOCS_INTENT.search(text)),
         wants_history=bool(HISTORY_INTENT.search(text)),
+        frames=frames,
     )

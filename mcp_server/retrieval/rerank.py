@@ -28,7 +28,7 @@ STUB_NAMES = frozenset({"__init__.py", "package-info.java", "mod.rs", "index.ts"
 class Ranked(NamedTuple):
     """A chunk with its final score and the features that made it.
 
-    score = ((fused + bonuses) x role_factor + definition + use) x saturation; each a feature of this name.
+    score = ((fused + bonuses) x role_factor + definition + use + frame) x saturation; each a feature of this name.
     """
 
     chunk: Chunk
@@ -36,20 +36,28 @@ class Ranked(NamedTuple):
     fused: float
     features: tuple[tuple[str, float], ...]
     contributions: tuple[tuple[str, float], ...]
+    found: int = 0  # the needles of the query in the chunk, one bit each
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What rerank knows besides the chunks.
 
-    `keywords`: content words of the query with their weights; `idf`: rarity of its index tokens; `nearest`: the vector
-    side's candidates, best first; `votes`: what the history says of each file, 0..1.
+    `keywords`: content words of the query with their weights; `coverage`: its rare words in texts; `nearest`: the
+    vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`: what the frames
+    of a stack trace say of each chunk, 0..1.
     """
 
     keywords: Mapping[str, float]
-    idf: Mapping[str, float] = field(default_factory=dict)
+    coverage: Coverage
     nearest: Sequence[Candidate] = ()
     votes: Mapping[FileKey, float] = field(default_factory=dict)
+    frames: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def cosines(self) -> dict[int, float]:
+        """The vector side's similarity of each candidate."""
+        return {candidate.chunk_id: candidate.score for candidate in self.nearest}
 
 
 class Scored(NamedTuple):
@@ -137,7 +145,7 @@ class Scorer:
     """Scores the chunks of one query; what depends on the query or the path alone is worked out once."""
 
     def __init__(self, query: ParsedQuery, signals: Signals, weights: RankWeights) -> None:
-        self.coverage = Coverage(query, signals.idf)
+        self.coverage = signals.coverage
         self._query = query
         self._weights = weights
         self._matcher = Matcher(signals.keywords)
@@ -145,6 +153,7 @@ class Scorer:
         self._per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
         # Where the query is about a key, its other words ("touch", "decided") say little.
         self.word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
+        self._frames = signals.frames
         self._paths: dict[tuple[str | None, str], tuple[float, float]] = {}
 
     def score(self, item: Fused, chunk: Chunk) -> Scored:
@@ -159,6 +168,8 @@ class Scorer:
             "coverage": weights.coverage * self.word_share * self.coverage.share(found),
         }
         named = self._named(chunk, factor) if self._wanted else {}
+        if chunk.id in self._frames:
+            named["frame"] = weights.frame * self._frames[chunk.id]
         total = (item.score + sum(bonuses.values())) * factor + sum(named.values())
         return Scored(item, chunk, file_key(chunk), bonuses, factor, named, found, total)
 
@@ -183,7 +194,7 @@ class Scorer:
 
 
 def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[FileKey, float]]) -> list[Ranked]:
-    """Return ranked chunks; the best chunk of each file carries the features of the file."""
+    """Return ranked chunks; the best chunk of each file carries the features of the file, in place of its own."""
     leaders: dict[FileKey, Scored] = {}
     for item in scored:
         best = leaders.get(item.file)
@@ -193,11 +204,14 @@ def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[F
     for item in scored:
         bonuses, score = item.bonuses, item.score
         if leaders[item.file] is item:
-            of_file = {name: values[item.file] for name, values in features.items() if item.file in values}
-            bonuses, score = {**bonuses, **of_file}, score + sum(of_file.values()) * item.factor
+            bonuses = {
+                **bonuses,
+                **{name: values[item.file] for name, values in features.items() if item.file in values},
+            }
+            score = (item.item.score + sum(bonuses.values())) * item.factor + sum(item.named.values())
         shown = [(name, value) for name, value in bonuses.items() if value]
         features_shown = (*shown, ("role_factor", item.factor), *item.named.items())
-        ranked.append(Ranked(item.chunk, score, item.item.score, features_shown, item.item.contributions))
+        ranked.append(Ranked(item.chunk, score, item.item.score, features_shown, item.item.contributions, item.found))
     return ranked
 
 
@@ -207,6 +221,14 @@ def file_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey,
     for item in scored:
         found[item.file] = found.get(item.file, 0) | item.found
     return {key: coverage.share(bits) for key, bits in found.items()}
+
+
+def best_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey, float]:
+    """Return the largest share of the query that one chunk of each file covers."""
+    best: dict[FileKey, float] = {}
+    for item in scored:
+        best[item.file] = max(best.get(item.file, 0.0), coverage.share(item.found))
+    return best
 
 
 def scaled(weight: float, values: Mapping[FileKey, float]) -> dict[FileKey, float]:
@@ -242,6 +264,7 @@ def rerank(
     scored = [scorer.score(item, chunks[item.chunk_id]) for item in fused]
     features = {
         "coherence": scaled(weights.coherence, coherence((item.file, item.item.score) for item in scored)),
+        "coverage": scaled(weights.coverage * scorer.word_share, best_coverage(scored, scorer.coverage)),
         "file_coverage": scaled(weights.file_coverage * scorer.word_share, file_coverage(scored, scorer.coverage)),
         "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, chunks)),
         "history": scaled(weights.history, signals.votes),

@@ -58,7 +58,3 @@ def test_control_and_bidi_characters_are_removed():
 def test_intent_to_find_tests():
     assert parse_query("tests for url parsing").wants_tests
     assert not parse_query("how does the test client work").wants_tests
-
-
-def test_long_pastes_are_bounded():
-    assert len(parse_query(" ".join(f"word{i}" for i in range(5000))).terms) <= 64

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.model import Chunk, Symbol
 from mcp_server.retrieval.candidates import Candidate
-from mcp_server.retrieval.features import Matcher
+from mcp_server.retrieval.features import Coverage, Matcher
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import parse_query
 from mcp_server.retrieval.rerank import Signals, rerank
@@ -25,7 +25,8 @@ def chunk(number, path, *symbols, role="source"):
 def order(text, *chunks, weights=None, **signals):
     fused = [Fused(item.id, 1.0 - place / 100, ()) for place, item in enumerate(chunks)]
     query = parse_query(text)
-    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "idf": {t.token: 1.0 for t in query.terms}, **signals}
+    coverage = Coverage(query, {term.token: 1.0 for term in query.terms})
+    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "coverage": coverage, **signals}
     ranked = rerank(query, Signals(**given), fused, {item.id: item for item in chunks}, weights or RankWeights())
     return [item.chunk.id for item in ranked], ranked
 

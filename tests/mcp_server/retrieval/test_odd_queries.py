@@ -1,0 +1,142 @@
+"""Queries as people really send them, over the small repository."""
+
+import pytest
+
+from mcp_server.access import local_principal
+from mcp_server.errors import BadRequest
+from mcp_server.results import SearchRequest
+from mcp_server.retrieval.stacktrace import find_frames
+from tests.mcp_server.conftest import reindex
+
+PYTHON_TRACE = """Traceback (most recent call last):
+  File "/srv/app/venv/lib/python3.12/site-packages/flask/app.py", line 1511, in wsgi_app
+    response = self.full_dispatch_request()
+  File "/srv/app/shop/checkout.py", line 3, in pay
+    retry_payment(call)
+  File "/srv/app/shop/retry.py", line 14, in retry_payment
+    raise TimeoutError("payment provider did not answer")
+TimeoutError: payment provider did not answer
+"""
+
+
+def search(service, query, **fields):
+    return service.search(SearchRequest(query, **fields), local_principal(service.setup.settings))
+
+
+def paths(result):
+    return [hit.path for hit in result.hits]
+
+
+@pytest.mark.req("R15")
+def test_the_frames_of_a_stack_trace_come_first_the_innermost_before_the_others(service, repository):
+    (repository / "shop" / "checkout.py").write_text("def pay(call):\n    # charge the card\n    retry_payment(call)\n")
+    reindex(service)
+    result = search(service, PYTHON_TRACE)
+    assert paths(result)[:2] == ["shop/retry.py", "shop/checkout.py"]
+    assert result.hits[0].symbol == "retry_payment"
+    assert "in the stack trace" in result.hits[0].why
+    assert "3 frames, 2 of them in indexed files" in result.notes[0]
+    assert result.not_found == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "count"),
+    [
+        (PYTHON_TRACE, ("/srv/app/shop/retry.py", 14, "retry_payment"), 3),
+        (
+            "Exception in thread main java.lang.NullPointerException\n"
+            "\tat org.shop.Cart.total(Cart.java:42)\n\tat org.shop.App.main(App.java:7)",
+            ("Cart.java", 42, "org.shop.Cart.total"),
+            2,
+        ),
+        (
+            "TypeError: x\n    at total (/srv/app/src/cart.ts:42:13)\n    at main (file:///srv/app/src/app.ts:7:1)",
+            ("/srv/app/src/cart.ts", 42, "total"),
+            2,
+        ),
+        (
+            "at Shop.Cart.Total(Int32 n) in /srv/app/Cart.cs:line 42\n at Shop.App.Main() in /srv/app/App.cs:line 7",
+            ("/srv/app/Cart.cs", 42, "Shop.Cart.Total"),
+            2,
+        ),
+        ("goroutine 1:\nmain.total()\n\t/srv/cart.go:42 +0x1d\nmain.main()\n\t/srv/a.go:7", ("/srv/cart.go", 42, ""), 2),
+        ("thread 'main' panicked at src/cart.rs:42:5:\nnone\n  at src/app.rs:7:1", ("src/cart.rs", 42, ""), 2),
+        ("cart.rb:42:in `total': oops (RuntimeError)\n\tfrom app.rb:7:in `main'", ("cart.rb", 42, "total"), 2),
+        ("#0 /srv/cart.php(42): Cart->total()\n#1 /srv/app.php(7): main()", ("/srv/cart.php", 42, ""), 2),
+        ("#0  total (n=1) at cart.c:42\n#1  0x00 in main () at app.c:7", ("cart.c", 42, ""), 2),
+    ],
+)  # fmt: skip
+def test_frames_are_read_in_the_notation_of_each_language(text, first, count):
+    frames = find_frames(" ".join(text.split()))
+    assert (frames[0].path, frames[0].line, frames[0].function) == first
+    assert len(frames) == count
+
+
+def test_one_place_is_no_stack_trace():
+    assert find_frames("what happens in shop/retry.py:14 when it fails") == ()
+
+
+@pytest.mark.req("R15")
+def test_a_name_with_many_definitions_says_how_many(service, repository):
+    for number in range(40):
+        (repository / "shop" / f"handler_{number}.py").write_text(f"def handle(event):\n    return {number}\n")
+    reindex(service)
+    result = search(service, "handle")
+    assert result.notes[0].startswith("`handle` has 40 definitions.")
+    assert len({hit.path for hit in result.hits}) == len(result.hits)
+    assert search(service, "SessionSigner").notes == ()
+
+
+@pytest.mark.req("R15")
+def test_a_typo_finds_the_nearest_name(service):
+    result = search(service, "SesionSigner")
+    assert result.not_found[0].nearest[0] == "SessionSigner"
+    assert result.hits[0].symbol == "SessionSigner"
+
+
+@pytest.mark.req("R15")
+@pytest.mark.parametrize("query", ["¿¡!?", "()[]{}.*", "…", "🙂"])
+def test_a_query_without_a_letter_is_refused_with_what_to_send(service, query):
+    with pytest.raises(BadRequest, match="holds no letter or digit"):
+        search(service, query)
+
+
+def test_common_words_only_are_answered_with_a_warning(service):
+    assert "common words only" in search(service, "how is it and why not then").notes[0]
+
+
+@pytest.mark.req("R15")
+@pytest.mark.parametrize("query", ["wie werden Sitzungen signiert", "подпись сессии", "会话签名", "חתימת עוגייה"])
+def test_other_languages_and_alphabets_are_asked_without_an_error(service, query):
+    assert search(service, query).total >= 0
+
+
+def test_text_in_another_alphabet_is_found_by_a_part_of_it(service, repository):
+    (repository / "shop" / "notes.py").write_text("# セッション署名を検証する\nVALUE = 1\n")
+    reindex(service)
+    assert paths(search(service, "署名"))[0] == "shop/notes.py"
+
+
+@pytest.mark.parametrize(
+    "query", ["session.*sign(", "[a-z]+_payment", "a|b\\d{3} retry^", 'AND OR NOT "', "path:shop +-~"]
+)
+def test_characters_of_query_languages_are_text(service, query):
+    assert search(service, query).total >= 0
+
+
+@pytest.mark.req("R15")
+def test_a_pasted_file_is_searched_by_its_rarest_words(service):
+    filler = "\n".join(f"    value_{n} = compute({n})  # unrelated line {n}" for n in range(300))
+    result = search(service, f"{filler}\nwait_before_retry(attempt)\n{filler}"[:19_000])
+    assert any("rarest words of" in note for note in result.notes)
+    assert paths(result)[0] == "shop/retry.py"
+    assert len(result.not_found) <= 40
+
+
+def test_a_story_about_tests_and_examples_asks_for_neither(service):
+    story = (
+        "Signing of session cookies fails, for example when the documentation build runs all tests of the signature in "
+        "parallel; the tests of another project were fine before the update"
+    )
+    assert paths(search(service, story))[0] == "shop/session.py"
+    assert paths(search(service, "tests for session signature"))[0] == "tests/test_session.py"
