@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -45,7 +46,7 @@ def describe_type(annotation: Any) -> str:  # noqa: ANN401 - any annotation
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any default
     """Return a default as a JSON value."""
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
 
 
 def tool_tables(tools: list[dict[str, Any]]) -> str:

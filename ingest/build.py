@@ -17,6 +17,7 @@ from ingest.executor import Executor, open_executor
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
 from ingest.index.schema import Manifest
+from ingest.index.spool import remove_spools
 from ingest.index.tokens import TOKENS_VERSION
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.redact import RULES_VERSION
@@ -119,6 +120,7 @@ def build_index(
         keep=index.keep_generations,
     ) as publication:
         drop_unconfigured(publication, sources)
+        remove_spools(data_dir, (config.name for config in sources if config.is_live))
         with open_executor(index, embedder) as executor:
             for config in sources:
                 snapshots = open_snapshots(

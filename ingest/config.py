@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingest.access import LOCAL_GROUP
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
+PROJECT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Section(BaseModel):
@@ -20,8 +24,8 @@ class SourceConfig(Section):
     """One `[[source]]` table."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    type: Literal["git", "folder", "tickets", "designs"]
-    path: Path
+    type: Literal["git", "folder", "tickets", "designs", "github", "jira"]
+    path: Path = Path()  # required for what lies on this machine
     product: str = ""  # "" = the folder's name
     groups: tuple[str, ...] = (LOCAL_GROUP,)
     trust: Literal["high", "normal", "low"] = "normal"
@@ -31,6 +35,28 @@ class SourceConfig(Section):
     exclude: tuple[str, ...] = ()
     history: bool = True  # git: commits are documents too
     overlay: bool = True  # git: uncommitted work counts
+    url: str = ""  # github, jira: address of the interface; "" = github.com
+    repo: str = ""  # github: owner/name
+    project: str = ""  # jira: key of the project
+    user: str = ""  # jira cloud: whose token it is (e-mail address)
+    token_env: str = ""  # github, jira: name of the variable that holds the token, never the token
+    full_days: float = Field(7.0, ge=0)  # github, jira: after so many days deleted tickets are looked for
+
+    @model_validator(mode="after")
+    def _names_its_place(self) -> Self:
+        """Raise unless the source says where its content is."""
+        if self.type == "github" and not REPOSITORY.fullmatch(self.repo):
+            raise ValueError("a source of type github needs repo = 'owner/name'")
+        if self.type == "jira" and not (PROJECT.fullmatch(self.project) and self.url):
+            raise ValueError("a source of type jira needs url = 'https://...' and project = 'KEY'")
+        if not self.is_live and "path" not in self.model_fields_set:
+            raise ValueError(f"a source of type {self.type} needs path")
+        return self
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether the content is fetched over the network."""
+        return self.type in ("github", "jira")
 
 
 class IndexConfig(Section):

@@ -326,10 +326,20 @@ def render_status(status: Status) -> str:
         lines.append(clean(f"{head}: {source['files']} files, {source['chunks']} chunks"))
         if source["skipped"]:
             lines.append("  skipped: " + ", ".join(f"{reason} {n}" for reason, n in source["skipped"].items()))
+        lines += [f"  {line}" for line in describe_freshness(source)]
     lines += [f"degraded: {code}" for code in status.degraded]
     lines += [f"alarm: {alarm}" for alarm in status.alarms]
     lines.append(f"data: {status.data_dir}")
     return "\n".join(lines)
+
+
+def describe_freshness(source: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how current a live source is; nothing for the others."""
+    if source.get("synced_at"):
+        yield f"complete as of {source['synced_at']}"
+    if source.get("stale_reason"):
+        since = f" since {source['stale_since']}" if source.get("stale_since") else ""
+        yield clean(f"stale{since}: {source['stale_reason']}")
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------

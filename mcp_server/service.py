@@ -12,13 +12,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingest.access import Principal
-from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError
+from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
 from mcp_server.access import make_filters
@@ -30,6 +30,8 @@ from traces.recorder import TraceRecorder, TraceRun
 from traces.store import TraceStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ingest.embedding import Embedder
     from ingest.index import Index
     from mcp_server.answering.answer import ComposedAnswer
@@ -256,7 +258,8 @@ class Service:
         with trace.span("freshness") as span:
             shown = tuple(self._hit(item, score, why, checker) for item, score, why in found.hits)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
-        degraded = join(index.degraded, found.degraded, checker.degraded, self._trace_codes())
+        stale = self._stale_codes(hit.source for hit in shown)
+        degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
         if strict and degraded:
             raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
         trace.set(degraded=degraded, chunks_used=len(shown), filters=describe(filters))
@@ -333,7 +336,8 @@ class Service:
             with self.reading() as index:
                 filters = self._filters(index, principal, request)
                 composed = self._compose(index, request, filters, trace, is_strict)
-                degraded = join(index.degraded, composed.degraded, self._trace_codes())
+                stale = self._stale_codes(citation.source for citation in composed.citations)
+                degraded = join(index.degraded, composed.degraded, stale, self._trace_codes())
                 generation, age_s = index.generation, round(self.age_s(index), 1)
             if is_strict and degraded:
                 raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no answer is given.")
@@ -427,6 +431,11 @@ class Service:
 
         return allowed
 
+    def _stale_codes(self, sources: Iterable[str]) -> tuple[str, ...]:
+        """Return `source_stale:<name>` for each live source that could not be brought up to date."""
+        names = dict.fromkeys(sources)
+        return tuple(f"source_stale:{n}" for n in names if describe_sync(self.setup.data_dir, n).get("stale_reason"))
+
     def status(self, principal: Principal) -> Status:
         """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
         building = self._building.sentence if self._building else self._build_error
@@ -451,6 +460,7 @@ class Service:
                 "chunks": s.chunks,
                 "skipped": dict(sorted(s.skipped.items())),
                 "indexed_at": s.indexed_at,
+                **describe_sync(self.setup.data_dir, s.name),
             }
             for s in index.manifest.sources
             if s.name in visible
@@ -614,6 +624,19 @@ def describe_occurrence(item: Occurrence) -> tuple[str, ...]:
     """Return what is worth saying of one line beside its text."""
     defines = ("definition",) if item.is_definition else ()
     return (*defines, f"{item.count} times") if item.count > 1 else defines
+
+
+def describe_sync(data_dir: Path, source: str) -> dict[str, str]:
+    """Return how current a live source is, nothing for other sources."""
+    from ingest.index.spool import read_sync_state
+
+    try:
+        state = read_sync_state(data_dir, source)
+    except SourceError as error:
+        return {"stale_reason": str(error)}
+    if state is None:
+        return {}
+    return {"synced_at": state.synced_at, "stale_since": state.stale_since, "stale_reason": state.reason}
 
 
 def join(*codes: tuple[str, ...]) -> tuple[str, ...]:

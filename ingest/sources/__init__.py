@@ -15,7 +15,14 @@ from ingest.sources.git import open_git
 from ingest.sources.history import open_history
 from ingest.sources.tickets import open_tickets
 
-KIND_OF_TYPE: Mapping[str, Kind] = {"git": "code", "folder": "code", "tickets": "ticket", "designs": "design"}
+KIND_OF_TYPE: Mapping[str, Kind] = {
+    "git": "code",
+    "folder": "code",
+    "tickets": "ticket",
+    "designs": "design",
+    "github": "ticket",
+    "jira": "ticket",
+}
 
 PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
 
@@ -25,7 +32,7 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
     info = SourceInfo(
         name=config.name,
         kind=KIND_OF_TYPE[config.type],
-        product=config.product or name_product(config.path),
+        product=config.product or _default_product(config),
         groups=config.groups,
         trust=config.trust,
         masks_personal=masks_personal(config, KIND_OF_TYPE[config.type]),
@@ -39,6 +46,11 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
 def masks_personal(config: SourceConfig, kind: Kind) -> bool:
     """Tell whether personal data is masked in documents of a kind."""
     return config.pii == "mask" or (not config.pii and kind in PERSONAL_KINDS)
+
+
+def _default_product(config: SourceConfig) -> str:
+    """Return the product of a source that names none: the repository, project or folder that it comes from."""
+    return config.repo.rpartition("/")[2] or config.project or name_product(config.path)
 
 
 def name_product(path: Path) -> str:
@@ -68,6 +80,12 @@ def open_snapshots(
         return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name), changes=seen)]
     if config.type == "designs":
         return [open_designs(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
+    if config.is_live:
+        from ingest.sources.connectors import open_connector  # here: few need what speaks HTTP
+
+        # A save of a file must not wait for a tracker: only a build that was asked for, or a start, goes there.
+        may_fetch = changes(info.name) is None
+        return [open_connector(config, info, data_dir=data_dir, may_fetch=may_fetch)]
     if config.type == "tickets":
         return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
     files, mirror = open_git(

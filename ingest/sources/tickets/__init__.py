@@ -184,7 +184,7 @@ def _parse(record: dict[str, object], source: str) -> Ticket | Fault:
     try:
         return parse_record(record, source) or Fault("bad_record", "no ticket: it has no number or key, or no title")
     except (TypeError, ValueError, RecursionError) as error:  # strange values in a place where others have text
-        return Fault("bad_record", f"{type(error).__name__}: {error}"[:200])
+        return Fault("bad_record", f"a value of a type that no tracker has there ({type(error).__name__})")
 
 
 def open_text(root: Path, path: str) -> TextIO:

@@ -62,8 +62,9 @@ def parse_record(record: Record, source: str, key: str = "") -> Ticket | None:
         updated_at=time_of(record, "updated_at", "updatedAt", "updated", "modified"),
         closed_at=time_of(record, *CLOSED_TIMES),
         links=tuple(links_of(record)),
-        comments=tuple(said(comments_of(record, author))),
+        comments=tuple(said(comments_of(record, source, author))),
         url=text_of(record, "html_url", "web_url", "url"),
+        author=name_person(source, author),
     )
 
 
@@ -147,21 +148,21 @@ def role_of(record: Record, person: str, author: str) -> AuthorRole:
     return "author" if person and person == author else "other"
 
 
-def comments_of(record: Record, author: str) -> Iterator[Comment]:
+def comments_of(record: Record, source: str, author: str) -> Iterator[Comment]:
     """Yield comments and reviews (GitHub's REST interface gives only their number), without notes by the tracker."""
     found = [item for name in ("comments", "notes", "reviews") for item in listed(record.get(name))]
     for item in found:
         if isinstance(item, str):
             yield Comment(item)
         elif isinstance(item, Mapping) and not item.get("system"):
-            yield parse_comment(item, author)
+            yield parse_comment(item, source, author)
 
 
-def parse_comment(item: Record, author: str) -> Comment:
-    """Return one comment; `author` wrote the ticket."""
+def parse_comment(item: Record, source: str, author: str = "") -> Comment:
+    """Return one comment; `author` wrote the ticket, "" where that is not known yet."""
     person = person_of(first(item, "user", "author"))
     moment = time_of(item, "created_at", "createdAt", "created", "date", "submittedAt")
-    return Comment(text_of(item, *BODY), role_of(item, person, author), moment)
+    return Comment(text_of(item, *BODY), role_of(item, person, author), moment, name_person(source, person))
 
 
 def state_of(record: Record) -> str:
@@ -262,8 +263,9 @@ def _parse_jira(record: Record, fields: Record, source: str) -> Ticket | None:
         updated_at=time_of(fields, "updated"),
         closed_at=time_of(fields, "resolutiondate"),
         links=tuple(dict.fromkeys(_jira_links(fields))),
-        comments=tuple(said(_jira_comment(item, reporter) for item in comments if isinstance(item, Mapping))),
+        comments=tuple(said(_jira_comment(item, source, reporter) for item in comments if isinstance(item, Mapping))),
         url=text_of(record, "self"),
+        author=name_person(source, reporter),
     )
 
 
@@ -272,9 +274,10 @@ def _jira_text(record: Record, name: str) -> str:
     return wiki_to_markdown(value) if isinstance(value, str) else text_of(record, name)
 
 
-def _jira_comment(item: Record, reporter: str) -> Comment:
+def _jira_comment(item: Record, source: str, reporter: str) -> Comment:
     person = person_of(item.get("author"))
-    return Comment(_jira_text(item, "body"), role_of(item, person, reporter), time_of(item, "created"))
+    role, moment = role_of(item, person, reporter), time_of(item, "created")
+    return Comment(_jira_text(item, "body"), role, moment, name_person(source, person))
 
 
 def _jira_links(fields: Record) -> Iterator[str]:

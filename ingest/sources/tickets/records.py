@@ -142,7 +142,7 @@ def _pass_member(text: _Text, open_brackets: list[str]) -> Fault | None:
     if isinstance(name, Fault):
         return Fault("truncated", name.detail)
     if text.peek() != ":":
-        return Fault("truncated", f"no value after the name {str(name)[:40]!r}")
+        return Fault("truncated", "a name without a value")
     text.at += 1
     mark = text.peek()
     if name in LIST_KEYS and mark and mark in "[{":

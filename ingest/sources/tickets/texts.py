@@ -73,7 +73,8 @@ def parse_text(name: str, text: str, source: str) -> Iterator[Ticket | Fault]:
         else:
             records = [_read_markdown(stem, text)]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        yield Fault("bad_record", " ".join(str(error).split())[:200])
+        mark = getattr(error, "problem_mark", None)  # not the whole message: it quotes the file
+        yield Fault("bad_record", f"no valid YAML{f' (line {mark.line + 1})' if mark else ''}")
         return
     key = _stem_key(stem) if len(records) == 1 else ""
     for record in records:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ingest.model import AuthorRole, Document, Entry, Part, SourceInfo
+from ingest.redact import redact
 from ingest.sources.links import find_paths, find_ticket_keys, join_links
 
-TICKET_VERSION = "1"  # part of what is hashed: raise it when the same ticket gives another document
+TICKET_VERSION = "2"  # part of what is hashed: raise it when the same ticket gives another document
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -22,6 +23,7 @@ class Comment:
     body: str
     role: AuthorRole = "other"
     created_at: str = ""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ class Ticket:
     links: tuple[str, ...] = ()  # keys, paths and commits that the tracker itself names
     comments: tuple[Comment, ...] = ()
     url: str = ""  # tells two tickets of one key apart
+    author: str = ""
 
 
 def pack_ticket(ticket: Ticket) -> bytes:
     """Return a ticket as the bytes that unpack_ticket reads (JSON, UTF-8; lone surrogates survive)."""
-    comments = [(comment.body, comment.role, comment.created_at) for comment in ticket.comments]
+    comments = [(comment.body, comment.role, comment.created_at, comment.author) for comment in ticket.comments]
     row = [
         TICKET_VERSION,
         ticket.key,
@@ -61,6 +64,7 @@ def pack_ticket(ticket: Ticket) -> bytes:
         ticket.links,
         comments,
         ticket.url,
+        ticket.author,
     ]
     return to_json(row).encode("utf-8", "surrogatepass")
 
@@ -82,6 +86,7 @@ def unpack_ticket(data: bytes) -> Ticket:
         links=tuple(row[11]),
         comments=tuple(Comment(*comment) for comment in row[12]),
         url=row[13],
+        author=row[14],
     )
 
 
@@ -94,6 +99,22 @@ def name_person(source: str, identity: str) -> str:
         return ""
     identified = "\x00".join((source, identity.casefold())).encode("utf-8", "replace")
     return f"person-{hashlib.blake2b(identified, digest_size=3).hexdigest()}"
+
+
+def redact_ticket(ticket: Ticket, *, personal: bool) -> Ticket:
+    """Return a ticket without secrets, and without personal data where that is the source's policy."""
+
+    def masked(text: str) -> str:
+        return redact(text, personal=personal).text
+
+    return replace(
+        ticket,
+        title=masked(ticket.title),
+        body=masked(ticket.body),
+        labels=tuple(map(masked, ticket.labels)),
+        links=tuple(map(masked, ticket.links)),
+        comments=tuple(replace(comment, body=masked(comment.body)) for comment in ticket.comments),
+    )
 
 
 def ticket_document(info: SourceInfo, revision: str, entry: Entry, ticket: Ticket) -> Document:

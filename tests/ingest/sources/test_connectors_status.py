@@ -1,0 +1,73 @@
+"""What a user sees of a live source: the command line, with the tracker on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ingest.index.spool import spool_path
+from tests.ingest.sources.connector_server import Answer, GitHubContent, serving
+
+
+def issue(number: int) -> dict:
+    return {"number": number, "title": f"Basket {number}", "body": "", "updated_at": f"2026-01-{number:02}T00:00:00Z"}
+
+
+@pytest.mark.req("F20")
+def test_status_and_search_say_since_when_a_live_source_is_stale(tmp_path: Path) -> None:
+    def codecairn(*arguments: str, token: str = "t") -> str:
+        command = [sys.executable, "-m", "mcp_server.cli", *arguments]
+        command += ["--config", str(tmp_path / "codecairn.toml"), "--data", str(tmp_path / "data")]
+        env = {**os.environ, "TEST_TOKEN": token, "COLUMNS": "300"}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with serving(GitHubContent([issue(n) for n in range(1, 5)])) as server:
+        (tmp_path / "codecairn.toml").write_text(
+            '[[source]]\nname = "live"\ntype = "github"\nrepo = "o/r"\ntoken_env = "TEST_TOKEN"\n'
+            f'url = "{server.url}"\n'
+        )
+        codecairn("index")
+        (fresh,) = json.loads(codecairn("status", "--json"))["sources"]
+        assert fresh["synced_at"]
+        assert (fresh["stale_since"], fresh["stale_reason"]) == ("", "")
+        assert "complete as of" in codecairn("status")
+        assert json.loads(codecairn("search", "Basket", "--json"))["degraded"] == []
+
+        server.plan = lambda number, request: Answer(401)
+        codecairn("index")
+        (stale,) = json.loads(codecairn("status", "--json"))["sources"]
+        assert stale["stale_since"] == stale["synced_at"] == fresh["synced_at"]
+        assert f"stale since {fresh['synced_at']}: 127.0.0.1 refused the token (HTTP 401)" in codecairn("status")
+        found = json.loads(codecairn("search", "Basket", "--json"))
+        assert (found["degraded"], len(found["hits"])) == (["source_stale:live"], 4)
+
+        (tmp_path / "codecairn.toml").write_text(f'[[source]]\nname = "x"\ntype = "folder"\npath = "{tmp_path}/sub"\n')
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "a.py").write_text("x = 1\n")
+        codecairn("index", "--allow-drop")
+    assert not spool_path(tmp_path / "data", "live").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('type = "github"', "needs repo = 'owner/name'"),
+        ('type = "jira"\nproject = "X"', "needs url = 'https://...' and project = 'KEY'"),
+        ('type = "jira"\nurl = "https://jira.example.org"\nproject = "X\\" OR 1"', "project = 'KEY'"),
+        ('type = "tickets"', "needs path"),
+    ],
+)
+def test_a_source_that_does_not_say_where_its_content_is_is_a_sentence(
+    table: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "codecairn.toml").write_text(f'[[source]]\nname = "live"\n{table}\n')
+    command = [sys.executable, "-m", "mcp_server.cli", "index", "--config", str(tmp_path / "codecairn.toml")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
