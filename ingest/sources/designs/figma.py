@@ -20,10 +20,12 @@ Node = Mapping[str, Any]
 
 def read_figma(text: str) -> Draft:
     """Return the texts, names and comments of an export. Raises UnreadableDesign."""
+    if '"document"' not in text and '"comments"' not in text:
+        raise UnreadableDesign("unsupported", "JSON that is no Figma export")
     export = load_object(text)
     document = export.get("document")
     if not isinstance(document, dict) and not isinstance(export.get("comments"), list):
-        raise UnreadableDesign("unsupported", "JSON without a Figma document or comments")
+        raise UnreadableDesign("unsupported", "JSON that is no Figma export")
     places: dict[str, str] = {}
     sections: dict[str, list[str]] = {}
     for anchor, line in _lines(document, places) if isinstance(document, dict) else ():
@@ -61,9 +63,8 @@ def _lines(document: Node, places: dict[str, str]) -> Iterator[tuple[str, str]]:
             yield frame, f"{said} ({number})"
         places[number] = frame
         children = node.get("children")
-        for child in reversed(children if isinstance(children, list) else ()):
-            if isinstance(child, dict):
-                stack.append((child, path, frame))
+        inner = children if isinstance(children, list) else []
+        stack.extend((child, path, frame) for child in reversed(inner) if isinstance(child, dict))
 
 
 def _components(export: Node) -> Iterator[tuple[str, str]]:

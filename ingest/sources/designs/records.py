@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ingest.model import SUPERSEDED_BY, SUPERSEDES
-from ingest.sources.links import FAMILIES, find_design_keys
+from ingest.sources.links import FAMILIES, URL, find_design_keys
 
 FRONT_MATTER = re.compile(
     r"\A(?:---[ \t]*\n(.*?)\n(?:---|\.\.\.)|\+\+\+[ \t]*\n(.*?)\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL
 )
+# `PEP: 7`, `Title: x` from the first line on to an empty one, continued by indented lines, as in a letter.
+LETTER_HEAD = re.compile(r"\A((?:[A-Z][\w-]{0,30}:[^\n]*\n(?:[ \t]+\S[^\n]*\n)*){3,})\n")
 FIELD = re.compile(
     r"^[ \t]*(\w[\w -]{0,30}?)[ \t]*[:=][ \t]*(?:(\S.*?)[ \t]*$|\n((?:[ \t]*-[ \t]+\S.*(?:\n|\Z))+))", re.MULTILINE
 )
@@ -44,6 +46,7 @@ FAMILY = {"decisions": "ADR", "adrs": "ADR", "rfcs": "RFC", "keps": "KEP", "prop
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)[^)]*\)")
 ASCIIDOC_LINK = re.compile(r"\b(?:link|xref):|<<")
 REFERENCE = re.compile(r"(?<![\w:/.])(/?(?:[\w.@+-]+/)*[\w@+-][\w.@+-]*/?)(?![\w/])")
+FILE_SUFFIXES = (".md", ".markdown", ".mdx", ".rst", ".adoc", ".txt", ".html", ".pdf")
 BARE_NUMBER = re.compile(r"(?<![\w./-])0*([1-9]\d{0,5})(?![\w./-])")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?!\d)")
 STATE_WORD = re.compile(r"[A-Za-z][A-Za-z-]*")
@@ -85,12 +88,12 @@ def read_record(path: str, text: str) -> Record:
 
 
 def split_front_matter(text: str) -> tuple[dict[str, str], str]:
-    """Return the flat fields of a YAML or TOML front matter (names in lower case), and the text after it."""
+    """Return the flat fields of a front matter (YAML, TOML or a letter head), and the text after it."""
     text = text.replace("\r\n", "\n")
-    match = FRONT_MATTER.match(text)
+    match = FRONT_MATTER.match(text) or LETTER_HEAD.match(text)
     if not match:
         return {}, text
-    return read_fields(match[1] or match[2] or ""), text[match.end() :]
+    return read_fields(next(filter(None, match.groups()), "")), text[match.end() :]
 
 
 def read_fields(text: str) -> dict[str, str]:
@@ -157,30 +160,29 @@ def _targets(path: str, own: str | None, field: str, phrase: re.Pattern[str], st
 
 
 def _references(path: str, own: str | None, text: str) -> Iterator[str]:
-    rest = ASCIIDOC_LINK.sub(" ", text)
-    for match in LINK.finditer(text):
-        rest = rest.replace(match[0], " ")
-        if "://" not in match[1]:
-            yield _name_file(path, match[1].partition("#")[0])
-        else:
-            key = find_design_key(match[1].partition("#")[0], {}, "")
-            yield from (key,) if key else ()
+    rest = LINK.sub(" ", URL.sub(" ", ASCIIDOC_LINK.sub(" ", text)))
+    for target in (*LINK.findall(text), *URL.findall(LINK.sub(" ", text))):
+        name = _name_file(path, target)
+        yield from (name,) if name else ()
     keys = find_design_keys(rest)
     yield from keys
-    if keys:
-        return
-    for match in REFERENCE.finditer(rest):
-        if "/" in match[1] or match[1].endswith((".md", ".rst", ".adoc", ".txt", ".html")):
-            yield _name_file(path, match[1])
-        elif own and (number := BARE_NUMBER.fullmatch(match[1])):
+    for match in REFERENCE.finditer(rest) if not keys else ():
+        name = _name_file(path, match[1])
+        number = BARE_NUMBER.fullmatch(match[1]) if own else None
+        if number and own:
             yield f"{own.rpartition('-')[0]}-{number[1]}"
+        elif name and ("/" in match[1] or match[1].endswith(FILE_SUFFIXES)):
+            yield name
 
 
 def _name_file(path: str, target: str) -> str:
-    """Return the id of the design in a file that is named relative to another, or its path."""
+    """Return the id of the design in a file that is named relative to another, or its path, or "" for no file."""
+    target = target.partition("#")[0]
+    if "://" in target:
+        return find_design_key(target, {}, "") or ""
     full = target.lstrip("/") if target.startswith("/") else posixpath.join(posixpath.dirname(path), target)
     full = posixpath.normpath(full).removeprefix("../")
-    return find_design_key(full, {}, "") or full
+    return find_design_key(full, {}, "") or (full if full.endswith(FILE_SUFFIXES) else "")
 
 
 def _date(fields: Mapping[str, str], *names: str) -> str:

@@ -12,6 +12,8 @@ from ingest.build import BuildReport, build_index
 from ingest.config import IndexConfig, SourceConfig
 from ingest.index import Index
 from ingest.model import Chunk, Filters
+from ingest.sources.designs.html import read_html
+from ingest.sources.designs.records import read_record
 from tests.ingest.sources.pdf import make_pdf
 from tests.ingest.sources.support import write
 
@@ -257,7 +259,7 @@ def test_a_huge_and_a_deep_figma_file(tmp_path: Path) -> None:
         tmp_path, {"huge.json": text, "deep.json": '{"document":' + deep + "}", "no.json": "[1]", "other.json": "{}"}
     )
     with Index.open_current(tmp_path / "data") as index:
-        assert index.manifest.sources[0].skipped == {"malformed": 2, "unsupported": 1}
+        assert index.manifest.sources[0].skipped == {"malformed": 1, "unsupported": 2}
     assert len(read_chunks(tmp_path, "huge.json")) > 8_000
 
 
@@ -339,6 +341,13 @@ def test_a_page_that_unpacks_without_end_is_left_out(tmp_path: Path) -> None:
             "superseded",
             ["superseded-by:d/y.adoc"],
         ),
+        ("keps/sig-a/7-x/kep.yaml", "status: implemented\nsuperseded-by: n/a\nreplaces: none\n", "implemented", []),
+        (
+            "x.md",
+            "# X\n\nStatus: superseded by [new](https://acme.io/docs/adr/0012-new.md) and https://acme.io/plan\n",
+            "superseded",
+            ["superseded-by:ADR-12"],
+        ),
         ("d/ADR-1.md", "# A\n\nStatus: superseded by ADR-1\n", "superseded", []),
     ],
 )
@@ -372,3 +381,29 @@ def test_mixed_encodings(tmp_path: Path) -> None:
     index_files(tmp_path, files)
     assert read_chunks(tmp_path, "a.md")[0].title == "Größe"
     assert read_chunks(tmp_path, "b.html")[0].title == "Größe"
+
+
+def test_the_head_of_a_numbered_proposal_is_read(tmp_path: Path) -> None:
+    text = (
+        "PEP: 8\nTitle: Style of\nAuthor: Ada <ada@example.org>,\n        Grace\nStatus: Active\n\nAbstract\n========\n"
+    )
+    (chunk,) = chunks_of(tmp_path, "peps/pep-0008.rst", text)
+    assert (chunk.title, chunk.key, chunk.state) == ("Style of", "PEP-8", "active")
+
+
+@pytest.mark.timeout(60)  # patterns that backtrack, and the standard library's parser, need hours here
+@pytest.mark.parametrize(
+    "unit", ["<a ", "<a href='", "<!--", "<![", "</", "<div hidden>", "<title>", "<script>", "<p title='>' "]
+)
+def test_hostile_pages_are_read_in_one_pass(unit: str) -> None:
+    text = unit * (200_000 // len(unit))
+    assert len(read_html(text + "\nend").text.split("\n")) == 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit", ["a: b\n", "A: b\n c\n", "a:\n- b\n", "## status\n", "superseded by [", "[a](", "a/", "  - "]
+)
+def test_hostile_heads_are_read_in_one_pass(unit: str) -> None:
+    for start, end in (("", ""), ("---\n", "\n---\n"), ("Status: ", "")):
+        read_record("adr/1-a.md", start + unit * (200_000 // len(unit)) + end)
