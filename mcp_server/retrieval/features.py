@@ -172,13 +172,12 @@ def coherence(scores: Iterable[tuple[FileKey, float]]) -> dict[FileKey, float]:
     return {key: value / best for key, value in sums.items()}
 
 
-def vector_depth(nearest: Sequence[Candidate], chunks: Mapping[int, Chunk]) -> dict[FileKey, float]:
+def vector_depth(nearest: Sequence[Candidate], files: Mapping[int, FileKey]) -> dict[FileKey, float]:
     """Return how near each file's three nearest chunks are: mean cosine, the last candidate being 0, the first 1."""
     if not nearest:
         return {}
     low, high = nearest[-1].score, nearest[0].score
     near: dict[FileKey, list[float]] = {}
     for candidate in nearest:
-        if candidate.chunk_id in chunks:
-            near.setdefault(file_key(chunks[candidate.chunk_id]), []).append(candidate.score - low)
+        near.setdefault(files[candidate.chunk_id], []).append(candidate.score - low)
     return {key: sum(values[:FILE_DEPTH]) / (FILE_DEPTH * (high - low or 1.0)) for key, values in near.items()}

@@ -114,7 +114,8 @@ def search(
     with trace.span("diversify") as span:
         span.record(config={"saturation": weights.saturation}, output=[[r.chunk.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(ranked), degraded=degraded)
-    reasons = partial(explain, signals=signals, ranks={n: {c.chunk_id: c.rank for c in f} for n, f in lists.items()})
+    found = {name: {c.chunk_id: c for c in candidates} for name, candidates in lists.items()}
+    reasons = partial(explain, coverage=signals.coverage, found=found)
     return Retrieval(
         query=query.text,
         route=query.route,
@@ -251,15 +252,16 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
     return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0
 
 
-def explain(ranked: Ranked, signals: Signals, ranks: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+def explain(ranked: Ranked, coverage: Coverage, found: Mapping[str, Mapping[int, Candidate]]) -> tuple[str, ...]:
     """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first."""
-    features = dict(ranked.features)
+    features, chunk_id = dict(ranked.features), ranked.chunk.id
     reasons = [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
-    reasons += [f"{name} #{ranks[name][ranked.chunk.id]}" for name, share in shares if share > 0]
-    found = signals.coverage.words(ranked.found)
-    if found:
-        reasons.append(f"words: {', '.join(found)}")
-    if ranked.chunk.id in signals.cosines:
-        reasons.append(f"similarity {signals.cosines[ranked.chunk.id]:.2f}")
+    reasons += [f"{name} #{found[name][chunk_id].rank}" for name, share in shares if share > 0]
+    words = coverage.words(ranked.found)
+    if words:
+        reasons.append(f"words: {', '.join(words)}")
+    nearest = found.get("vector", {}).get(chunk_id)
+    if nearest is not None:
+        reasons.append(f"similarity {nearest.score:.2f}")
     return tuple(reasons)

@@ -32,6 +32,7 @@ class Ranked(NamedTuple):
     """
 
     chunk: Chunk
+    file: FileKey
     score: float
     fused: float
     features: tuple[tuple[str, float], ...]
@@ -54,23 +55,23 @@ class Signals:
     votes: Mapping[FileKey, float] = field(default_factory=dict)
     frames: Mapping[int, float] = field(default_factory=dict)
 
-    @property
-    def cosines(self) -> dict[int, float]:
-        """The vector side's similarity of each candidate."""
-        return {candidate.chunk_id: candidate.score for candidate in self.nearest}
-
 
 class Scored(NamedTuple):
-    """A chunk with its own features, before those of its file are added."""
+    """A chunk with its own features, before those of its file are added. Plain fields: there are hundreds a query."""
 
     item: Fused
     chunk: Chunk
     file: FileKey
-    bonuses: dict[str, float]
+    path: float
+    symbol_words: float
+    coverage: float
     factor: float
-    named: dict[str, float]
+    named: Mapping[str, float]
     found: int  # the needles of the query in the chunk, one bit each
     score: float
+
+
+NOTHING: Mapping[str, float] = {}
 
 
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
@@ -156,22 +157,18 @@ class Scorer:
         self._frames = signals.frames
         self._paths: dict[tuple[str | None, str], tuple[float, float]] = {}
 
-    def score(self, item: Fused, chunk: Chunk) -> Scored:
+    def score(self, item: Fused, chunk: Chunk, file: FileKey) -> Scored:
         """Return the chunk with the features of its own."""
-        weights = self._weights
-        path_share, factor = self._of_path(chunk)
+        path, factor = self._of_path(chunk)
         found = self.coverage.find(chunk)
-        share = self._matcher.name_share
-        bonuses = {
-            "path": path_share,
-            "symbol_words": weights.symbol_match * max((share(s.name) for s in chunk.symbols), default=0.0),
-            "coverage": weights.coverage * self.word_share * self.coverage.share(found),
-        }
-        named = self._named(chunk, factor) if self._wanted else {}
-        if chunk.id in self._frames:
-            named["frame"] = weights.frame * self._frames[chunk.id]
-        total = (item.score + sum(bonuses.values())) * factor + sum(named.values())
-        return Scored(item, chunk, file_key(chunk), bonuses, factor, named, found, total)
+        share = 0.0
+        for symbol in chunk.symbols:
+            share = max(share, self._matcher.name_share(symbol.name))
+        words = self._weights.symbol_match * share
+        covered = self._weights.coverage * self.word_share * self.coverage.share(found)
+        named = self._named(chunk, factor) if self._wanted or self._frames else NOTHING
+        total = (item.score + path + words + covered) * factor
+        return Scored(item, chunk, file, path, words, covered, factor, named, found, total + sum(named.values()))
 
     def _of_path(self, chunk: Chunk) -> tuple[float, float]:
         """Return the bonus of the path's words and the factor of its role."""
@@ -183,14 +180,17 @@ class Scorer:
             known = self._paths[key] = (bonus, role_factor(self._query, chunk, self._weights))
         return known
 
-    def _named(self, chunk: Chunk, factor: float) -> dict[str, float]:
-        """Return what the chunk gains by defining or using a name of the query."""
+    def _named(self, chunk: Chunk, factor: float) -> Mapping[str, float]:
+        """Return what the chunk gains by defining or using a name of the query, or by a frame of its stack trace."""
         # Who asks for a name wants its definition, also where that lies in a test or an example.
         floored = max(factor, self._weights.definition_role_floor)
         definition = match_symbols(self._wanted, chunk)
-        if definition:
-            return {"definition": self._per_definition * definition * floored}
-        return {"use": self._weights.use * floored} if uses_name(self._query, chunk) else {}
+        named = {
+            "definition": self._per_definition * definition * floored,
+            "use": self._weights.use * floored if not definition and uses_name(self._query, chunk) else 0.0,
+            "frame": self._weights.frame * self._frames.get(chunk.id, 0.0),
+        }
+        return {name: value for name, value in named.items() if value}
 
 
 def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[FileKey, float]]) -> list[Ranked]:
@@ -202,16 +202,14 @@ def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[F
             leaders[item.file] = item
     ranked = []
     for item in scored:
-        bonuses, score = item.bonuses, item.score
+        bonuses = {"path": item.path, "symbol_words": item.symbol_words, "coverage": item.coverage}
+        score = item.score
         if leaders[item.file] is item:
-            bonuses = {
-                **bonuses,
-                **{name: values[item.file] for name, values in features.items() if item.file in values},
-            }
+            bonuses.update((name, values[item.file]) for name, values in features.items() if item.file in values)
             score = (item.item.score + sum(bonuses.values())) * item.factor + sum(item.named.values())
         shown = [(name, value) for name, value in bonuses.items() if value]
-        features_shown = (*shown, ("role_factor", item.factor), *item.named.items())
-        ranked.append(Ranked(item.chunk, score, item.item.score, features_shown, item.item.contributions, item.found))
+        every = (*shown, ("role_factor", item.factor), *item.named.items())
+        ranked.append(Ranked(item.chunk, item.file, score, item.item.score, every, item.item.contributions, item.found))
     return ranked
 
 
@@ -241,9 +239,8 @@ def saturate(ranked: Sequence[Ranked], weights: RankWeights) -> list[Ranked]:
     counts: dict[FileKey, int] = {}
     result = []
     for item in ranked:
-        key = file_key(item.chunk)
-        earlier = counts.get(key, 0)
-        counts[key] = earlier + 1
+        earlier = counts.get(item.file, 0)
+        counts[item.file] = earlier + 1
         if earlier:
             factor = weights.saturation**earlier
             item = item._replace(score=item.score * factor, features=(*item.features, ("saturation", factor)))
@@ -261,12 +258,13 @@ def rerank(
 ) -> list[Ranked]:
     """Return all fused chunks in final order."""
     scorer = Scorer(query, signals, weights)
-    scored = [scorer.score(item, chunks[item.chunk_id]) for item in fused]
+    files = {chunk_id: file_key(chunk) for chunk_id, chunk in chunks.items()}
+    scored = [scorer.score(item, chunks[item.chunk_id], files[item.chunk_id]) for item in fused]
     features = {
         "coherence": scaled(weights.coherence, coherence((item.file, item.item.score) for item in scored)),
         "coverage": scaled(weights.coverage * scorer.word_share, best_coverage(scored, scorer.coverage)),
         "file_coverage": scaled(weights.file_coverage * scorer.word_share, file_coverage(scored, scorer.coverage)),
-        "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, chunks)),
+        "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, files)),
         "history": scaled(weights.history, signals.votes),
     }
     return saturate(sort_ranked(add_file_features(scored, features)), weights)

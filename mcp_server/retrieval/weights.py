@@ -23,7 +23,7 @@ ROLE_FACTORS: dict[str, float] = {
     "source": 1.0,
     "docs": 0.2,
     "config": 0.7,
-    "compat": 0.4,
+    "compat": 0.6,
     "test": 0.3,
     "example": 0.2,
     "generated": 0.3,
@@ -54,7 +54,7 @@ class RankWeights:
     definition_in_text: float = 0.7  # ... where the name stands within a sentence
     path_match: float = 1.2  # share of the query's words in file stem and directory
     symbol_match: float = 0.3  # share of the query's words in one defined symbol's name
-    coverage: float = 0.6  # share of the query, by rarity, that stands in the chunk
+    coverage: float = 0.9  # share of the query, by rarity, that stands in the chunk
     file_coverage: float = 0.6  # ... in the file's candidates together
     coherence: float = 0.5  # the file's share of all candidates' scores
     vector_depth: float = 0.6  # how near the file's three nearest chunks are
@@ -62,7 +62,7 @@ class RankWeights:
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
     history_factor: float = 0.4  # commits beside code: their messages repeat the words of what they touched
-    stub_factor: float = 0.8  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
+    stub_factor: float = 1.0  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
     declaration_factor: float = 0.7  # .d.ts
     platform_factor: float = 0.6  # a folder or file for one platform that the query does not name
 
