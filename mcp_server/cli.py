@@ -766,5 +766,19 @@ def bench_serve(path: Path, rounds: Annotated[int, typer.Option(min=1)] = 20, as
         print_bench(run_serve(path, rounds=rounds, say=say), as_json)
 
 
+@bench_app.command("redact")
+def bench_redact(
+    paths: list[Path],
+    personal: Annotated[bool, typer.Option(help="Personal data too, as in tickets and commits.")] = False,
+    places: Annotated[bool, typer.Option(help="List where something is masked or flagged, never what.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure redaction on folders: masked and flagged lines by rule, and megabytes per second."""
+    from golden.bench.redaction import run_redaction
+
+    with bench_errors():
+        print_bench(run_redaction(paths, personal=personal, places=places, say=say), as_json)
+
+
 if __name__ == "__main__":
     main()
