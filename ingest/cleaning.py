@@ -28,8 +28,9 @@ def clean_document(document: Document) -> Cleaned:
     title = document.title
     if title != document.path:
         title = redact(clean_text(title), personal=source.masks_personal).text
-    links = _clean_links(document.links)
-    return Cleaned(replace(document, text=masked.text, title=title, links=links), masked.counts, flags)
+    links, labels = _clean_links(document.links), _clean_links(document.labels)
+    safe = replace(document, text=masked.text, title=title, links=links, labels=labels)
+    return Cleaned(safe, masked.counts, flags)
 
 
 def clean_lines(text: str) -> str:

@@ -106,10 +106,9 @@ class Spool:
         with self._open() as db:
             self._set(db, values)
 
-    def store(self, page: Page, sweep: int, values: Mapping[str, str]) -> int:
-        """Store a page and the cursor that it leads to, all or none; return how many tickets are new or changed."""
+    def store(self, page: Page, sweep: int, values: Mapping[str, str]) -> None:
+        """Store a page and the cursor that it leads to, all or none."""
         with self._open() as db:
-            before = db.total_changes
             db.executemany(
                 "INSERT INTO ticket VALUES (?, ?, ?, ?, '', 0) ON CONFLICT(key) DO UPDATE SET "
                 "data = excluded.data, updated_at = excluded.updated_at, sweep = excluded.sweep "
@@ -124,18 +123,15 @@ class Spool:
             db.executemany("INSERT OR REPLACE INTO fault VALUES (?, ?, ?)", [(*f, sweep) for f in page.faults.items()])
             self._rehash(db, {*page.tickets, *(ticket for ticket, _ in page.comments)})
             self._set(db, values)
-            return db.total_changes - before
 
-    def sweep_out(self, sweep: int, values: Mapping[str, str]) -> int:
-        """Remove what a complete listing no longer had; return how many tickets went."""
+    def sweep_out(self, sweep: int, values: Mapping[str, str]) -> None:
+        """Remove what a complete listing no longer had."""
         with self._open() as db:
             touched = {row[0] for row in db.execute("SELECT ticket FROM comment WHERE sweep < ?", (sweep,))}
-            gone = db.execute("DELETE FROM ticket WHERE sweep < ?", (sweep,)).rowcount
-            for table in ("comment", "fault"):
+            for table in ("ticket", "comment", "fault"):
                 db.execute(f"DELETE FROM {table} WHERE sweep < ?", (sweep,))
             self._rehash(db, touched)
             self._set(db, values)
-            return gone
 
     def _rehash(self, db: sqlite3.Connection, keys: Iterable[str]) -> None:
         for row in self._read(db, sorted(keys)):

@@ -142,12 +142,11 @@ def fetch_all(tracker: Tracker, info: SourceInfo, spool: Spool, now: datetime, f
     meta = spool.meta()
     if not meta.get("sweeping") and _is_due(meta.get("swept_at", ""), now, full_after):
         meta = {"sweeping": "yes", "sweep": str(int(meta.get("sweep", "0")) + 1)}
-        spool.set_meta(meta | {f"{stream}.{name}": "" for stream in tracker.streams for name in ("cursor", "done")})
+        spool.set_meta(meta | {f"{stream}.cursor": "" for stream in tracker.streams})
         meta = spool.meta()
     is_full, sweep = bool(meta.get("sweeping")), int(meta["sweep"])
     for stream in tracker.streams:
-        if not (is_full and meta.get(f"{stream}.done") == str(sweep)):
-            fetch_stream(tracker, stream, info, spool, sweep, is_full=is_full)
+        fetch_stream(tracker, stream, info, spool, sweep, is_full=is_full)
     done = {"synced_at": now.strftime(TIME), "stale_since": "", "reason": "", "resume_at": ""}
     if is_full:
         spool.sweep_out(sweep, done | {"sweeping": "", "swept_at": now.strftime(TIME)})
@@ -174,7 +173,6 @@ def fetch_stream(tracker: Tracker, stream: str, info: SourceInfo, spool: Spool, 
             values[f"{stream}.etag"] = f"{cursor} {page.etag}"
         cursor = newest
         spool.store(_pack_page(page, info), sweep, values)
-    spool.set_meta({f"{stream}.done": str(sweep)})
 
 
 def _pack_page(page: Fetched, info: SourceInfo) -> Page:

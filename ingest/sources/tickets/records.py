@@ -129,8 +129,6 @@ def _no_ticket(value: object) -> Fault:
 
 def _holds_list(text: _Text) -> bool:
     """Guess from its beginning whether an object holds the list of tickets rather than being one."""
-    if len(text.text) - text.at < HEAD_CHARS:
-        text.grow()
     head = text.text[text.at : text.at + HEAD_CHARS]
     found = WRAPPER.search(head)
     return found is not None and not OWN_KEY.search(head, 0, found.start())
@@ -164,6 +162,8 @@ def _next_value(text: _Text, *, is_line: bool = False, may_hold: bool = False) -
             is_cut = end == len(text.text) and isinstance(value, int | float)  # the number may go on
         except json.JSONDecodeError as error:
             fault, is_cut = error.msg, True
+            if may_hold and len(text.text) - text.at < HEAD_CHARS and text.grow():
+                continue
             if may_hold and _holds_list(text):
                 return HOLDER
             end = _find_end(text, is_line=is_line)

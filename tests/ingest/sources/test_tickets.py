@@ -1,5 +1,6 @@
 """Ticket exports."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from ingest.errors import SourceError
 from ingest.index import Index
 from ingest.model import Chunk, Document, Filters
 from ingest.sources import tickets
+from ingest.sources.tickets.records import stream_records
 from tests.ingest.sources.support import open_files, reasons, remember, write
 
 GH = {
@@ -166,6 +168,28 @@ def test_a_broken_record_costs_that_record(broken: str, layout: str, tmp_path: P
     assert reasons(snapshot) == {"issues.json:2": "bad_record"}
 
 
+def test_a_line_that_is_cut_costs_that_line(tmp_path: Path) -> None:
+    snapshot = open_export(tmp_path, f'{json.dumps(GH)}\n{{"number": 99, "title": "cut he\n{json.dumps(REST)}\n')
+    assert {ticket.key for ticket in documents(snapshot)} == {"#12", "#13"}
+    assert reasons(snapshot) == {"issues.json:2": "bad_record"}
+
+
+@pytest.mark.parametrize("layout", ["list", "lines", "page"])
+def test_a_large_export_is_read_in_a_stream(layout: str) -> None:
+    records = [json.dumps(GH | {"number": number, "body": "x" * 1000}) for number in range(1, 6001)]
+    text = {
+        "list": f"[{','.join(records)}]",
+        "lines": "\n".join(records),
+        "page": f'{{"items": [{",".join(records)}]}}',
+    }
+    stream = io.StringIO(text[layout])
+    found = stream_records(stream)
+    for _ in range(1000):
+        next(found)
+    assert stream.tell() < len(text[layout]) / 2
+    assert sum(isinstance(record, dict) for record in found) == 5000
+
+
 @pytest.mark.parametrize("layout", ["list", "lines", "page", "csv"])
 def test_a_cut_export_takes_nothing_away(layout: str, tmp_path: Path) -> None:
     records = [GH | {"number": number, "title": f"Ticket {number}", "body": "\n".join("abc")} for number in range(1, 6)]
@@ -310,6 +334,7 @@ def test_only_tickets_that_changed_are_indexed_again(tmp_path: Path) -> None:
 def test_secrets_in_tickets_and_comments_are_masked(tmp_path: Path) -> None:
     secret = "AKIA" + "QWERTYUIOPASDFGH"
     leaky = GH | {"title": f"Key {secret}", "body": f"x {secret}", "comments": [{"body": f"try {secret}"}]}
+    leaky |= {"labels": [{"name": f"needs {secret}"}], "files": [{"path": f"src/{secret}.py"}]}
     write(tmp_path, {"issues.json": json.dumps([leaky])})
     _, index = build(tmp_path, tmp_path / "issues.json")
     assert secret not in repr(chunks_of(index))
