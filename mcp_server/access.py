@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ingest.access import Principal, visible_sources
-from ingest.model import KINDS, Filters, Kind, SourceInfo
+from ingest.config import SourceConfig
+from ingest.model import HISTORY_SUFFIX, KINDS, Filters, Kind, SourceInfo
 from mcp_server.config import Settings
 from mcp_server.errors import BadRequest
+
+if TYPE_CHECKING:
+    from ingest.index.schema import SourceState
 
 KIND_WORDS: dict[str, Kind] = {"code": "code", "tickets": "ticket", "designs": "design", "history": "commit"}
 
@@ -15,6 +20,53 @@ KIND_WORDS: dict[str, Kind] = {"code": "code", "tickets": "ticket", "designs": "
 def local_principal(settings: Settings) -> Principal:
     """Return who asks over stdio and on the command line."""
     return Principal(settings.principal.id, frozenset(settings.principal.groups))
+
+
+def find_owner(name: str, configured: Mapping[str, SourceConfig]) -> SourceConfig | None:
+    """Return the configuration that a source of an index comes from, None for an unknown one."""
+    owner = configured.get(name.removesuffix(HISTORY_SUFFIX))
+    if name.endswith(HISTORY_SUFFIX) and owner is not None and owner.type == "git" and owner.history:
+        return owner
+    return configured.get(name)
+
+
+def known_sources(settings: Settings, states: Iterable[SourceState]) -> list[SourceInfo]:
+    """Return the sources of a generation that are configured as well: anything else is denied.
+
+    Their groups are those that both name: what is taken from a group is gone at once, what is given to it comes with
+    the next generation.
+    """
+    configured = {source.name: source for source in settings.source}
+    infos = []
+    for state in states:
+        owner = find_owner(state.name, configured)
+        if owner is not None:
+            groups = tuple(group for group in owner.groups if group in state.groups)
+            infos.append(SourceInfo(state.name, state.kind, state.product, groups, owner.trust))  # type: ignore[arg-type]
+    return infos
+
+
+def sees_everything(principal: Principal, settings: Settings) -> bool:
+    """Tell whether a principal may see every configured source."""
+    return all(principal.groups.intersection(source.groups) for source in settings.source)
+
+
+def may_see(principal: Principal, settings: Settings, name: str) -> bool:
+    """Tell whether a principal may see a source, by the configuration as it is now."""
+    owner = find_owner(name, {source.name: source for source in settings.source})
+    return owner is not None and bool(principal.groups.intersection(owner.groups))
+
+
+def visible_settings(principal: Principal, settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON values, of sources and groups only what the principal may know of."""
+    values = settings.model_dump(mode="json")
+    values["principal"] = {"id": principal.id, "groups": sorted(principal.groups)}
+    values["source"] = [
+        {**source, "groups": sorted(principal.groups.intersection(source["groups"]))}
+        for source in values["source"]
+        if principal.groups.intersection(source["groups"])
+    ]
+    return values
 
 
 def make_filters(

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingest.access import Principal
+from ingest.access import Principal, visible_sources
 from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
-from mcp_server.access import make_filters
+from mcp_server.access import known_sources, local_principal, make_filters, may_see, sees_everything, visible_settings
 from mcp_server.config import Setup
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
@@ -53,10 +53,10 @@ class Building:
     done: int = 0
     total: int = 0
 
-    @property
-    def sentence(self) -> str:
-        """How far it is, for people."""
-        share = f" ({self.done * 100 // self.total} % of {self.source})" if self.total else ""
+    def describe(self, may_name: Callable[[str], bool]) -> str:
+        """Return how far it is, for people; the source only where they may know of it."""
+        of = f" of {self.source}" if may_name(self.source) else ""
+        share = f" ({self.done * 100 // self.total} %{of})" if self.total else ""
         return f"The index is being built{share}"
 
 
@@ -167,10 +167,14 @@ class Service:
         self._build_error = error
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Index]:
-        """Yield the current generation; its files stay until the last query on it ends. Raises NotReady."""
+    def reading(self, principal: Principal | None = None) -> Iterator[Index]:
+        """Yield the current generation; its files stay until the last query on it ends. Raises NotReady.
+
+        `principal`: who hears of a build that goes on or failed; default: who asks where nobody logs in.
+        """
+        asking = principal or local_principal(self.setup.settings)
         with self._opened.lock:
-            index = self._current()
+            index = self._current(asking)
             self._opened.enter(index)
         try:
             yield index
@@ -178,7 +182,7 @@ class Service:
             with self._opened.lock:
                 self._opened.leave(index)
 
-    def _current(self) -> Index:
+    def _current(self, asking: Principal) -> Index:
         from ingest.index import Index
 
         opened = self._opened.index
@@ -188,10 +192,10 @@ class Service:
             limit = self.setup.settings.index.exact_vectors_max
             return Index.open_current(self.setup.data_dir, self.embedder, exact_vectors_max=limit)
         except IndexEmpty as error:
-            raise self._not_ready() from error
+            raise self._not_ready(asking) from error
         except IndexStateError as error:
             if self._building is not None and opened is None:
-                raise self._not_ready() from error  # the first build is just creating its files
+                raise self._not_ready(asking) from error  # the first build is just creating its files
             raise NotReady(f"The index cannot be opened: {error}") from error
 
     def warm(self) -> None:
@@ -204,22 +208,25 @@ class Service:
             with contextlib.suppress(IndexStateError):  # whoever searches is told
                 index.search_vector("warm", everything, 1)
 
-    def _not_ready(self) -> NotReady:
+    def _not_ready(self, asking: Principal) -> NotReady:
         if self._building is not None:
-            return NotReady(f"index_building: {self._building.sentence}. Ask again in a few seconds.")
+            return NotReady(f"index_building: {self._describe_build(asking)}. Ask again in a few seconds.")
         if self._build_error:
-            return NotReady(f"index_empty: the index could not be built: {self._build_error}")
+            return NotReady(f"index_empty: the index could not be built: {self._describe_build(asking)}")
         return NotReady("index_empty: nothing is indexed yet. Run `codecairn index` in the repository.")
+
+    def _describe_build(self, asking: Principal) -> str:
+        """Return how far a build is, or why the last one failed: errors name sources and paths."""
+        settings = self.setup.settings
+        if self._building is not None:
+            return self._building.describe(lambda name: may_see(asking, settings, name))
+        if self._build_error and not sees_everything(asking, settings):
+            return "The last build failed. Whoever runs the server finds the reason on stderr."
+        return self._build_error
 
     def infos(self, index: Index) -> list[SourceInfo]:
         """Return the sources that are both configured and in the generation: anything else is denied."""
-        configured = {source.name: source for source in self.setup.settings.source}
-        infos = []
-        for state in index.manifest.sources:
-            config = configured.get(state.name) or configured.get(state.name.removesuffix(".history"))
-            if config is not None:
-                infos.append(SourceInfo(state.name, state.kind, state.product, config.groups, config.trust))  # type: ignore[arg-type]
-        return infos
+        return known_sources(self.setup.settings, index.manifest.sources)
 
     def age_s(self, index: Index) -> float:
         """Return the seconds since the generation was built."""
@@ -243,7 +250,7 @@ class Service:
             if not 1 <= request.limit <= MAX_LIMIT:
                 raise BadRequest(f"`limit` is {request.limit}; it must be between 1 and {MAX_LIMIT}.")
             is_strict = self.setup.settings.strict if strict is None else strict
-            with self.reading() as index:
+            with self.reading(principal) as index:
                 result = self._search(index, request, principal, trace, is_strict)
         self._write_log(trace)
         return result
@@ -333,7 +340,7 @@ class Service:
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
             is_strict = self.setup.settings.strict if strict is None else strict
-            with self.reading() as index:
+            with self.reading(principal) as index:
                 filters = self._filters(index, principal, request)
                 composed = self._compose(index, request, filters, trace, is_strict)
                 stale = self._stale_codes(citation.source for citation in composed.citations)
@@ -426,8 +433,16 @@ class Service:
         return list(self._store.list_traces(self._may_read(principal), limit=limit))
 
     def _may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
+        asked = hash_principal(principal, self._secret())
+        settings = self.setup.settings
+
         def allowed(acl: TraceAcl) -> bool:
-            return all(principal.groups.intersection(groups) for groups in acl.groups_required)
+            """One's own, and only while all of its evidence may still be seen."""
+            return (
+                acl.principal_hash == asked
+                and all(principal.groups.intersection(groups) for groups in acl.groups_required)
+                and all(may_see(principal, settings, name) for name in acl.sources)
+            )
 
         return allowed
 
@@ -438,9 +453,9 @@ class Service:
 
     def status(self, principal: Principal) -> Status:
         """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
-        building = self._building.sentence if self._building else self._build_error
+        building = self._describe_build(principal)
         try:
-            with self.reading() as index:
+            with self.reading(principal) as index:
                 return self._ready(index, principal, building)
         except NotReady:
             state: Literal["index_building", "index_empty"] = "index_building" if self._building else "index_empty"
@@ -449,7 +464,8 @@ class Service:
     def _ready(self, index: Index, principal: Principal, building: str) -> Status:
         from ingest.index import status
 
-        visible = {info.name for info in self.infos(index) if principal.groups.intersection(info.groups)}
+        visible = {info.name for info in visible_sources(principal, self.infos(index))}
+        states = [state for state in index.manifest.sources if state.name in visible]
         sources = tuple(
             {
                 "name": s.name,
@@ -462,15 +478,14 @@ class Service:
                 "indexed_at": s.indexed_at,
                 **describe_sync(self.setup.data_dir, s.name),
             }
-            for s in index.manifest.sources
-            if s.name in visible
+            for s in states
         )
         return Status(
             state="ready",
             generation=index.generation,
             index_age_s=round(self.age_s(index), 1),
-            chunks=index.manifest.chunks,
-            files=index.manifest.files,
+            chunks=sum(state.chunks for state in states),
+            files=sum(state.files for state in states),
             embedder=index.manifest.embedder,
             sources=sources,
             degraded=join(index.degraded, self._trace_codes()),
@@ -481,7 +496,7 @@ class Service:
 
     def read_document(self, source: str, path: str, principal: Principal) -> str:
         """Return the indexed text of one document, lines numbered. Raises NotFound."""
-        with self.reading() as index:
+        with self.reading(principal) as index:
             filters = make_filters(principal, self.infos(index))
             chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
         if not chunks:
@@ -526,7 +541,7 @@ class Service:
             entry=entry,
             principal_hash=hash_principal(principal, self._secret()),
             caller=caller,
-            config_snapshot=self.setup.snapshot(),
+            config_snapshot=visible_settings(principal, self.setup.settings),
             arguments=arguments,
         ) as trace:
             try:
