@@ -45,7 +45,14 @@ def test_no_secret_of_a_repository_is_stored(tmp_path):
 @pytest.mark.req("A6", "S1")
 def test_no_secret_of_tickets_and_designs_is_stored(tmp_path):
     record = {"number": 1, "title": f"Leaked {TOKEN}", "body": f"see `lib/{TOKEN}.py`", "comments": [{"body": TOKEN}]}
-    write(tmp_path, {"t.json": json.dumps([record]), "d/adr-1.md": f"# {TOKEN}\n\nSee {TOKEN} and conf/{TOKEN}.yaml\n"})
+    record["labels"] = [{"name": TOKEN}]
+    write(
+        tmp_path,
+        {
+            "t.json": json.dumps([record]),
+            "d/adr-1.md": f"# {TOKEN}\n\nSee {TOKEN} and conf/{TOKEN}.yaml, {TOKEN[:9]}\u200b{TOKEN[9:]}\n",
+        },
+    )
     data = tmp_path / "data"
     build(
         data,

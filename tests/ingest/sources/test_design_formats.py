@@ -81,6 +81,16 @@ def test_a_pdf_that_only_forbids_printing_is_read(tmp_path: Path) -> None:
     assert chunk.text == "Open to read"
 
 
+@pytest.mark.req("I20")
+def test_a_pdf_is_never_read_in_the_building_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes) -> None:
+        raise AssertionError("read here")
+
+    monkeypatch.setattr("ingest.sources.designs.read_pdf", fail)  # a worker is a fresh interpreter and knows no patch
+    (chunk,) = chunks_of(tmp_path, "a.pdf", make_pdf("Read elsewhere"))
+    assert chunk.text == "Read elsewhere"
+
+
 HTML = """<!DOCTYPE html>
 <html><head><title>Shop &amp; Cart</title>
 <style>p { color: red }</style>
