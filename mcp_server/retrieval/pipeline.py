@@ -88,7 +88,7 @@ def search(
         query = parse_query(normalised)
         span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
         trace.set(query_norm=normalised, route=query.route, transform="none", generation=index.generation)
-    weights = weights.for_report() if query.is_report else weights
+    weights = adapt(weights, query)
     with trace.span("entities") as span:
         entities, missing = resolve_entities(index, query, filters)
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
@@ -131,6 +131,13 @@ def search(
         degraded=degraded,
         notes=tuple(notes_on(query, written, entities, lists)),
     )
+
+
+def adapt(weights: RankWeights, query: ParsedQuery) -> RankWeights:
+    """Return the weights for this kind of query."""
+    if query.is_report:
+        return weights.for_report()
+    return weights.for_question() if query.is_question else weights
 
 
 def weigh_query(index: Index, query: ParsedQuery) -> tuple[ParsedQuery, dict[str, int], dict[str, float]]:

@@ -112,7 +112,12 @@ class ParsedQuery:
     @property
     def is_report(self) -> bool:
         """Tell whether the query is a long text that asks nothing: a ticket, a release note, a mail."""
-        return len(self.keywords) >= REPORT_WORDS and not QUESTION.search(self.text)
+        return len(self.keywords) >= REPORT_WORDS and not self.is_question
+
+    @property
+    def is_question(self) -> bool:
+        """Tell whether the query asks, by its mark or its first word."""
+        return bool(QUESTION.search(self.text))
 
     @property
     def is_bare(self) -> bool:

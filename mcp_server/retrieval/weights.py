@@ -77,7 +77,12 @@ class RankWeights:
             vector=self.vector * REPORT_VECTOR,
             coverage=self.coverage * REPORT_COVERAGE,
             file_coverage=self.file_coverage * REPORT_FILE_COVERAGE,
+            history=self.history * REPORT_HISTORY,
         )
+
+    def for_question(self) -> RankWeights:
+        """Return the weights for a question: it asks how things are, while commits say how they changed."""
+        return replace(self, history=self.history * QUESTION_HISTORY)
 
 
 # Found on 95 long tickets (NDCG@10 0.670 -> 0.713); 143 long questions lose by the same (0.761 -> 0.733).
@@ -85,4 +90,6 @@ REPORT_PATH = 1 / 3
 REPORT_VECTOR = 0.6
 REPORT_COVERAGE = 5 / 3
 REPORT_FILE_COVERAGE = 2.5
+REPORT_HISTORY = 1.5  # tickets hit@1 0.598 -> 0.610
+QUESTION_HISTORY = 0.25  # questions hit@1 0.758 -> about 0.83; without any votes 0.853
 DEFAULT_WEIGHTS = RankWeights()
