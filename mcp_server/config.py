@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +117,7 @@ def load_setup(
     if not settings.source:
         settings = settings.model_copy(update={"source": (default_source(base, settings),)})
     settings = settings.model_copy(update={"source": tuple(absolute_sources(settings.source, file, base))})
+    check_groups(settings.source, file)
     data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
     return Setup(settings, base, data_dir, file, origins, env.get(settings.embedding.api_key_env))
 
@@ -128,6 +131,70 @@ def check_names(sources: tuple[SourceConfig, ...], file: Path | None) -> None:
         if clash := sorted(names & taken):
             raise ConfigError(f"Two sources{where} are called {clash[0]!r}. Give each [[source]] a name of its own.")
         taken |= names
+
+
+def check_groups(sources: tuple[SourceConfig, ...], file: Path | None) -> None:
+    """Raise ConfigError for groups that nobody can have, and where one source shows what another one keeps back.
+
+    Absolute paths are expected.
+    """
+    where = f" in {file}" if file else ""
+    for source in sources:
+        if not source.groups or any(group != group.strip() or not group for group in source.groups):
+            raise ConfigError(
+                f"Source {source.name!r}{where} has groups = {list(source.groups)}: nobody could see it. "
+                "Name at least one group, without spaces around it, or remove the source."
+            )
+    for outer, inner in permutations(sources, 2):
+        extra = sorted(set(outer.groups) - set(inner.groups))
+        if extra and (mends := how_to_keep_apart(outer, inner)):
+            raise ConfigError(
+                f"Sources {outer.name!r} and {inner.name!r}{where} contradict each other: group {extra[0]!r} may not "
+                f"see {inner.name!r} but reads the same content in {outer.name!r}. "
+                f"{mends}, or give both the same groups."
+            )
+
+
+def how_to_keep_apart(outer: SourceConfig, inner: SourceConfig) -> str:
+    """Return what to set so that a source does not hold the content of another one, "" where it does not."""
+    if outer.is_live or inner.is_live:
+        places = [(one.type, one.url, one.repo.lower(), one.project.lower()) for one in (outer, inner)]
+        return "Remove one" if places[0] == places[1] else ""
+    top, place = Path(os.path.realpath(outer.path)), Path(os.path.realpath(inner.path))
+    if not place.is_relative_to(top):
+        return ""
+    inside = place.relative_to(top).as_posix()
+    if inside == ".":
+        return "" if outer.include or outer.exclude else "Restrict one with include or exclude"
+    if outer.type == "git" and (place / ".git").exists():
+        return ""  # a repository of its own: the outer one holds nothing of it
+    if reads(outer, inside):
+        return f"Add exclude = ['/{inside}'] to {outer.name!r}"
+    if outer.type == "git" and outer.history:
+        return f"Add history = false to {outer.name!r}, whose commits name the files of both"
+    return ""
+
+
+def reads(source: SourceConfig, inside: str) -> bool:
+    """Tell whether a source reads what lies at a path below its own, as far as its own patterns say it."""
+    taken_back = any(pattern.startswith("!") for pattern in source.exclude)
+    if not taken_back and any(leaves_out(pattern, inside) for pattern in source.exclude):
+        return False
+    starts = [re.split(r"[*?\[]", pattern.lstrip("/"), maxsplit=1)[0].rstrip("/") for pattern in source.include]
+    return not starts or any(
+        not start or start in (inside, *parents_of(inside)) or start.startswith(f"{inside}/") for start in starts
+    )
+
+
+def leaves_out(pattern: str, inside: str) -> bool:
+    """Tell whether an exclude pattern without wildcards leaves out a path: by its place, or by a name on the way."""
+    name = pattern.strip("/")
+    return name in (inside, *parents_of(inside)) or ("/" not in pattern.rstrip("/") and name in inside.split("/"))
+
+
+def parents_of(path: str) -> list[str]:
+    """Return the folders above a relative path: a/b/c -> a/b, a."""
+    return [parent.as_posix() for parent in Path(path).parents if parent.name]
 
 
 def find_root(given: Path | None) -> Path:
