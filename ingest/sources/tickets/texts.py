@@ -28,8 +28,9 @@ FRAGMENT_TYPES = frozenset(
     highlight expired c_api enhancement docker process docs internal significant bug fix break feat deps test typing
     """.split()
 )
+TELLING_TYPES = frozenset(("bugfix", "feature", "removal", "misc", "breaking", "deprecation", "vendor", "trivial"))
 FRAGMENT_ISSUE = re.compile(r"\d+|\+.*|[A-Z][A-Z0-9]+-\d+|[0-9a-f]{8}[0-9a-f-]*")  # the last: made at random
-SENTENCE = re.compile(r"(.+?[.!?])(?=\s+[A-Z`*:]|\s*\Z)", re.DOTALL)
+SENTENCE = re.compile(r"(.+?(?<!e\.g)(?<!i\.e)[.!?])(?=\s+[A-Z`*:]|\s*\Z)", re.DOTALL)
 MARKUP = re.compile(r":[\w:.+-]+:(?=`)|^[-*+][ \t]+|[`*]+", re.MULTILINE)
 TITLE_CHARS = 200
 TEXT_SUFFIXES = (".md", ".markdown", ".yaml", ".yml")
@@ -42,14 +43,17 @@ def fragment_of(name: str) -> re.Match[str] | None:
         return None
     if match["issue"].isdecimal() and match["suffix"]:
         return match  # whatever the project calls its types
-    return match if match["type"].lower() in FRAGMENT_TYPES and FRAGMENT_ISSUE.fullmatch(match["issue"]) else None
+    kind = match["type"].lower()
+    if match["suffix"] and kind in TELLING_TYPES:
+        return match  # the issue may be a word, as the name of a vendored package
+    return match if kind in FRAGMENT_TYPES and FRAGMENT_ISSUE.fullmatch(match["issue"]) else None
 
 
 def parse_fragment(name: str, text: str, source: str) -> Iterator[Ticket | Fault]:
     """Yield the ticket of a changelog fragment: its first sentence is the title, its type a label."""
     match = fragment_of(name)
     if match is None or not text.strip():
-        yield Fault("bad_record", "no changelog fragment, or an empty one")
+        yield Fault("bad_record", "an empty changelog fragment")
         return
     issue = match["issue"]
     key = f"#{int(issue)}" if issue.isdecimal() else issue if STEM_KEY.fullmatch(issue) else ""

@@ -255,13 +255,15 @@ def test_a_folder_of_changelog_fragments(tmp_path: Path) -> None:
     write(
         tmp_path / "newsfragments",
         {
-            "123.bugfix.rst": "Fixed :func:`pay` for e.g. empty baskets. It raised ``ValueError``\nbefore (#99).\n",
+            "123.bugfix.rst": "Fixed :func:`pay` for e.g. ``Empty`` baskets. It raised ``ValueError``\nbefore (#99).\n",
             "123.bugfix.1.rst": "Another one",
             "45.feature": "- Added a thing",
             "+abc.doc.md": "Explain it.",
             "io.fits/77.newthing.rst": "Nested",
             "SHOP-5.misc": "Tidy up.",
+            "certifi.vendor.rst": "Upgrade certifi to 2026.1.1",
             "template.rst": "{{ nothing }}",
+            "login.test.js": "describe()",
             "README.md": "How to write one",
             ".gitignore": "!.gitignore",
             "empty.bugfix": "",
@@ -276,8 +278,9 @@ def test_a_folder_of_changelog_fragments(tmp_path: Path) -> None:
         "+abc.doc.md": None,
         "io.fits/77.newthing.rst": "#77",
         "SHOP-5.misc": "SHOP-5",
+        "certifi.vendor.rst": None,
     }
     fixed = found["123.bugfix.rst"]
-    assert (fixed.title, fixed.labels, fixed.links) == ("Fixed pay for e.g. empty baskets.", ("bugfix",), ("#99",))
+    assert (fixed.title, fixed.labels, fixed.links) == ("Fixed pay for e.g. Empty baskets.", ("bugfix",), ("#99",))
     assert "It raised ``ValueError``\nbefore" in fixed.text
     assert found["45.feature"].title == "Added a thing"
