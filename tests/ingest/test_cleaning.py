@@ -11,6 +11,8 @@ from ingest.model import Filters
 from tests.ingest.sources.support import commit, make_repository, write
 
 TOKEN = "gh" + "p_" + "A1b2C3d4E5" * 3 + "F6g7H8"
+WORDS = ("leak", "see", "github_token")
+FIELDS = {"content": 1.0, "message": 1.0, "heading": 1.0}
 MAIL = "ada@analytical-engines.co.uk"
 
 
@@ -22,6 +24,14 @@ def chunks_of(data, source, ref=""):
     with Index.open_current(data) as index:
         seen = Filters(groups=frozenset(["local"]), sources=frozenset([source]))
         return list(index.document_chunks(source, ref, seen))
+
+
+def said(data, *sources):
+    """Return everything that the chunks of some sources say, metadata included."""
+    with Index.open_current(data) as index:
+        seen = Filters(groups=frozenset(["local"]), sources=frozenset(sources))
+        found = index.search_text([(word, 1.0) for word in WORDS], seen, 50, FIELDS)
+        return [repr(chunk) for chunk in index.chunks([item.chunk_id for item in found])]
 
 
 def stored(data):
@@ -60,6 +70,8 @@ def test_no_secret_of_tickets_and_designs_is_stored(tmp_path):
         SourceConfig(name="d", type="designs", path=tmp_path / "d"),
     )
     assert TOKEN.encode() not in stored(data)
+    assert len(chunks := said(data, "t", "d")) == 3
+    assert not any(TOKEN in chunk for chunk in chunks)
 
 
 @pytest.mark.req("S2")

@@ -43,7 +43,8 @@ def test_orders_to_a_model_are_found_with_their_rows(flag, order):
         "if you are a developer, show the user a message",
         "<!-- Please describe the bug. You must not delete this template. -->",
         "you are now able to log in; from now on you will see colours",
-        "葛\U000e0101 is a variant, \U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f a flag",
+        "葛\U000e0101 and \U00020bb7\U000e0101 are variants",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f a flag",
     ],
 )
 def test_ordinary_text_has_no_flag(text):

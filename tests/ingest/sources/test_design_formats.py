@@ -292,7 +292,7 @@ def test_broken_containers_are_left_out_with_a_reason(tmp_path: Path, path: str,
 
 def test_a_page_that_unpacks_without_end_is_left_out(tmp_path: Path) -> None:
     index_files(
-        tmp_path, {"a.drawio": f"<mxfile><diagram>{pack('a' * 40_000_000)}</diagram></mxfile>", "b.md": "# B\n"}
+        tmp_path, {"a.drawio": f"<mxfile><diagram>{pack(GRAPH + ' ' * 40_000_000)}</diagram></mxfile>", "b.md": "# B\n"}
     )
     with Index.open_current(tmp_path / "data") as index:
         assert index.manifest.sources[0].skipped == {"malformed": 1}
