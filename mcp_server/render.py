@@ -24,8 +24,9 @@ CONTROL = re.compile(
 WORD = re.compile(r"\w+")
 HIT_KEYS = (
     "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
-    "revision", "freshness",
+    "revision", "freshness", "linked",
 )  # fmt: skip
+LISTS = frozenset({"why", "linked"})
 CITATION_KEYS = (
     "id", "path", "key", "start_line", "end_line", "symbol", "source", "product", "revision", "freshness", "moved_to",
 )  # fmt: skip
@@ -79,6 +80,8 @@ def hit_block(hit: Hit, query: str, response_format: Format) -> str:
     if hit.start_line == hit.end_line and "\n" not in hit.text.strip() and hit.path:
         return clean(f"{hit.path}:{hit.start_line}{symbol}{product}{reasons}: {hit.text.strip()[:LINE_CHARS]}")
     head = clean(f"{place(hit)}{symbol}{product}{reasons}")
+    if hit.linked:
+        head += f"\n  {clean('; '.join(hit.linked))[:LINE_CHARS]}"
     if response_format == "detailed":
         return f"{head}\n{fence(snippet(hit, query, DETAILED_LINES, 6000))}"
     return f"{head}\n{indent(snippet(hit, query, CONCISE_LINES, CONCISE_CHARS))}"
@@ -249,7 +252,7 @@ def halve(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 def hit_to_dict(hit: Hit) -> dict[str, Any]:
     """Return the documented keys of a hit."""
-    return {key: list(hit.why) if key == "why" else getattr(hit, key) for key in HIT_KEYS}
+    return {key: list(getattr(hit, key)) if key in LISTS else getattr(hit, key) for key in HIT_KEYS}
 
 
 def search_to_dict(result: SearchResult) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class Hit:
     chunk_id: int = 0
     language: str | None = None
     context: str = ""
+    linked: tuple[str, ...] = ()  # "ticket: #12", "superseded by: ADR-9": what is linked to the document
 
 
 @dataclass(frozen=True, slots=True)

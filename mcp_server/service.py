@@ -264,6 +264,8 @@ class Service:
         checker = self._checker(index)
         with trace.span("freshness") as span:
             shown = tuple(self._hit(item, score, why, checker) for item, score, why in found.hits)
+            if request.mode == "ranked":
+                shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
         stale = self._stale_codes(hit.source for hit in shown)
         degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
@@ -284,6 +286,14 @@ class Service:
             notes=found.notes,
             cursors=cursors,
         )
+
+    def _with_links(self, index: Index, hits: Sequence[Hit], principal: Principal) -> tuple[Hit, ...]:
+        """Return the hits with what is linked to them among everything that the caller may see, of any kind."""
+        from mcp_server.retrieval.linked import linked_items
+
+        visible = make_filters(principal, self.infos(index))
+        chunks = {chunk.id: chunk for chunk in index.chunks([hit.chunk_id for hit in hits])}
+        return tuple(replace(hit, linked=linked_items(index, chunks[hit.chunk_id], visible)) for hit in hits)
 
     def _find(
         self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int

@@ -59,7 +59,7 @@ def test_the_frames_of_a_stack_trace_come_first_the_innermost_before_the_others(
             ("/srv/app/Cart.cs", 42, "Shop.Cart.Total"),
             2,
         ),
-        ("goroutine 1:\nmain.total()\n\t/srv/cart.go:42 +0x1d\nmain.main()\n\t/srv/a.go:7", ("/srv/cart.go", 42, ""), 2),
+        ("goroutine 1:\nmain.total()\n\t/srv/cart.go:42 +0x1d\nmain()\n\t/srv/a.go:7", ("/srv/cart.go", 42, ""), 2),
         ("thread 'main' panicked at src/cart.rs:42:5:\nnone\n  at src/app.rs:7:1", ("src/cart.rs", 42, ""), 2),
         ("cart.rb:42:in `total': oops (RuntimeError)\n\tfrom app.rb:7:in `main'", ("cart.rb", 42, "total"), 2),
         ("#0 /srv/cart.php(42): Cart->total()\n#1 /srv/app.php(7): main()", ("/srv/cart.php", 42, ""), 2),

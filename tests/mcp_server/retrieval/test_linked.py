@@ -1,0 +1,90 @@
+"""What is linked to a hit, over code, tickets, designs and history together."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from ingest.access import Principal
+from mcp_server.access import local_principal
+from mcp_server.config import load_setup
+from mcp_server.results import SearchRequest
+from mcp_server.service import Service
+from tests.mcp_server.conftest import reindex
+
+TICKETS = [
+    {"number": 12, "title": "Sign session cookies", "body": "See `shop/session.py`.", "state": "closed"},
+    {"number": 40, "title": "Payment retries", "body": "Nothing links here.", "state": "open"},
+]
+OLD = "# ADR-1 Signed cookies\n\nStatus: superseded by ADR-2\n\nSessions are signed in `shop/session.py`.\n"
+NEW = "# ADR-2 Server sessions\n\nStatus: accepted\n\nReplaces the cookies, see shop/session.py.\n"
+
+
+@pytest.fixture
+def linked(repository, tmp_path):
+    """A service over the repository with its history, two tickets and two designs; only `staff` see the designs."""
+    (tmp_path / "issues.json").write_text(json.dumps(TICKETS))
+    designs = tmp_path / "designs"
+    designs.mkdir()
+    (designs / "adr-1.md").write_text(OLD)
+    (designs / "adr-2.md").write_text(NEW)
+    code = repository / "shop" / "session.py"
+    code.write_text(code.read_text() + "\n# ADR-2: sessions move to the server\n")
+    subprocess.run(["git", "-C", str(repository), "commit", "-qam", "Mark the successor (#12)"], check=True)
+    config = tmp_path / "codecairn.toml"
+    config.write_text(
+        f"""
+[principal]
+groups = ["local", "staff"]
+[[source]]
+name = "shop"
+type = "git"
+path = "{repository}"
+[[source]]
+name = "issues"
+type = "tickets"
+path = "{tmp_path / "issues.json"}"
+[[source]]
+name = "adrs"
+type = "designs"
+path = "{designs}"
+groups = ["staff"]
+"""
+    )
+    service = Service(load_setup(root=repository, config=config, data=tmp_path / "linked", env=dict(os.environ)))
+    reindex(service)
+    yield service
+    service.close()
+
+
+def hit_of(service, query, ref, principal=None, **fields):
+    principal = principal or local_principal(service.setup.settings)
+    hits = service.search(SearchRequest(query, limit=30, **fields), principal).hits
+    return next(hit for hit in hits if ref in (hit.path, hit.key))
+
+
+@pytest.mark.req("R7")
+def test_a_file_shows_the_tickets_and_designs_that_name_it(linked):
+    hit = hit_of(linked, "sign session cookies", "shop/session.py", sources=("code",))
+    assert hit.linked == ("design: ADR-1, ADR-2", "ticket: #12")
+
+
+def test_a_ticket_shows_the_commits_that_name_it_and_what_they_touched(linked):
+    by_label = dict(item.split(": ", 1) for item in hit_of(linked, "#12", "#12").linked)
+    assert len(by_label["commit"].split(", ")) == 2
+    assert "shop/session.py" in by_label["touched"]
+    assert hit_of(linked, "payment retries", "#40").linked == ()
+
+
+def test_a_superseded_design_names_its_successor_and_a_design_the_code_that_names_it(linked):
+    old = hit_of(linked, "ADR-1 signed cookies", "adr-1.md")
+    assert old.linked[0] == "superseded by: ADR-2"
+    assert "named in: shop/session.py" in hit_of(linked, "ADR-2 server sessions", "adr-2.md").linked
+
+
+@pytest.mark.req("S9")
+def test_what_a_caller_may_not_see_is_not_linked(linked):
+    stranger = Principal("guest", frozenset({"local"}))
+    hit = hit_of(linked, "sign session cookies", "shop/session.py", stranger, sources=("code",))
+    assert hit.linked == ("ticket: #12",)
