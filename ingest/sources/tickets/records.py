@@ -18,9 +18,8 @@ MAX_RECORD_CHARS = 64 << 20
 LIST_KEYS = ("items", "issues", "nodes", "data", "tickets", "pullRequests", "repository", "project", "results")
 BLANK = re.compile(r"[\s,\ufeff]*")
 TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
-WRAPPER = re.compile(rf'"(?:{"|".join(LIST_KEYS)})"\s*:\s*[\[{{]')
+VALUE = re.compile(r"\s*:\s*([\[{]?)")  # after the name of a member
 OWN_KEYS = frozenset(("number", "iid", "key", "identifier"))
-OWN_KEY = re.compile(r'"(?:number|iid|key|identifier)"\s*:')
 HOLDER = object()
 HEAD_CHARS = 65_536
 decoder = json.JSONDecoder(strict=False)  # control characters inside of strings are common in exports
@@ -128,10 +127,18 @@ def _no_ticket(value: object) -> Fault:
 
 
 def _holds_list(text: _Text) -> bool:
-    """Guess from its beginning whether an object holds the list of tickets rather than being one."""
-    head = text.text[text.at : text.at + HEAD_CHARS]
-    found = WRAPPER.search(head)
-    return found is not None and not OWN_KEY.search(head, 0, found.start())
+    """Guess from the beginning of an object, by the names of its members, whether it holds the list of tickets."""
+    depth = 0
+    for token in TOKEN.finditer(text.text, text.at, text.at + HEAD_CHARS):
+        mark = token[0]
+        if mark in "[{]}":
+            depth += 1 if mark in "[{" else -1
+        elif depth == 1 and (value := VALUE.match(text.text, token.end())):
+            if mark[1:-1] in OWN_KEYS:
+                return False
+            if value[1] and mark[1:-1] in LIST_KEYS:
+                return True
+    return False
 
 
 def _pass_member(text: _Text, open_brackets: list[str]) -> Fault | None:

@@ -1,11 +1,13 @@
 """What each tracker's export becomes."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 
 from ingest.model import Document
+from ingest.sources.tickets import records
 from tests.ingest.sources.support import open_files, reasons, write
 
 JIRA = {
@@ -284,3 +286,26 @@ def test_a_folder_of_changelog_fragments(tmp_path: Path) -> None:
     assert (fixed.title, fixed.labels, fixed.links) == ("Fixed pay for e.g. Empty baskets.", ("bugfix",), ("#99",))
     assert "It raised ``ValueError``\nbefore" in fixed.text
     assert found["45.feature"].title == "Added a thing"
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 50, 400])
+@pytest.mark.parametrize("layout", ["list", "indented", "lines", "pages", "page", "deep"])
+def test_where_a_block_of_the_file_ends_does_not_matter(
+    layout: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "BLOCK_CHARS", block)
+    monkeypatch.setattr(records, "HEAD_CHARS", 200)
+    tickets = [
+        {"comments": {"nodes": [{"body": "c"}]}, "number": 1, "title": 'x\n{"y', "body": "z" * 300, "labels": []},
+        {"number": 2, "title": '"q\\', "estimate": -1.5, "labels": [{"name": "}"}]},
+        {"number": 3, "title": "ü€ [{", "closed": None, "labels": []},
+    ]
+    text = {
+        "list": json.dumps(tickets),
+        "indented": json.dumps(tickets, indent=1),
+        "lines": "\n".join(map(json.dumps, tickets)),
+        "pages": "\n".join(json.dumps([ticket]) for ticket in tickets),
+        "page": json.dumps({"total": 300, "names": {"key": [1]}, "items": tickets, "more": 12}),
+        "deep": json.dumps({"data": {"repository": {"issues": {"pageInfo": {"end": 1}, "nodes": tickets}}}}),
+    }
+    assert list(records.stream_records(io.StringIO(text[layout]))) == tickets
