@@ -41,7 +41,7 @@ def describe_type(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     arguments = getattr(annotation, "__args__", ())
     if arguments and all(isinstance(argument, str) for argument in arguments):
         return ", ".join(f"`{argument}`" for argument in arguments)
-    return "list of texts"
+    return "list of lists of texts" if any(hasattr(argument, "__args__") for argument in arguments) else "list of texts"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - any default

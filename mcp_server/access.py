@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.access import Principal, visible_sources
 from ingest.config import SourceConfig
 from ingest.model import HISTORY_SUFFIX, KINDS, Filters, Kind, SourceInfo
-from mcp_server.config import Settings
+from mcp_server.config import Settings, Setup
 from mcp_server.errors import BadRequest
 
 if TYPE_CHECKING:
     from ingest.index.schema import SourceState
 
+DOMAINS = "domains"  # folder of the separate indexes in the data directory
 KIND_WORDS: dict[str, Kind] = {"code": "code", "tickets": "ticket", "designs": "design", "history": "commit"}
 
 
 def local_principal(settings: Settings) -> Principal:
     """Return who asks over stdio and on the command line."""
     return Principal(settings.principal.id, frozenset(settings.principal.groups))
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One index: the sources that it is made of and where it lies."""
+
+    name: str  # "" for the one that all share
+    sources: tuple[SourceConfig, ...]
+    data_dir: Path
+
+
+def domain_of(setup: Setup, principal: Principal) -> Domain:
+    """Return the index that a principal is answered from.
+
+    With `access.domains = "separate"` it holds what the principal may see and nothing else, so that word counts, ranks
+    and scores know nothing of the rest. It is named by its sources: with other rights it is another one.
+    """
+    if setup.settings.access.domains == "shared":
+        return Domain("", setup.settings.source, setup.data_dir)
+    sources = tuple(source for source in setup.settings.source if principal.groups.intersection(source.groups))
+    names = json.dumps(sorted(source.name for source in sources))
+    name = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+    return Domain(name, sources, setup.data_dir / DOMAINS / name)
+
+
+def list_domains(setup: Setup) -> tuple[Domain, ...]:
+    """Return every index that is kept: one for all, or one for each audience that sees anything."""
+    settings = setup.settings
+    if settings.access.domains == "shared":
+        return (domain_of(setup, local_principal(settings)),)
+    audiences = (settings.principal.groups, *settings.access.audiences)
+    domains = [domain_of(setup, Principal("", frozenset(groups))) for groups in audiences]
+    return tuple({domain.name: domain for domain in domains if domain.sources}.values())
 
 
 def find_owner(name: str, configured: Mapping[str, SourceConfig]) -> SourceConfig | None:
@@ -60,6 +98,7 @@ def may_see(principal: Principal, settings: Settings, name: str) -> bool:
 def visible_settings(principal: Principal, settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON values, of sources and groups only what the principal may know of."""
     values = settings.model_dump(mode="json")
+    values["access"].pop("audiences")
     values["principal"] = {"id": principal.id, "groups": sorted(principal.groups)}
     values["source"] = [
         {**source, "groups": sorted(principal.groups.intersection(source["groups"]))}

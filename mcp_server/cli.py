@@ -7,9 +7,9 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from ingest.errors import IngestError
-from mcp_server.access import local_principal
+from mcp_server.access import DOMAINS, Domain, list_domains, local_principal
 from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
 from mcp_server.errors import ServerError, describe
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import VERSION, Building, Service
 
 if TYPE_CHECKING:
-    from ingest.build import BuildReport
+    from ingest.build import BuildReport, Seen
     from ingest.build import Progress as BuildProgress
 
 EXIT_ERROR, EXIT_USAGE, EXIT_NOTHING = 1, 2, 3
@@ -112,21 +112,42 @@ def print_json(value: object) -> None:
 # -- index -------------------------------------------------------------------------------------------------------------
 
 
-def build(setup: Setup, service: Service, trigger: str, progress: Any = lambda _: None, **options: Any) -> BuildReport:  # noqa: ANN401
-    """Bring the index up to date."""
+def build(
+    setup: Setup,
+    service: Service,
+    trigger: str,
+    progress: Any = lambda _: None,  # noqa: ANN401
+    seen: Mapping[str, Seen] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, BuildReport]:
+    """Bring every index up to date; return what was done by name of the index (one for all is called "")."""
     from ingest.build import build_index
 
-    return build_index(
-        setup.settings.source,
-        setup.settings.index,
-        service.embedder,
-        setup.data_dir,
-        now=utc_now(),
-        config_hash=setup.config_hash,
-        trigger=trigger,
-        progress=progress,
-        **options,
-    )
+    domains = list_domains(setup)
+    drop_domains(setup.data_dir / DOMAINS, {domain.name for domain in domains})
+    reports = {}
+    for domain in domains:
+        ensure_writable(domain.data_dir)
+        reports[domain.name] = build_index(
+            domain.sources,
+            setup.settings.index,
+            service.embedder,
+            domain.data_dir,
+            now=utc_now(),
+            config_hash=setup.config_hash,
+            trigger=trigger,
+            progress=progress,
+            seen=seen.get(domain.name) if seen else None,
+            **options,
+        )
+    return reports
+
+
+def drop_domains(folder: Path, kept: set[str]) -> None:
+    """Delete the separate indexes that nobody has any more: they hold what was taken from somebody."""
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old.name not in kept:
+            shutil.rmtree(old)
 
 
 @contextmanager
@@ -211,8 +232,12 @@ def index(
     if setup.is_ephemeral:
         print(f"codecairn: {setup.data_dir} may vanish with a restart.", file=sys.stderr)
     with open_service(setup) as service, progress_bar(sys.stderr.isatty() and not as_json) as progress:
-        report = build(setup, service, "cli", progress, allow_drop=allow_drop)
-    print_json(report_to_dict(report)) if as_json else print(render_report(report))
+        reports = build(setup, service, "cli", progress, allow_drop=allow_drop)
+    for name, report in reports.items():
+        named = {"domain": name} if name else {}
+        print_json({**named, **report_to_dict(report)}) if as_json else print(render_report(report))
+    if not reports:
+        fail("[principal] may see none of the sources, and access.audiences names nobody who may: nothing to index.")
 
 
 @app.command()
@@ -437,11 +462,15 @@ def find_prompt_changes() -> list[str]:
 
 def find_violations(setup: Setup, deep: bool) -> list[str]:
     """Return what is wrong with the index; nothing for an index that does not exist yet."""
-    if not (setup.data_dir / "control.db").exists():
-        return []
     from ingest.index.invariants import check_invariants
 
-    return [str(violation) for violation in check_invariants(setup.data_dir, deep=deep)]
+    folders = [domain.data_dir for domain in list_domains(setup) if is_indexed(domain)]
+    return [str(violation) for folder in folders for violation in check_invariants(folder, deep=deep)]
+
+
+def is_indexed(domain: Domain) -> bool:
+    """Tell whether there is an index already."""
+    return (domain.data_dir / "control.db").exists()
 
 
 @app.command()
@@ -456,11 +485,16 @@ def rollback(
     from ingest.index import roll_back
 
     setup = open_setup(root, config, data)
-    manifest = roll_back(setup.data_dir, to, now=utc_now())
-    if as_json:
-        print_json({"generation": manifest.generation, "chunks": manifest.chunks})
-    else:
-        print(f"serving generation {manifest.generation} ({manifest.chunks} chunks); the next index run builds on it")
+    domains = list_domains(setup)
+    if to is not None and len(domains) > 1:
+        fail("--to counts the generations of one index, and here is one for each audience. Leave it out.", EXIT_USAGE)
+    for domain in domains:
+        manifest = roll_back(domain.data_dir, to, now=utc_now())
+        chunks = f"{manifest.chunks} chunks"
+        if as_json:
+            print_json({"generation": manifest.generation, "chunks": manifest.chunks})
+        else:
+            print(f"serving generation {manifest.generation} ({chunks}); the next index run builds on it")
 
 
 # -- serve -------------------------------------------------------------------------------------------------------------
@@ -472,7 +506,7 @@ class Background:
 
     setup: Setup
     service: Service
-    _built: int = 0  # the generation of the last build that succeeded: what changed since is all that is seen
+    _built: dict[str, int] = field(default_factory=dict)  # index -> generation of the last build, if it succeeded
 
     def rebuild(self, trigger: str, paths: frozenset[str] = frozenset()) -> None:
         """Build once; a failure is told to whoever asks next and on stderr, and the last generation keeps serving."""
@@ -480,10 +514,11 @@ class Background:
 
         self.service.set_building(Building())
         error = ""
-        seen, self._built = Seen(paths, self._built), 0
+        # What changed since the last build is all that has to be looked at.
+        seen, self._built = {name: Seen(paths, generation) for name, generation in self._built.items()}, {}
         try:
-            report = build(self.setup, self.service, trigger, self._show, seen=seen)
-            self._built = report.manifest.generation
+            reports = build(self.setup, self.service, trigger, self._show, seen)
+            self._built = {name: report.manifest.generation for name, report in reports.items()}
             self.service.warm()
         except IngestError as problem:
             error = str(problem)
@@ -537,11 +572,11 @@ def start_background(setup: Setup, service: Service, watch: bool) -> Any:  # noq
     """Index in the background (the first time, and on change); returns what stops it."""
     background = Background(setup, service)
     if not watch:
-        if not (setup.data_dir / "control.db").exists():
+        if not all(map(is_indexed, list_domains(setup))):
             service.set_building(Building())
             threading.Thread(target=background.rebuild, args=("start",), daemon=True).start()
         return lambda: None
-    service.set_building(Building() if not (setup.data_dir / "control.db").exists() else None)
+    service.set_building(Building() if not all(map(is_indexed, list_domains(setup))) else None)
     holder: list[Any] = []
 
     def run() -> None:

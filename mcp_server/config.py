@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ingest.access import LOCAL_GROUP
 from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig
@@ -59,6 +59,24 @@ class PrincipalConfig(Section):
     groups: tuple[str, ...] = (LOCAL_GROUP,)
 
 
+class AccessConfig(Section):
+    """The `[access]` table: whether all share one index, or each audience has its own and no statistics leak."""
+
+    domains: Literal["shared", "separate"] = "shared"
+    audiences: tuple[tuple[str, ...], ...] = ()  # separate: groups of those who ask, besides those of [principal]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        """Raise for audiences that nothing is made of."""
+        if self.audiences and self.domains == "shared":
+            raise ValueError(
+                "access.audiences says who gets an index, but with domains = 'shared' there is one for all"
+            )
+        if any(not groups for groups in self.audiences):
+            raise ValueError("an audience without groups sees nothing: name its groups, or remove it")
+        return self
+
+
 class Settings(Section):
     """Everything that can be set."""
 
@@ -72,6 +90,7 @@ class Settings(Section):
     server: ServerConfig = ServerConfig()
     trace: TraceConfig = TraceConfig()
     principal: PrincipalConfig = PrincipalConfig()
+    access: AccessConfig = AccessConfig()
 
 
 @dataclass(frozen=True, slots=True)

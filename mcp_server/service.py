@@ -21,7 +21,17 @@ from ingest.access import Principal, visible_sources
 from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
-from mcp_server.access import known_sources, local_principal, make_filters, may_see, sees_everything, visible_settings
+from mcp_server.access import (
+    Domain,
+    domain_of,
+    known_sources,
+    list_domains,
+    local_principal,
+    make_filters,
+    may_see,
+    sees_everything,
+    visible_settings,
+)
 from mcp_server.config import Setup
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
@@ -124,7 +134,7 @@ class Service:
         self.setup = setup
         self._now = now
         self._log = log
-        self._opened = _Opened()
+        self._opened = {domain.name: _Opened() for domain in list_domains(setup)}
         self._embedder: Embedder | None = None
         self._embedder_loaded = False
         self._building: Building | None = None
@@ -144,10 +154,11 @@ class Service:
         """Write what is queued and let go of the generation."""
         if self._store is not None:
             self._store.close()
-        with self._opened.lock:
-            if self._opened.index is not None:
-                self._opened.index.close()
-                self._opened.index = None
+        for opened in self._opened.values():
+            with opened.lock:
+                if opened.index is not None:
+                    opened.index.close()
+                    opened.index = None
 
     # -- the index ---------------------------------------------------------------------------------------------------
 
@@ -170,27 +181,33 @@ class Service:
     def reading(self, principal: Principal | None = None) -> Iterator[Index]:
         """Yield the current generation; its files stay until the last query on it ends. Raises NotReady.
 
-        `principal`: who hears of a build that goes on or failed; default: who asks where nobody logs in.
+        `principal`: who asks; default: who asks where nobody logs in.
         """
         asking = principal or local_principal(self.setup.settings)
-        with self._opened.lock:
-            index = self._current(asking)
-            self._opened.enter(index)
+        domain = domain_of(self.setup, asking)
+        opened = self._opened.get(domain.name)
+        if opened is None:
+            raise NotReady(
+                "index_empty: no index is kept for these groups. Whoever runs the server adds them to "
+                "access.audiences and runs `codecairn index`."
+            )
+        with opened.lock:
+            index = self._current(opened.index, domain, asking)
+            opened.enter(index)
         try:
             yield index
         finally:
-            with self._opened.lock:
-                self._opened.leave(index)
+            with opened.lock:
+                opened.leave(index)
 
-    def _current(self, asking: Principal) -> Index:
+    def _current(self, opened: Index | None, domain: Domain, asking: Principal) -> Index:
         from ingest.index import Index
 
-        opened = self._opened.index
         try:
             if opened is not None:
                 return opened.refreshed()
             limit = self.setup.settings.index.exact_vectors_max
-            return Index.open_current(self.setup.data_dir, self.embedder, exact_vectors_max=limit)
+            return Index.open_current(domain.data_dir, self.embedder, exact_vectors_max=limit)
         except IndexEmpty as error:
             raise self._not_ready(asking) from error
         except IndexStateError as error:
@@ -267,7 +284,7 @@ class Service:
             if request.mode == "ranked":
                 shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
-        stale = self._stale_codes(hit.source for hit in shown)
+        stale = self._stale_codes((hit.source for hit in shown), principal)
         degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
         if strict and degraded:
             raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
@@ -353,7 +370,7 @@ class Service:
             with self.reading(principal) as index:
                 filters = self._filters(index, principal, request)
                 composed = self._compose(index, request, filters, trace, is_strict)
-                stale = self._stale_codes(citation.source for citation in composed.citations)
+                stale = self._stale_codes((citation.source for citation in composed.citations), principal)
                 degraded = join(index.degraded, composed.degraded, stale, self._trace_codes())
                 generation, age_s = index.generation, round(self.age_s(index), 1)
             if is_strict and degraded:
@@ -456,10 +473,11 @@ class Service:
 
         return allowed
 
-    def _stale_codes(self, sources: Iterable[str]) -> tuple[str, ...]:
+    def _stale_codes(self, sources: Iterable[str], principal: Principal) -> tuple[str, ...]:
         """Return `source_stale:<name>` for each live source that could not be brought up to date."""
         names = dict.fromkeys(sources)
-        return tuple(f"source_stale:{n}" for n in names if describe_sync(self.setup.data_dir, n).get("stale_reason"))
+        data_dir = domain_of(self.setup, principal).data_dir
+        return tuple(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason"))
 
     def status(self, principal: Principal) -> Status:
         """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
@@ -474,6 +492,7 @@ class Service:
     def _ready(self, index: Index, principal: Principal, building: str) -> Status:
         from ingest.index import status
 
+        data_dir = domain_of(self.setup, principal).data_dir
         visible = {info.name for info in visible_sources(principal, self.infos(index))}
         states = [state for state in index.manifest.sources if state.name in visible]
         sources = tuple(
@@ -486,7 +505,7 @@ class Service:
                 "chunks": s.chunks,
                 "skipped": dict(sorted(s.skipped.items())),
                 "indexed_at": s.indexed_at,
-                **describe_sync(self.setup.data_dir, s.name),
+                **describe_sync(data_dir, s.name),
             }
             for s in states
         )
@@ -499,7 +518,7 @@ class Service:
             embedder=index.manifest.embedder,
             sources=sources,
             degraded=join(index.degraded, self._trace_codes()),
-            alarms=tuple(status(self.setup.data_dir).alarms),
+            alarms=tuple(status(data_dir).alarms),
             building=building,
             data_dir=str(self.setup.data_dir),
         )

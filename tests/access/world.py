@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.access import Principal
-from ingest.build import build_index
+from mcp_server.cli import build
 from mcp_server.config import Setup, load_setup
 from mcp_server.service import Service
 from tests.ingest.sources.support import commit, git, write
 
-NOW = "2026-11-21T00:00:00Z"
 PRODUCTS = 4
 GROUPS = 5
 FILES = 3  # code files, tickets or designs of a source
@@ -196,16 +195,14 @@ def write_config(world: World, origins: Iterable[Origin], file: Path, *more: str
     return file
 
 
-def index_world(
-    world: World, origins: Iterable[Origin], folder: Path, *more: str, principal: Principal | None = None
-) -> Setup:
-    """Index some sources of the world and return their settings."""
+def index_world(world: World, origins: Iterable[Origin], folder: Path, *more: str) -> Setup:
+    """Index some sources of the world as the command line does and return their settings."""
     folder.mkdir(parents=True, exist_ok=True)
     file = write_config(world, origins, folder / "codecairn.toml", *more)
     setup = load_setup(root=world.folder, config=file, data=folder / "data", env={"HOME": str(folder)})
     service = Service(setup)
     try:
-        build_index(setup.settings.source, setup.settings.index, service.embedder, setup.data_dir, now=NOW)
+        build(setup, service, "cli")
     finally:
         service.close()
     return setup
