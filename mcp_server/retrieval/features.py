@@ -74,6 +74,7 @@ class Matcher:
                 self._whole.append((word, 1 << at))
             for end in range(MIN_PREFIX, len(word)) if word.isalpha() else ():
                 add_bit(self._by_beginning, word[:end], at)
+        self._beginnings = tuple(word for word, _ in self._whole)
         self._masks: dict[str, int] = {}
         self._shares: dict[int, float] = {0: 0.0}
         self._names: dict[str, float] = {}
@@ -98,7 +99,7 @@ class Matcher:
 
     def _related(self, name: str) -> int:
         mask = self._by_stem.get(stem(name), 0) | self._by_beginning.get(name, 0)
-        if len(name) > MIN_PREFIX and name.isalpha():
+        if name.startswith(self._beginnings) and name.isalpha():
             for word, bit in self._whole:
                 if name.startswith(word):
                     mask |= bit
@@ -125,9 +126,8 @@ class Coverage:
     def __init__(self, query: ParsedQuery, idf: Mapping[str, float]) -> None:
         weighed = sorted(((t.weight * idf.get(t.token, 0.0), t.token) for t in query.terms), reverse=True)[:MAX_NEEDLES]
         # A final i stands for y in Snowball's stems: "queri" must find "query" and "queries".
-        self._needles = [
-            (1 << at, t.removesuffix("i") if len(t) > MIN_PREFIX else t) for at, (_, t) in enumerate(weighed)
-        ]
+        stems = [token.removesuffix("i") if len(token) > MIN_PREFIX else token for _, token in weighed]
+        self._needles = [(1 << at, needle, needle.isalpha()) for at, needle in enumerate(stems)]
         self._weights = [weight for weight, _ in weighed]
         forms = {term.token: term.form for term in query.terms}
         self._forms = [forms[token] for _, token in weighed]
@@ -136,10 +136,10 @@ class Coverage:
 
     def find(self, chunk: Chunk) -> int:
         """Return the needles in the chunk's path and text, one bit each."""
-        path, text = chunk.ref.lower(), chunk.text.lower()
+        text = lowered(chunk.ref, chunk.text)
         found = 0
-        for bit, needle in self._needles:
-            if (needle in text or needle in path) and (needle.isalpha() or is_whole(needle, f"{path} {text}")):
+        for bit, needle, is_word in self._needles:
+            if needle in text and (is_word or is_whole(needle, text)):
                 found |= bit
         return found
 
@@ -153,6 +153,12 @@ class Coverage:
     def words(self, found: int) -> list[str]:
         """Return the words of the query that the needles stand for, the rarest first, at most four."""
         return [form for at, form in enumerate(self._forms) if found >> at & 1][:MAX_WORDS]
+
+
+@lru_cache(maxsize=4096)  # as many as the index keeps decoded, about 10 MB
+def lowered(ref: str, text: str) -> str:
+    """Return a path and a text in lower case."""
+    return f"{ref} {text}".lower()
 
 
 def is_whole(needle: str, text: str) -> bool:

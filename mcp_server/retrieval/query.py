@@ -35,6 +35,7 @@ PART_WEIGHT = 0.6  # a part of an identifier says less than the identifier
 IDENTIFIER = re.compile(
     r"`([^`\n]{1,120})`|((?:[A-Za-z_$][\w$]*(?:::|\.|->|\\|#))+[A-Za-z_$][\w$]*[?!]?|[A-Za-z_$][\w$]*)(\(\))?"
 )
+BACKTICKS = re.compile(r"``+")  # reStructuredText and fences: read as pairs of one they would quote what lies between
 SHAPED = re.compile(
     r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\"
 )
@@ -134,7 +135,7 @@ def normalise_query(text: str) -> str:
 def find_identifiers(text: str) -> tuple[str, ...]:
     """Return names that look like code: back-ticked, dotted, snake_case, camelCase, CONSTANT or call()."""
     found: dict[str, None] = {}
-    for match in IDENTIFIER.finditer(text):
+    for match in IDENTIFIER.finditer(BACKTICKS.sub("`", text)):
         name = (match[1] or match[2]).strip().removesuffix("()")
         if match[1] or match[3] or SHAPED.search(name):
             found.setdefault(name)

@@ -180,7 +180,7 @@ def test_tickets_designs_and_code_share_one_index(tmp_path, code):
         filters = seeing("code", "tickets", "designs")
         (ticket,) = index.chunks(index.find_keys("#12", filters))
         assert (ticket.kind, ticket.path, ticket.key, ticket.state) == ("ticket", None, "#12", "closed")
-        found = index.search_text([("totals", 1.0)], filters, 10, {"content": 1.0, "message": 1.0, "heading": 1.0})
+        found = index.search_text([("total", 1.0)], filters, 10, {"content": 1.0, "message": 1.0, "heading": 1.0})
         assert {chunk.kind for chunk in index.chunks([item.chunk_id for item in found])} == {"ticket", "design"}
 
 

@@ -65,7 +65,9 @@ def test_token_streams_of_a_ticket_and_a_commit():
     assert tokens[0]["heading"] == "crash on login"
     assert "path" not in tokens[0]
     assert tokens[1]["keys"] == "0a1b2c3d #41"
-    assert tokens[1]["path"] == "login login src auth"
+    assert "path" not in tokens[1]
+    assert tokens[1]["touched"] == "login login src auth"
+    assert tokens[1]["message"] == "fix login fix 41"
 
 
 def test_one_entry_may_hold_several_documents():

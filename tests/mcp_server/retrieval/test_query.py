@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.retrieval.query import normalise_query, parse_query
+from mcp_server.retrieval.query import find_identifiers, normalise_query, parse_query
 
 
 @pytest.mark.req("T4")
@@ -58,3 +58,7 @@ def test_control_and_bidi_characters_are_removed():
 def test_intent_to_find_tests():
     assert parse_query("tests for url parsing").wants_tests
     assert not parse_query("how does the test client work").wants_tests
+
+
+def test_double_backticks_quote_what_lies_in_them_and_not_between_them():
+    assert find_identifiers("set ``no_proxy``, and ``NO_PROXY`` too") == ("no_proxy", "NO_PROXY")
