@@ -40,6 +40,7 @@ STAGES = ("", "config", "answer", "entities", "transform", "search.text", "searc
           "freshness", "nosuch")  # fmt: skip
 VARYING = re.compile(  # a trace id, and what the clock says
     r"\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b|\"(?:latency_ms|index_age_s)\": ?[\d.]+|(?:latency_ms|index_age_s)=[\d.]+"
+    r"|\bage=\w+"
 )
 DEFINITIONS = re.compile(r"`SharedLedger` has (\d+) definitions")
 SUPER = "super"
