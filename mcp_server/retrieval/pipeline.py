@@ -95,7 +95,7 @@ def search(
         span.record(output={"entities": resolved, "missing": [name.name for name in missing]})
     with trace.span("transform") as span:
         written = len(query.terms)
-        query, counts, idf = weigh_query(index, query)
+        query, counts, idf = weigh_query(index, query, filters)
         kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
         span.record(input={"terms": written}, output={"transform": "none", "terms": kept, "frames": len(query.frames)})
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
@@ -140,15 +140,26 @@ def adapt(weights: RankWeights, query: ParsedQuery) -> RankWeights:
     return weights.for_question() if query.is_question else weights
 
 
-def weigh_query(index: Index, query: ParsedQuery) -> tuple[ParsedQuery, dict[str, int], dict[str, float]]:
+def weigh_query(
+    index: Index, query: ParsedQuery, filters: Filters
+) -> tuple[ParsedQuery, dict[str, int], dict[str, float]]:
     """Return the query with its rarest words only, how many chunks hold each of their tokens, and their idf."""
-    counts = index.term_stats([term.token for term in query.terms])
-    idf = term_weights(index.manifest.chunks, counts)
+    known = knowable(index, filters)
+    counts = index.term_stats([term.token for term in query.terms], known)
+    idf = term_weights(index.chunk_count(known) if known else index.manifest.chunks, counts)
     if len(query.terms) > MAX_TERMS:
         # What occurs nowhere can find nothing; what is left is sorted by how much it tells, then as it was written.
         rarest = sorted((t for t in query.terms if counts[t.token]), key=lambda t: -t.weight * idf[t.token])[:MAX_TERMS]
         query = replace(query, terms=tuple(term for term in query.terms if term in set(rarest)))
     return query, counts, idf
+
+
+def knowable(index: Index, filters: Filters) -> Filters | None:
+    """Return filters for all that the caller's groups may see; None where that is the whole generation."""
+    states = index.manifest.sources
+    if all(filters.groups.intersection(state.groups) for state in states):
+        return None
+    return Filters(filters.groups, frozenset(state.name for state in states))
 
 
 def read_signals(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -248,3 +249,21 @@ def test_the_principals_of_the_check_differ(world):
     groups = {who.groups for who in some_principals(world, random.Random(1), 40)}
     assert len(groups) > 15
     assert any(not group & set(world.groups) for group in groups)
+
+
+@pytest.mark.req("S1")
+def test_how_rare_a_hidden_word_is_is_not_told(world, service):
+    """Neither the note on a long query nor the weights in one's own trace know whether a hidden word exists."""
+    who = Principal("somebody", world.origins[0].groups)
+    origin = world.hidden(who)[0]
+    hidden = next(word for word in origin.words if f" {word}" in origin.texts[0])
+    absent = hidden[:-4] + "yyxq"
+    said = []
+    for word in (hidden, absent):
+        filler = " ".join(f"zarquon{number}yq" for number in range(70))
+        result = service.search(SearchRequest(f"{filler} {word} payment"), who)
+        stages = [service.explain(result.trace_id, stage, who) for stage in ("transform@1", "entities")]
+        weights = re.sub(r"STAGE .*", "", " ".join(stages)).replace(word, "")
+        said.append((result.notes, weights))
+    assert said[0] == said[1]
+    assert "rarest words" in str(said[0][0])
