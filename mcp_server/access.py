@@ -95,6 +95,15 @@ def may_see(principal: Principal, settings: Settings, name: str) -> bool:
     return owner is not None and bool(principal.groups.intersection(owner.groups))
 
 
+def hidden_places(principal: Principal, settings: Settings) -> list[Path]:
+    """Return where the sources lie that a principal may not see."""
+    return [
+        source.path
+        for source in settings.source
+        if not source.is_live and not principal.groups.intersection(source.groups)
+    ]
+
+
 def visible_settings(principal: Principal, settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON values, of sources and groups only what the principal may know of."""
     values = settings.model_dump(mode="json")

@@ -24,6 +24,7 @@ from ingest.redact import redact
 from mcp_server.access import (
     Domain,
     domain_of,
+    hidden_places,
     known_sources,
     list_domains,
     local_principal,
@@ -278,7 +279,7 @@ class Service:
         filters = self._filters(index, principal, request)
         offset = self._read_cursor(request, index, principal)
         found = self._find(index, request, filters, trace, strict, offset)
-        checker = self._checker(index)
+        checker = self._checker(index, principal)
         with trace.span("freshness") as span:
             shown = tuple(self._hit(item, score, why, checker) for item, score, why in found.hits)
             if request.mode == "ranked":
@@ -369,7 +370,8 @@ class Service:
             is_strict = self.setup.settings.strict if strict is None else strict
             with self.reading(principal) as index:
                 filters = self._filters(index, principal, request)
-                composed = self._compose(index, request, filters, trace, is_strict)
+                checker = self._checker(index, principal)
+                composed = self._compose(index, request, filters, checker, trace, is_strict)
                 stale = self._stale_codes((citation.source for citation in composed.citations), principal)
                 degraded = join(index.degraded, composed.degraded, stale, self._trace_codes())
                 generation, age_s = index.generation, round(self.age_s(index), 1)
@@ -405,7 +407,13 @@ class Service:
         return result
 
     def _compose(
-        self, index: Index, request: AnswerRequest, filters: Filters, trace: TraceRun, strict: bool
+        self,
+        index: Index,
+        request: AnswerRequest,
+        filters: Filters,
+        checker: FreshnessChecker,
+        trace: TraceRun,
+        strict: bool,
     ) -> ComposedAnswer:
         from mcp_server.answering.answer import AnswerSettings, compose_answer
         from mcp_server.answering.resolver import IndexResolver
@@ -426,9 +434,7 @@ class Service:
             chunks_used=len(context.kept),
         )
         resolver = IndexResolver(index, filters)
-        return compose_answer(
-            request.question, retrieval, context, resolver, self._checker(index), AnswerSettings(), trace
-        )
+        return compose_answer(request.question, retrieval, context, resolver, checker, AnswerSettings(), trace)
 
     # -- traces, status, documents -----------------------------------------------------------------------------------
 
@@ -548,10 +554,11 @@ class Service:
             path_glob=request.path_glob,
         )
 
-    def _checker(self, index: Index) -> FreshnessChecker:
+    def _checker(self, index: Index, principal: Principal) -> FreshnessChecker:
         from mcp_server.answering.freshness import FreshnessChecker
 
-        return FreshnessChecker({state.name: state for state in index.manifest.sources})
+        states = {state.name: state for state in index.manifest.sources}
+        return FreshnessChecker(states, hidden=hidden_places(principal, self.setup.settings))
 
     @contextlib.contextmanager
     def _trace(

@@ -57,9 +57,16 @@ class FileNow:
 class FreshnessChecker:
     """Compares indexed lines with the tree. Make one per call: what it has read, it does not read again."""
 
-    def __init__(self, sources: Mapping[str, SourceState], *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
-        """Check chunks of these sources, by name."""
+    def __init__(
+        self,
+        sources: Mapping[str, SourceState],
+        *,
+        hidden: Sequence[Path] = (),
+        max_file_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
+        """Check chunks of these sources, by name. `hidden`: places that whoever asks may not hear of."""
         self._sources = sources
+        self._hidden = [os.path.realpath(place) for place in hidden]
         self._max_file_bytes = max_file_bytes
         self._bytes: dict[tuple[str, str], bytes | str] = {}
         self._files: dict[tuple[str, str], FileNow] = {}
@@ -136,7 +143,7 @@ class FreshnessChecker:
     def _find_renamed(self, source: str, root: Path, chunk: Chunk, text: str) -> str | None:
         """Return the one path that now has the whole content, else the one that has the cited lines."""
         if source not in self._walked:
-            self._walked[source] = tuple(walk_files(root))
+            self._walked[source] = tuple(name for name in walk_files(root) if not self._is_hidden(root, name))
         path = chunk.path or ""
         wanted = [line.rstrip() for line in text.split("\n")]
         telling = len("".join(wanted).strip()) >= MIN_TELLING_CHARS
@@ -151,6 +158,10 @@ class FreshnessChecker:
             if lines and find_window(lines, wanted, chunk.start_line) is not None:
                 holding.append(other)
         return holding[0] if len(holding) == 1 else None
+
+    def _is_hidden(self, root: Path, name: str) -> bool:
+        place = Path(os.path.realpath(root), name)
+        return any(place.is_relative_to(hidden) for hidden in self._hidden)
 
 
 UNREADABLE = "unreadable"

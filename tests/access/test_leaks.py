@@ -11,11 +11,14 @@ import mcp_server.access
 import mcp_server.service
 from ingest.access import Principal
 from ingest.index import Index
+from mcp_server.cli import build
+from mcp_server.config import load_setup
 from mcp_server.errors import BadRequest, NotReady
-from mcp_server.results import SearchRequest
+from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Building, Service
 from tests.access.leaks import LeakCheck
 from tests.access.world import index_world, make_world, some_principals
+from tests.ingest.sources.support import write
 
 CHECKS = 2_000
 PLANTED_CHECKS = 900
@@ -267,3 +270,26 @@ def test_how_rare_a_hidden_word_is_is_not_told(world, service):
         said.append((result.notes, weights))
     assert said[0] == said[1]
     assert "rarest words" in str(said[0][0])
+
+
+@pytest.mark.req("S1")
+def test_where_a_file_went_is_not_told_when_it_went_to_a_hidden_source(tmp_path):
+    folder = tmp_path / "code"
+    text = "class PaymentLedger:\n    def total_of_ledger(self, account):\n        return account.balance\n"
+    write(folder, {"src/ledger.py": text, "board/plan.md": "# Plan\n\nSell.\n"})
+    (tmp_path / "codecairn.toml").write_text(
+        '[[source]]\nname = "code"\ntype = "folder"\npath = "code"\ngroups = ["all"]\nexclude = ["/board"]\n'
+        '[[source]]\nname = "plans"\ntype = "designs"\npath = "code/board"\ngroups = ["board"]\n'
+    )
+    setup = load_setup(root=tmp_path, config=None, data=tmp_path / "data", env={"HOME": str(tmp_path)})
+    service = Service(setup)
+    build(setup, service, "cli")
+    (folder / "src" / "ledger.py").rename(folder / "board" / "merger.py")
+    said = {}
+    for name, groups in (("staff", {"all"}), ("chair", {"all", "board"})):
+        result = service.answer(AnswerRequest("What does PaymentLedger do?"), Principal(name, frozenset(groups)))
+        said[name] = repr(result)
+    service.close()
+    assert "board/merger.py" in said["chair"]
+    assert "freshness='gone'" in said["staff"]
+    assert "merger" not in said["staff"]
