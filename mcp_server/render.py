@@ -14,7 +14,7 @@ from mcp_server.service import Status
 Format = Literal["concise", "detailed", "json"]
 
 CONCISE_LINES = 6  # of a snippet; five hits stay under 2,000 characters
-CONCISE_CHARS = 260
+CONCISE_CHARS = 215
 DETAILED_LINES = 40
 LINE_CHARS = 160
 MISSING_CHARS = 40  # of a line or an object around a missing name

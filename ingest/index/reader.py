@@ -37,6 +37,7 @@ PREFIX_SCAN = 120  # and for a beginning or sub-words of one: these match many, 
 LOOKUP_LIMIT = 10_000
 WORD_SCAN = 2_000  # chunks with a word's stem that are searched for the word itself
 NEAR_DISTANCE = 2
+SLIP = 0.85  # similarity (0..1) from which a name counts as misspelt
 OPEN_ATTEMPTS = 5
 EXACT_VECTORS_MAX = 200_000
 SAME_NAME = frozenset({"exact", "qualified", "case"})
@@ -419,6 +420,12 @@ class Index:
         ]
         names |= self._names_in(ids)
         return _nearest(last, names, limit)
+
+    def slip_of(self, name: str, filters: Filters) -> str | None:
+        """Return the existing name that a missing one is most likely a slip of: a few letters, not other words."""
+        near = self.near_symbols(name, filters, 1)
+        wanted = qualified(name).rsplit(".", 1)[-1].lower()
+        return near[0] if near and _similarity(wanted, near[0].lower()) >= SLIP else None
 
     def _names_in(self, ids: Iterable[int]) -> set[str]:
         return {symbol.name for chunk in self.chunks(list(dict.fromkeys(ids))) for symbol in chunk.symbols}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Retriever = Literal["text", "vector", "symbol", "link", "history", "frames"]
 
-HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25, "near": 0.2}
+HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25}
 MAX_PHRASE_WORDS = 3
 MAX_PHRASES = 16
 MAX_LINKED_FILES = 20
@@ -77,21 +77,10 @@ def retrieve_symbol(index: Index, query: ParsedQuery, filters: Filters, weights:
     for name in symbol_names(query):
         hits = index.find_symbol(name, filters, weights.candidates, loose=query.route == "symbol")
         scored.extend((hit.chunk_id, HOW_SCORES[hit.how], hit.how) for hit in hits)
-        if query.route == "symbol" and not hits:
-            scored.extend((chunk_id, HOW_SCORES["near"], "near") for chunk_id in near_definitions(index, name, filters))
     for phrase in name_phrases(query) if query.route == "conceptual" else ():
         for hit in index.find_symbol(phrase, filters, 10, loose=False):
             scored.append((hit.chunk_id, 0.5, "words"))
     return rank_candidates("symbol", scored)[: weights.candidates]
-
-
-def near_definitions(index: Index, name: str, filters: Filters) -> list[int]:
-    """Return the chunks that define the name nearest to one that nothing defines: a slip of the keyboard."""
-    return [
-        hit.chunk_id
-        for near in index.near_symbols(name, filters, 1)
-        for hit in index.find_symbol(near, filters, 10, loose=False)
-    ]
 
 
 def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:

@@ -13,6 +13,7 @@ from ingest.errors import EmbeddingError, VectorUnavailable
 from ingest.index.schema import SAID_FIELDS
 from ingest.model import Chunk, Filters
 from mcp_server.errors import Unavailable
+from mcp_server.results import MissingName
 from mcp_server.retrieval.candidates import (
     Candidate,
     retrieve_links,
@@ -94,6 +95,7 @@ def search(
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
         span.record(output={"entities": resolved, "missing": [name.name for name in missing]})
     with trace.span("transform") as span:
+        asked, query = query, correct_name(index, query, filters, missing)
         written = len(query.terms)
         query, counts, idf = weigh_query(index, query, filters)
         kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
@@ -129,7 +131,7 @@ def search(
         vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
         generation=index.generation,
         degraded=degraded,
-        notes=tuple(notes_on(query, written, entities, lists)),
+        notes=tuple(notes_on(asked, query, written, entities, lists)),
     )
 
 
@@ -178,10 +180,24 @@ def read_signals(
     )
 
 
+def correct_name(index: Index, query: ParsedQuery, filters: Filters, missing: Sequence[MissingName]) -> ParsedQuery:
+    """Return the query for the nearest name where the one name that is asked for exists nowhere: a slip."""
+    if query.route != "symbol" or not missing:
+        return query
+    near = index.slip_of(missing[0].name, filters)
+    return parse_query(near) if near else query
+
+
 def notes_on(
-    query: ParsedQuery, written: int, entities: Sequence[Entity], lists: Mapping[str, Sequence[Candidate]]
+    asked: ParsedQuery,
+    query: ParsedQuery,
+    written: int,
+    entities: Sequence[Entity],
+    lists: Mapping[str, Sequence[Candidate]],
 ) -> Iterator[str]:
     """Yield what whoever asked should know of the query."""
+    if asked.text != query.text:
+        yield f"Nothing is called `{asked.text}`; these hits are for `{query.text}`, the nearest name."
     for entity in entities:
         if entity.kind == "symbol" and entity.definitions > AMBIGUOUS:
             yield (

@@ -30,12 +30,14 @@ SCAFFOLD_WORDS = frozenset(
     internals logic mechanism make makes made""".split()
 )
 SCAFFOLD_WEIGHT = 0.35
+BACKTICKS = re.compile(r"``+")  # reStructuredText and fences: read as pairs of one they would quote what lies between
+QUOTED = re.compile(r"`([^`\n]{1,120})`")
+QUOTED_WEIGHT = 1.5  # who puts a word in backticks says what the text is about
 PART_WEIGHT = 0.6  # a part of an identifier says less than the identifier
 
 IDENTIFIER = re.compile(
     r"`([^`\n]{1,120})`|((?:[A-Za-z_$][\w$]*(?:::|\.|->|\\|#))+[A-Za-z_$][\w$]*[?!]?|[A-Za-z_$][\w$]*)(\(\))?"
 )
-BACKTICKS = re.compile(r"``+")  # reStructuredText and fences: read as pairs of one they would quote what lies between
 SHAPED = re.compile(
     r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\"
 )
@@ -172,6 +174,7 @@ def choose_route(text: str, paths: tuple[str, ...], tickets: tuple[str, ...], de
 def weigh_terms(text: str) -> tuple[Term, ...]:
     """Return the query's index tokens with weights: whole words 1, parts of identifiers less, stop words none."""
     weights: dict[str, Term] = {}
+    quoted = dict.fromkeys(words(" ".join(QUOTED.findall(BACKTICKS.sub("`", text)))), QUOTED_WEIGHT)
 
     def add(token: str, weight: float, word: str, form: str) -> None:
         known = weights.get(token)
@@ -182,7 +185,7 @@ def weigh_terms(text: str) -> tuple[Term, ...]:
         lower = word.lower()
         if lower in STOP_WORDS:
             continue
-        weight = SCAFFOLD_WEIGHT if lower in SCAFFOLD_WORDS else 1.0
+        weight = quoted.get(word, SCAFFOLD_WEIGHT if lower in SCAFFOLD_WORDS else 1.0)
         parts = split_identifier(word)
         if len(parts) <= 1:
             add(stem(lower), weight, word, lower)

@@ -92,6 +92,8 @@ def test_a_typo_finds_the_nearest_name(service):
     result = search(service, "SesionSigner")
     assert result.not_found[0].nearest[0] == "SessionSigner"
     assert result.hits[0].symbol == "SessionSigner"
+    assert "these hits are for `SessionSigner`" in result.notes[0]
+    assert not any("these hits are for" in note for note in search(service, "QuantumBridge").notes)
 
 
 @pytest.mark.req("R15")
