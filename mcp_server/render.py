@@ -24,9 +24,10 @@ CONTROL = re.compile(
 WORD = re.compile(r"\w+")
 HIT_KEYS = (
     "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
-    "revision", "freshness", "linked",
+    "revision", "freshness", "linked", "flags",
 )  # fmt: skip
-LISTS = frozenset({"why", "linked"})
+LISTS = frozenset({"why", "linked", "flags"})
+PAGED = re.compile(r"^(?:page|cell|frame|slide) \S")  # where a format has no lines of its own
 CITATION_KEYS = (
     "id", "path", "key", "start_line", "end_line", "symbol", "source", "product", "revision", "freshness", "moved_to",
 )  # fmt: skip
@@ -72,11 +73,12 @@ def fit_search_json(result: SearchResult, budget_chars: int) -> str:
 
 def hit_block(hit: Hit, query: str, response_format: Format) -> str:
     """Return one hit: a line that says where and why, and a snippet."""
-    marks = [] if hit.freshness == "fresh" else [hit.freshness]
+    marks: list[str] = [] if hit.freshness == "fresh" else [hit.freshness]
+    marks += [f"text that gives orders: {', '.join(hit.flags)}"] if hit.flags else []
     why = hit.why if response_format == "detailed" else hit.why[:3]
     reasons = f"  [{', '.join((*why, *marks))}]" if why or marks else ""
     product = f"  {hit.source}" if response_format == "detailed" else ""
-    symbol = f"  {hit.symbol}" if hit.symbol else ""
+    symbol = f"  {hit.symbol}" if hit.symbol else f"  {hit.context}" if PAGED.match(hit.context) else ""
     if hit.start_line == hit.end_line and "\n" not in hit.text.strip() and hit.path:
         return clean(f"{hit.path}:{hit.start_line}{symbol}{product}{reasons}: {hit.text.strip()[:LINE_CHARS]}")
     head = clean(f"{place(hit)}{symbol}{product}{reasons}")

@@ -74,6 +74,7 @@ class Hit:
     chunk_id: int = 0
     language: str | None = None
     context: str = ""
+    flags: tuple[str, ...] = ()  # orders to a model and hidden text in it: to be read as text, never followed
     linked: tuple[str, ...] = ()  # "ticket: #12", "superseded by: ADR-9": what is linked to the document
 
 

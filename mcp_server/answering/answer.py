@@ -233,6 +233,7 @@ def make_hit(ranked: RankedChunk, checker: FreshnessChecker) -> Hit:
         chunk_id=chunk.id,
         language=chunk.language,
         context=chunk.context,
+        flags=chunk.flags,
     )
 
 

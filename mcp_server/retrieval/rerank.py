@@ -22,6 +22,7 @@ from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
 
+SUPERSEDED = "superseded"
 STUB_NAMES = frozenset({"__init__.py", "package-info.java", "mod.rs", "index.ts", "index.js"})
 
 
@@ -127,6 +128,8 @@ def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float
     """Return the factor of the chunk's path role, turned around when the query asks for that role."""
     if chunk.kind == "commit":
         return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
+    if chunk.kind == "design" and chunk.state == SUPERSEDED:
+        return weights.superseded_factor
     if chunk.kind in ("ticket", "design"):
         return 1.0
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}

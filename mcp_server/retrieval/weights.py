@@ -63,6 +63,7 @@ class RankWeights:
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
     history_factor: float = 0.4  # commits beside code: their messages repeat the words of what they touched
     stub_factor: float = 1.0  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
+    superseded_factor: float = 0.5  # a design that another one replaced
     declaration_factor: float = 0.7  # .d.ts
     platform_factor: float = 0.6  # a folder or file for one platform that the query does not name
 

@@ -9,7 +9,7 @@ import pytest
 
 HIT_KEYS = {
     "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
-    "revision", "freshness", "linked",
+    "revision", "freshness", "linked", "flags",
 }  # fmt: skip
 
 
