@@ -18,6 +18,7 @@ MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/stdio.py
 MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py", "golden/bench/rivals.py"}
 MAY_START_PROCESSES |= {"golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
 MAY_READ_ENVIRONMENT = {"mcp_server/cli.py", "mcp_server/config.py", "ingest/gitio.py", "ingest/executor.py"}
+MAY_READ_ENVIRONMENT |= {"ingest/__init__.py", "ingest/sources/connectors/__init__.py"}
 MAY_READ_ENVIRONMENT |= {"ingest/index/failpoints.py", "golden/bench/corpora.py", "golden/bench/rivals.py"}
 MAY_PRINT = {"mcp_server/cli.py"}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from ingest import gitio
+from ingest.errors import GitError
 
 MAX_FILE_BYTES = 200_000  # larger files are data or generated
 MAX_HUNK_LINES = 60
@@ -52,18 +56,30 @@ def list_clones(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def run_git(clone: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    """Return what git prints. Raises CloneError."""
-    command = ["git", "-c", "safe.directory=*", "-c", "core.quotePath=false", f"--git-dir={clone}", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-    if done.returncode:
-        raise CloneError(f"git {arguments[0]} failed in {clone}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+@contextlib.contextmanager
+def mirrored(folder: Path, repository: str) -> Iterator[tuple[Path, str]]:
+    """Yield a bare copy of a clone for as long as it is read, and the commit of its HEAD. Raises CloneError.
+
+    Nothing is run in the clone itself: what its configuration names would run too.
+    """
+    clone = find_clone(folder, repository)
+    with tempfile.TemporaryDirectory(prefix="codecairn-mirror-") as scratch:
+        try:
+            found = gitio.find_repository(clone.parent if clone.name == ".git" else clone)
+            mirror = gitio.update_mirror(found, Path(scratch))
+        except GitError as error:
+            raise CloneError(f"The clone of {repository} cannot be read: {error}") from error
+        if mirror.commit is None:
+            raise CloneError(f"The clone of {repository} has no commit yet.")
+        yield mirror.path, mirror.commit
 
 
-def read_head(clone: Path) -> str:
-    """Return the commit that HEAD names. Raises CloneError."""
-    return run_git(clone, "rev-parse", "HEAD").decode().strip()
+def run_git(mirror: Path, command: str, *arguments: str, stdin: bytes = b"") -> bytes:
+    """Return what an allow-listed git command prints. Raises CloneError."""
+    try:
+        return gitio.run_git(command, *arguments, git_dir=mirror, stdin=stdin)
+    except GitError as error:
+        raise CloneError(str(error)) from error
 
 
 def list_files(clone: Path, commit: str) -> dict[str, str]:
@@ -94,8 +110,8 @@ def read_files(clone: Path, commit: str, paths: Iterable[str]) -> Iterator[tuple
 
 def list_commits(clone: Path, commit: str) -> list[tuple[str, str]]:
     """Return (id, subject) of the commits without merges, newest first. Raises CloneError."""
-    lines = run_git(clone, "log", "--no-merges", "--format=%H %s", commit).decode(errors="replace").splitlines()
-    return [(line[:40], line[41:]) for line in lines]
+    lines = run_git(clone, "rev-list", "--no-merges", "--format=%s", commit).decode(errors="replace").split("\n")
+    return [(head.removeprefix("commit "), subject) for head, subject in zip(lines[::2], lines[1::2], strict=False)]
 
 
 def read_commits(clone: Path, ids: list[str]) -> Iterator[Commit]:
@@ -111,9 +127,10 @@ def _diff(clone: Path, ids: list[str]) -> str:
     """Return subjects, bodies and patches, without commits whose files a partial clone lacks. Raises CloneError."""
     form = "--format=%x01%s%x02%b%x03"
     arguments = ("--stdin", "-r", "-p", "-U3", "--no-renames", "--diff-filter=AM", "--root", form)
+    safe = ("--no-ext-diff", "--no-textconv")
     try:
         asked = "\n".join(ids).encode() + b"\n"
-        return run_git(clone, "diff-tree", *arguments, stdin=asked).decode("utf-8", errors="replace")
+        return run_git(clone, "diff-tree", *arguments, *safe, stdin=asked).decode("utf-8", errors="replace")
     except CloneError:
         if len(ids) == 1:
             return ""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ingest.embedding.static import WEIGHT_FILES, Pieces, static_id
 from ingest.embedding.training.bags import Array, Bags, join_bags, make_bags
-from ingest.embedding.training.history import find_clone, list_clones, read_head
+from ingest.embedding.training.history import list_clones, mirrored
 from ingest.embedding.training.manifest import (
     Manifest,
     ManifestError,
@@ -41,11 +41,11 @@ def survey(clones: Path, excluded: Iterable[str], settings: Settings, say: Say) 
         if any(fnmatch.fnmatch(name.lower(), pattern) for pattern in patterns):
             say(f"{name}: left out, it is excluded")
             continue
-        clone = find_clone(clones, name)
-        commit = read_head(clone)
-        licence = read_licence(clone, commit)
+        with mirrored(clones, name) as (mirror, commit):
+            licence = read_licence(mirror, commit)
+            language = read_language(mirror, commit)
         if licence:
-            chosen.append(Repository(name=name, commit=commit, licence=licence, language=read_language(clone, commit)))
+            chosen.append(Repository(name=name, commit=commit, licence=licence, language=language))
         else:
             say(f"{name}: left out, no permissive licence found")
     return Manifest(settings=settings, kinds=KINDS, repositories=tuple(chosen))
@@ -114,7 +114,8 @@ def _mine(manifest: Manifest, clones: Path, jobs: int, say: Say) -> Iterator[tup
 
 
 def _mine_one(clones: Path, seed: int, repository: Repository) -> list[Pair]:
-    return mine_repository(find_clone(clones, repository.name), repository.commit, seed)
+    with mirrored(clones, repository.name) as (mirror, _):
+        return mine_repository(mirror, repository.commit, seed)
 
 
 def _told(mined: Iterable[tuple[Repository, list[Pair]]], say: Say) -> Iterator[tuple[Repository, list[Pair]]]:

@@ -10,7 +10,7 @@ from ingest.embedding import static
 from ingest.embedding.static import WEIGHT_FILES, WEIGHTS, Pieces, static_id
 from ingest.embedding.training.__main__ import main
 from ingest.embedding.training.bags import make_bags
-from ingest.embedding.training.history import CloneError, find_clone, list_clones, read_head
+from ingest.embedding.training.history import CloneError, find_clone, list_clones, mirrored
 from ingest.embedding.training.manifest import MANIFEST, hash_file, read_manifest
 from ingest.embedding.training.mining import clean_subject, first_sentence, mine_file, mine_repository
 from ingest.embedding.training.trainer import PairSet, Settings, contrast, plan_batches, start_rows, train
@@ -93,7 +93,8 @@ def test_manifest_of_a_rebuild_names_what_it_was_made_of(made, clones):
     manifest = read_manifest(made / "manifest.json")
     (repository,) = manifest.repositories
     assert (repository.name, repository.licence, repository.language) == ("someone/project", "MIT", "py")
-    assert repository.commit == read_head(find_clone(clones, "someone/project"))
+    with mirrored(clones, "someone/project") as (_, commit):
+        assert repository.commit == commit
     assert repository.pairs == manifest.pairs == {"doc": 6, "commit": 6}
     assert manifest.id == static_id(made)
     assert manifest.weights == {name: hash_file(made / name) for name in WEIGHT_FILES}
@@ -212,8 +213,8 @@ def test_vendored_code_gives_nothing(clones):
     (folder / "vendor" / "a.py").write_text(function("vendored", "copied from somebody else"))
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "Copy the code of somebody else")
-    clone = find_clone(clones, "someone/project")
-    assert not [pair for pair in mine_repository(clone, read_head(clone)) if "vendor" in pair.passage]
+    with mirrored(clones, "someone/project") as (mirror, commit):
+        assert not [pair for pair in mine_repository(mirror, commit) if "vendor" in pair.passage]
 
 
 def test_changelog_entries_are_paired_with_the_hunks_of_their_commit(clones):
@@ -222,8 +223,9 @@ def test_changelog_entries_are_paired_with_the_hunks_of_their_commit(clones):
     (folder / "image.py").write_text(function("image", "draw the picture").replace("first", "upright"))
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "Turn the drawing round")
-    clone = find_clone(clones, "someone/project")
-    ((query, passage),) = [(p.query, p.passage) for p in mine_repository(clone, read_head(clone)) if p.kind == "ticket"]
+    with mirrored(clones, "someone/project") as (mirror, commit):
+        pairs = mine_repository(mirror, commit)
+    ((query, passage),) = [(pair.query, pair.passage) for pair in pairs if pair.kind == "ticket"]
     assert query == "Pictures are no longer drawn upside down on small screens"
     assert passage.startswith("image.py\n")
 
