@@ -193,7 +193,8 @@ def test_trace_holds_what_was_kept_and_dropped_and_its_size(setup):
     reindex(service)
     result = service.answer(AnswerRequest("How are session cookies signed?"), LOCAL_PRINCIPAL)
     context = spans_of(service, result)["context"]
-    assert [details["evidence"] for _, _, details in context.output] == [f"E{n}" for n in range(1, len(context.output) + 1)]
+    numbered = [f"E{number}" for number in range(1, len(context.output) + 1)]
+    assert [details["evidence"] for _, _, details in context.output] == numbered
     assert sum(details["tokens"] for _, _, details in context.output) <= 450
     assert {details["slot"] for _, _, details in context.output} <= {"code", "history"}
     assert "budget" in {reason for _, reason in context.dropped}
