@@ -138,6 +138,7 @@ class Service:
         self._opened = {domain.name: _Opened() for domain in list_domains(setup)}
         self._embedder: Embedder | None = None
         self._embedder_loaded = False
+        self._key: bytes | None = None
         self._building: Building | None = None
         self._build_error = ""
         self._store = TraceStore(setup.data_dir / "traces.db") if setup.settings.trace.enabled else None
@@ -598,6 +599,11 @@ class Service:
 
     def _secret(self) -> bytes:
         """Return the key of this data directory, made on first use; it signs cursors and hides principals in traces."""
+        if self._key is None:
+            self._key = self._read_secret()
+        return self._key
+
+    def _read_secret(self) -> bytes:
         path = self.setup.data_dir / "secret.key"
         try:
             return path.read_bytes()
