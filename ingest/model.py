@@ -18,6 +18,12 @@ FILES_HEADING = "\n\nFiles:\n"  # ends the message in the text of a commit
 RENAME_LINK = "renamed:"  # before a file's old path among a commit's links: what it is called now is in the text
 SUPERSEDED_BY = "superseded-by:"  # before the id or path of a design's successor among its links
 SUPERSEDES = "supersedes:"  # before the id or path of a design that it replaces
+MARKS = (RENAME_LINK, SUPERSEDED_BY, SUPERSEDES)
+
+
+def is_marked(link: str) -> bool:
+    """Tell whether a link says how it is meant, beside what it names."""
+    return link.startswith(MARKS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from ingest.index.lease import Lease, take_lease
 from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
-from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, words
+from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, whole_word, words
+from ingest.languages.kinds import TYPE_KINDS
 from ingest.model import Chunk, Filters, Symbol
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ EXACT_VECTORS_MAX = 200_000
 SAME_NAME = frozenset({"exact", "qualified", "case"})
 HOW_ORDER = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
 ROLE_ORDER = {"source": 0, "compat": 1, "config": 1, "example": 2, "docs": 2, "test": 3, "generated": 4, "vendored": 4}
-TYPE_KINDS = frozenset({"class", "interface", "struct", "enum", "trait", "type"})
 
 
 @dataclass(slots=True)
@@ -504,9 +504,7 @@ class Index:
 
     def first_chunk(self, source: str, path: str, filters: Filters) -> Chunk | None:
         """Return the first chunk of a visible file, None when there is no such file."""
-        where = self._where(replace(filters, sources=filters.sources & {source}))
-        ids = [] if where is None else self._text.ids_by_term("full_path", clean(path), where, LOOKUP_LIMIT)
-        return min(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.id), default=None)
+        return next(iter(self.document_chunks(source, path, filters)), None)
 
     def containing(self, tokens: Sequence[str], filters: Filters) -> list[int]:
         """Return the ids of every visible chunk whose text holds all index tokens, ascending."""
@@ -518,7 +516,7 @@ class Index:
     def holds_word(self, word: str, filters: Filters) -> bool:
         """Tell whether a visible chunk's text holds a word as it is written, but for case."""
         tokens = index_tokens(word)
-        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+        pattern = whole_word(word, re.IGNORECASE)
         ids = self.containing(tokens[:1], filters)[:WORD_SCAN]
         return any(pattern.search(chunk.text) for i in ids for chunk in self.chunks([i]))
 

@@ -76,6 +76,14 @@ def token_stream(text: str) -> str:
     return " ".join(filter(None, map(_expand, WORD.findall(text))))
 
 
+@lru_cache(maxsize=512)
+def whole_word(text: str, flags: int = 0) -> re.Pattern[str]:
+    """Return a pattern for a text as it is written that neither begins nor ends within a word."""
+    before = r"(?<!\w)" if text[:1].isalnum() or text[:1] == "_" else ""
+    after = r"(?!\w)" if text[-1:].isalnum() or text[-1:] == "_" else ""
+    return re.compile(f"{before}{re.escape(text)}{after}", flags)
+
+
 def words(text: str) -> list[str]:
     """Return the identifiers and words of a text as written."""
     return [word for word in WORD.findall(text) if len(word) <= MAX_TOKEN]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ingest.model import Filters
-from mcp_server.retrieval.query import ParsedQuery
+from ingest.model import Filters, is_marked
+from mcp_server.retrieval.query import ParsedQuery, bare_name
 from mcp_server.retrieval.weights import RankWeights
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def name_phrases(query: ParsedQuery) -> list[str]:
 
 def symbol_names(query: ParsedQuery) -> list[str]:
     """Return the names to look up in the symbol table, the query's own names first."""
-    lone = [query.text.strip("`").removesuffix("()")] if len(query.text.split()) == 1 else []
+    lone = [bare_name(query.text)] if len(query.text.split()) == 1 else []
     return list(dict.fromkeys((*lone, *query.identifiers)))
 
 
@@ -98,9 +98,11 @@ def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: 
 
 def named_files(index: Index, chunk_ids: Sequence[int], filters: Filters) -> list[int]:
     """Return the first chunk of each file that documents name or, as commits, touched; one hop."""
-    links = dict.fromkeys(link for chunk in index.chunks(chunk_ids) for link in chunk.links if "." in link)
+    named = (link for chunk in index.chunks(chunk_ids) for link in chunk.links)
+    links = dict.fromkeys(link for link in named if "." in link and not is_marked(link))
     found: list[int] = []
     for link in list(links)[:MAX_LINKED_FILES]:
         for source, path in index.find_paths(link, filters, 2):
-            found.extend(chunk.id for chunk in index.document_chunks(source, path, filters)[:1])
+            first = index.first_chunk(source, path, filters)
+            found.extend([first.id] if first else [])
     return found

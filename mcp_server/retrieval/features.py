@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
 
-from ingest.index.tokens import split_identifier, stem, words
+from ingest.index.tokens import split_identifier, stem, whole_word, words
 from ingest.model import Chunk
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.query import ParsedQuery
@@ -139,7 +138,7 @@ class Coverage:
         text = lowered(chunk.ref, chunk.text)
         found = 0
         for bit, needle, is_word in self._needles:
-            if needle in text and (is_word or is_whole(needle, text)):
+            if needle in text and (is_word or whole_word(needle).search(text)):
                 found |= bit
         return found
 
@@ -159,11 +158,6 @@ class Coverage:
 def lowered(ref: str, text: str) -> str:
     """Return a path and a text in lower case."""
     return f"{ref} {text}".lower()
-
-
-def is_whole(needle: str, text: str) -> bool:
-    """Tell whether an identifier of several parts stands in a lower-case text as a whole word."""
-    return re.search(rf"(?<!\w){re.escape(needle)}(?!\w)", text) is not None
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

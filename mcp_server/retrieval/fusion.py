@@ -21,7 +21,8 @@ def fuse(
 ) -> list[Fused]:
     """Return chunks by weighted reciprocal rank (Cormack, Clarke, Buettcher 2009): sum of weight / (k + rank).
 
-    Candidates behind `last_rank` stay in the list without a share: their files may still be what is looked for.
+    Candidates behind `last_rank`, and those of a retriever without a weight (history and frames: what they say is a
+    feature), stay in the list without a share: their files may still be what is looked for.
     """
     shares: dict[int, dict[str, float]] = {}
     for retriever in sorted(lists):

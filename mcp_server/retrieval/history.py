@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters
+from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, is_marked
 from mcp_server.retrieval.candidates import Candidate, rank_candidates
 from mcp_server.retrieval.features import FileKey, file_key
 from mcp_server.retrieval.query import ParsedQuery
@@ -92,7 +92,7 @@ def count_votes(commits: Sequence[tuple[Chunk, float]]) -> dict[FileKey, float]:
 def touched_paths(commit: Chunk) -> list[str]:
     """Return the paths among a commit's links, of a renamed file the new one."""
     old = {link.removeprefix(RENAME_LINK) for link in commit.links if link.startswith(RENAME_LINK)}
-    paths = [link for link in commit.links if ("/" in link or "." in link) and not link.startswith(RENAME_LINK)]
+    paths = [link for link in commit.links if ("/" in link or "." in link) and not is_marked(link)]
     return [path for path in paths if path not in old]
 
 

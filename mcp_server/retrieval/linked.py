@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ingest.model import RENAME_LINK, SUPERSEDED_BY, SUPERSEDES, Chunk, Filters
+from ingest.model import SUPERSEDED_BY, Chunk, Filters, is_marked
+from mcp_server.retrieval.features import file_key
 
 if TYPE_CHECKING:
     from ingest.index import Index
 
 MAX_LINKED = 60  # documents looked at for one hit
 SHOWN = 3
-MARKED = (RENAME_LINK, SUPERSEDED_BY, SUPERSEDES)
 KEY = re.compile(r"#\d+|[A-Z][A-Z0-9]*-\d+")
 
 
@@ -34,7 +34,7 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
         # Of code the commits are left out: a file can have thousands, and which of them matter is the history's part.
         kinds = filters.kinds - {"commit"} if chunk.kind == "code" else filters.kinds
         naming = index.chunks(index.linked_to(name, replace(filters, kinds=kinds), MAX_LINKED))
-        others = [other for other in naming if (other.source, other.ref) != (chunk.source, chunk.ref)]
+        others = [other for other in naming if file_key(other) != file_key(chunk)]
         for kind, label in (("design", "design"), ("ticket", "ticket")):
             yield from listed(label, (other.key or other.ref for other in others if other.kind == kind))
         if chunk.kind in ("ticket", "design"):
@@ -63,11 +63,6 @@ def changes(naming: Sequence[Chunk]) -> Iterator[str]:
     yield from listed("commit", (commit.ref for commit in newest))
     touched = Counter(link for commit in newest for link in commit.links if "." in link and not is_marked(link))
     yield from listed("touched", (path for path, _ in sorted(touched.items(), key=lambda item: (-item[1], item[0]))))
-
-
-def is_marked(link: str) -> bool:
-    """Tell whether a link says how it is meant, beside what it names."""
-    return link.startswith(MARKED)
 
 
 def listed(label: str, names: Iterable[str]) -> Iterator[str]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ingest.index.tokens import index_tokens, words
+from ingest.index.tokens import index_tokens, whole_word, words
 from ingest.model import Chunk, Filters, Symbol
+from mcp_server.retrieval.query import bare_name
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -34,25 +35,18 @@ def find_occurrences(index: Index, query: str, filters: Filters) -> list[Occurre
     The case counts. A qualified name (`Engine.run`) also finds the definitions that it names. Empty when the query
     holds no word.
     """
-    wanted = query.strip().strip("`").removesuffix("()")
+    wanted = bare_name(query.strip())
     tokens = [token for word in words(wanted) for token in index_tokens(word)[:1]]
     if not tokens:
         return []
     defined = definition_lines(index, wanted, filters)
-    pattern = whole_words(wanted)
+    pattern = whole_word(wanted)
     found: dict[tuple[str, str, int], Occurrence] = {}
     holding = index.containing(list(dict.fromkeys(tokens)), filters)
     for chunk in index.chunks(sorted({*holding, *(chunk_id for chunk_id, _ in defined)})):
         for item in lines_of(chunk, pattern, defined):
             found.setdefault((chunk.source, chunk.ref, item.line), item)
     return sorted(found.values(), key=lambda o: (not o.is_definition, o.chunk.source, o.chunk.ref, o.line))
-
-
-def whole_words(text: str) -> re.Pattern[str]:
-    """Return a pattern for a text as it is written that does not begin or end within a word."""
-    before = r"(?<!\w)" if text[:1].isalnum() or text[:1] == "_" else ""
-    after = r"(?!\w)" if text[-1:].isalnum() or text[-1:] == "_" else ""
-    return re.compile(f"{before}{re.escape(text)}{after}")
 
 
 def definition_lines(index: Index, name: str, filters: Filters) -> set[tuple[int, int]]:

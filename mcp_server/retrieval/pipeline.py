@@ -152,7 +152,8 @@ def weigh_query(
     if len(query.terms) > MAX_TERMS:
         # What occurs nowhere can find nothing; what is left is sorted by how much it tells, then as it was written.
         rarest = sorted((t for t in query.terms if counts[t.token]), key=lambda t: -t.weight * idf[t.token])[:MAX_TERMS]
-        query = replace(query, terms=tuple(term for term in query.terms if term in set(rarest)))
+        kept = set(rarest)
+        query = replace(query, terms=tuple(term for term in query.terms if term in kept))
     return query, counts, idf
 
 
@@ -259,7 +260,6 @@ def list_weights(query: ParsedQuery, weights: RankWeights) -> dict[str, float]:
         "vector": vector,
         "symbol": weights.symbol,
         "link": weights.link,
-        "history": weights.feature_list,
     }
 
 

@@ -141,13 +141,19 @@ def find_identifiers(text: str) -> tuple[str, ...]:
         name = (match[1] or match[2]).strip().removesuffix("()")
         if match[1] or match[3] or SHAPED.search(name):
             found.setdefault(name)
-    return tuple(name for name in found if not PATH.fullmatch(name) and name not in text_keys(text))
+    keys = text_keys(text)
+    return tuple(name for name in found if not PATH.fullmatch(name) and name not in keys)
 
 
 def text_keys(text: str) -> frozenset[str]:
     """Return the words of ticket keys and design ids, which are no identifiers."""
     keys = (*TICKET.findall(text), *DESIGN.findall(text))
     return frozenset(part for key in keys for part in (key, *re.split(r"[- #]", key)))
+
+
+def bare_name(text: str) -> str:
+    """Return a name without what people put around it: `name`, name()."""
+    return text.strip("`").removesuffix("()")
 
 
 def is_lone_identifier(text: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.model import Chunk
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.features import (
@@ -19,7 +20,7 @@ from mcp_server.retrieval.features import (
     vector_depth,
 )
 from mcp_server.retrieval.fusion import Fused
-from mcp_server.retrieval.query import ParsedQuery
+from mcp_server.retrieval.query import ParsedQuery, bare_name
 from mcp_server.retrieval.weights import RankWeights
 
 SUPERSEDED = "superseded"
@@ -79,7 +80,7 @@ def wanted_names(query: ParsedQuery) -> dict[str, str]:
     """Return the names that the query asks for: last part -> name as written."""
     wanted = {name.rsplit(".", 1)[-1].rsplit("::", 1)[-1]: name for name in query.identifiers}
     if query.route == "symbol" or len(query.text.split()) == 1:
-        wanted.setdefault(query.text.strip("`").removesuffix("()"), query.text)
+        wanted.setdefault(bare_name(query.text), query.text)
     return wanted
 
 
@@ -99,7 +100,7 @@ def uses_name(query: ParsedQuery, chunk: Chunk) -> bool:
     """Tell whether the one name that is asked for stands in the chunk as it is written."""
     if query.route != "symbol":
         return False
-    name = query.text.strip("`").removesuffix("()")
+    name = bare_name(query.text)
     at = chunk.text.find(name)
     while at >= 0:
         end = at + len(name)
@@ -114,13 +115,14 @@ def is_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
-TYPE_KINDS = frozenset({"class", "interface", "struct", "trait", "enum", "type", "module"})
+# What a name stands for most: a variable, a key or a prototype of the same name comes after it.
+NAMED_KINDS = TYPE_KINDS | CALLABLE_KINDS | {"module", "macro"}
 
 
 def _definition_score(name: str, qualname: str, kind: str, last: str, full: str) -> float:
     if name == last:
         exact = 1.0 if full in (last, name) or qualname.endswith(full.replace("::", ".").replace("->", ".")) else 0.6
-        return exact if kind in TYPE_KINDS or kind in ("function", "method", "macro") else exact * 0.8
+        return exact if kind in NAMED_KINDS else exact * 0.8
     return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 

@@ -42,7 +42,6 @@ class RankWeights:
     vector_symbol: float = 0.4  # the vector side's weight where the query is one name
     symbol: float = 0.2
     link: float = 1.0
-    feature_list: float = 0.0  # history and frames name candidates without a share: what they say is a feature
     rrf_k: int = 20
     candidates: int = 60  # per retriever, in the fusion
     depth: int = 150  # per retriever, looked at for what a file holds in all
