@@ -6,14 +6,17 @@ the first tool call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
@@ -47,6 +50,10 @@ Format = Literal["concise", "detailed", "json"]
 
 class CodeCairnServer(MCPServer):
     """The SDK's server with strict arguments: aliases repaired, the rest refused with did-you-mean."""
+
+    async def speak(self, read: Any, write: Any) -> None:  # noqa: ANN401 - the SDK names their type in private only
+        """Answer the messages of one pair of streams; the SDK's own stdio loop always takes descriptor 1."""
+        await self._lowlevel_server.run(read, write, self._lowlevel_server.create_initialization_options())
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -89,7 +96,7 @@ def describe_invalid(tool: str, error: ValidationError) -> str:
     return f"Invalid arguments for {tool}: {'; '.join(problems)}."[:ERROR_CHARS]
 
 
-def make_server(service: Service, *, entry: EntryPoint = "mcp-stdio", principal: Principal | None = None) -> MCPServer:
+def make_server(service: Service, *, entry: EntryPoint = "mcp-stdio", principal: Principal | None = None) -> CodeCairnServer:
     """Return the server over a service."""
     asking = principal or local_principal(service.setup.settings)
     server = CodeCairnServer(
@@ -218,9 +225,16 @@ def caller_of(context: Context[Any, Any]) -> Caller:
     )
 
 
-def serve_stdio(service: Service) -> None:
-    """Speak MCP on stdin and stdout until the client closes them."""
-    make_server(service).run("stdio")
+def serve_stdio(service: Service, wire: int) -> None:
+    """Speak MCP on stdin and on the open descriptor ``wire`` until the client closes them."""
+    server = make_server(service)
+
+    async def speak() -> None:
+        with os.fdopen(wire, "w", encoding="utf-8") as out:
+            async with stdio_server(stdout=anyio.wrap_file(out)) as (read, write):
+                await server.speak(read, write)
+
+    anyio.run(speak)
 
 
 def http_app(service: Service, allowed_hosts: list[str], allowed_origins: list[str]) -> tuple[MCPServer, Starlette]:

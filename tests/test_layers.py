@@ -17,15 +17,17 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/stdio.py", "golden/demo.py"}
 MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py", "golden/bench/rivals.py"}
 MAY_START_PROCESSES |= {"golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
-MAY_READ_ENVIRONMENT = {"mcp_server/cli.py", "mcp_server/config.py", "ingest/gitio.py", "ingest/executor.py"}
+MAY_READ_ENVIRONMENT = {"mcp_server/cli/common.py", "mcp_server/config.py", "ingest/gitio.py", "ingest/executor.py"}
 MAY_READ_ENVIRONMENT |= {"ingest/__init__.py", "ingest/sources/connectors/__init__.py"}
 MAY_READ_ENVIRONMENT |= {"ingest/index/failpoints.py", "golden/bench/corpora.py", "golden/bench/rivals.py"}
-MAY_PRINT = {"mcp_server/cli.py"}
 
 
 def name_of(path: Path) -> str:
     """The path as the rules write it."""
     return path.relative_to(ROOT).as_posix()
+
+
+MAY_PRINT = {name_of(path) for path in (ROOT / "mcp_server" / "cli").glob("*.py")}
 
 
 def tree_of(path: Path) -> ast.Module:

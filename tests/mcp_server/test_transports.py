@@ -67,20 +67,23 @@ def test_first_start_indexes_in_the_background_and_says_so(setup):
     assert later.startswith("shop/session.py:")
 
 
+# Noise from the moment when the server imports its protocol library, of every kind that reaches a terminal.
 NOISE = """
 import os, sys, threading, warnings
 def chatter():
     print("printed by a library", flush=True)
     os.write(1, b"written by native code")
     warnings.warn("warned")
+    import logging; logging.getLogger("library").error("logged")
     timer = threading.Timer(0.05, chatter)
     timer.daemon = True
     timer.start()
-    import logging; logging.getLogger("library").error("logged")
-if "serve" in sys.argv or "-m" in sys.argv:
-    timer = threading.Timer(1.5, chatter)
-    timer.daemon = True
-    timer.start()
+started = []
+def on_import(event, arguments):
+    if event == "import" and arguments[0] == "mcp" and not started:
+        started.append(True)
+        chatter()
+sys.addaudithook(on_import)
 """
 
 

@@ -1,0 +1,115 @@
+"""`bench`: measure indexing, search quality, size, serving and redaction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from mcp_server.cli.common import EXIT_USAGE, JsonOption, fail, print_json, say
+from mcp_server.cli.golden import bench_errors
+
+app = typer.Typer(no_args_is_help=True, help="Measure indexing, search quality and serving.")
+
+
+def print_bench(result: Any, as_json: bool) -> None:  # noqa: ANN401 - any of the results
+    """Print figures for people or as JSON."""
+    print_json(result.to_dict()) if as_json else print(result)
+
+
+@app.command("index")
+def bench_index(
+    path: Path,
+    source_type: Annotated[str, typer.Option(help="folder or git; default: git inside a repository.")] = "",
+    changes: Annotated[int, typer.Option(min=0, help="One-file changes to time under a running server.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure indexing: seconds, lines per second, memory of all processes, size, and change to searchable."""
+    from golden.bench.indexing import run_index
+
+    if source_type not in ("", "folder", "git"):
+        fail(f"--source-type is {source_type!r}; it must be folder or git.", EXIT_USAGE)
+    kind: Literal["folder", "git"] | None = "git" if source_type == "git" else "folder" if source_type else None
+    with bench_errors():
+        print_bench(run_index(path, source_type=kind, changes=changes, say=say), as_json)
+
+
+@app.command("search")
+def bench_search(
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions with known files; repeat.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    variant: Annotated[
+        list[str] | None, typer.Option(help="root (default), root-history, whole or whole-history; repeat.")
+    ] = None,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PATH of semble, semble-model (its Python), ripgrep, codegraph; repeat."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
+    ablate: Annotated[bool, typer.Option(help="Each retriever and feature off, one at a time.")] = False,
+    worst: Annotated[int, typer.Option(min=0, help="Explain so many of the worst questions.")] = 0,
+    pred: Annotated[Path | None, typer.Option(help="Write predictions as JSONL.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    embedder: Annotated[str, typer.Option(help="static or none.")] = "static",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure search quality, beside rivals: NDCG@10, hit@k, MRR, tokens until the right file, and latency."""
+    from golden.bench.quality import Plan, run_search
+    from golden.bench.rivals import parse_rival
+
+    if embedder not in ("static", "none"):
+        fail(f"--embedder is {embedder!r}; it must be static or none.", EXIT_USAGE)
+    kind: Literal["static", "none"] = "none" if embedder == "none" else "static"
+    with bench_errors():
+        rivals = tuple(map(parse_rival, rival or ()))
+        plan = Plan(tuple(variant or ("root",)), rivals, kind, limit, ablate, worst)
+        result = run_search(cases, corpora, plan, cache=cache, say=say)
+    if pred is not None:
+        for file, text in result.prediction_files(pred).items():
+            file.write_text(text, "utf-8")
+    if out is not None:
+        out.write_text(json.dumps(result.to_dict(), indent=1), "utf-8")
+    print_bench(result, as_json)
+
+
+@app.command("scale")
+def bench_scale(
+    folder: Path,
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions; their queries are asked. Repeat.")],
+    chunks: Annotated[list[int] | None, typer.Option(help="Size to build (10000, 50000, 200000); repeat.")] = None,
+    queries: Annotated[int, typer.Option(min=3, help="Queries to ask, a third of them to warm up.")] = 200,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure search by size of the index, built from the repositories in a folder: times, memory, size on disk."""
+    from golden.bench.scaling import TARGETS, run_scale
+
+    with bench_errors():
+        targets = tuple(chunks or TARGETS)
+        print_bench(run_scale(folder, cases, targets=targets, queries=queries, cache=cache, say=say), as_json)
+
+
+@app.command("serve")
+def bench_serve(path: Path, rounds: Annotated[int, typer.Option(min=1)] = 20, as_json: JsonOption = False) -> None:
+    """Measure a server: start-up, first search, warm MCP round trips."""
+    from golden.bench.serving import run_serve
+
+    with bench_errors():
+        print_bench(run_serve(path, rounds=rounds, say=say), as_json)
+
+
+@app.command("redact")
+def bench_redact(
+    paths: list[Path],
+    personal: Annotated[bool, typer.Option(help="Personal data too, as in tickets and commits.")] = False,
+    places: Annotated[bool, typer.Option(help="List where something is masked or flagged, never what.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure redaction on folders: masked and flagged lines by rule, and megabytes per second."""
+    from golden.bench.redaction import run_redaction
+
+    with bench_errors():
+        print_bench(run_redaction(paths, personal=personal, places=places, say=say), as_json)

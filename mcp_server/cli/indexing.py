@@ -1,0 +1,216 @@
+"""Build the index, write a configuration, go back to an earlier generation."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcp_server.access import DOMAINS, list_domains
+from mcp_server.cli.common import (
+    EXIT_USAGE,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    RootOption,
+    fail,
+    open_service,
+    open_setup,
+    print_json,
+    utc_now,
+)
+from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
+from mcp_server.service import Service
+
+if TYPE_CHECKING:
+    from ingest.build import BuildReport, Seen
+    from ingest.build import Progress as BuildProgress
+
+
+def build(
+    setup: Setup,
+    service: Service,
+    trigger: str,
+    progress: Any = lambda _: None,  # noqa: ANN401
+    seen: Mapping[str, Seen] | None = None,
+    **options: Any,  # noqa: ANN401
+) -> dict[str, BuildReport]:
+    """Bring every index up to date; return what was done by name of the index (one for all is called "")."""
+    from ingest.build import build_index
+
+    domains = list_domains(setup)
+    drop_domains(setup.data_dir / DOMAINS, {domain.name for domain in domains})
+    reports = {}
+    for domain in domains:
+        ensure_writable(domain.data_dir)
+        reports[domain.name] = build_index(
+            domain.sources,
+            setup.settings.index,
+            service.embedder,
+            domain.data_dir,
+            now=utc_now(),
+            config_hash=setup.config_hash,
+            trigger=trigger,
+            progress=progress,
+            seen=seen.get(domain.name) if seen else None,
+            **options,
+        )
+    return reports
+
+
+def drop_domains(folder: Path, kept: set[str]) -> None:
+    """Delete the separate indexes that nobody has any more: they hold what was taken from somebody."""
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old.name not in kept:
+            shutil.rmtree(old)
+
+
+@contextmanager
+def progress_bar(enabled: bool) -> Iterator[Any]:
+    """Show a bar on stderr while a build runs; yields the callback."""
+    if not enabled:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading sources", total=None)
+
+        def show(progress: BuildProgress) -> None:
+            label = f"{progress.stage} {progress.source}".strip()
+            bar.update(task, description=label, completed=progress.done, total=progress.total or None)
+
+        yield show
+
+
+def report_to_dict(report: BuildReport) -> dict[str, Any]:
+    """Return what a build did as JSON values."""
+    return {
+        "generation": report.manifest.generation,
+        "published": report.published,
+        "files": report.manifest.files,
+        "chunks": report.manifest.chunks,
+        "chunks_written": report.chunks_written,
+        "embedded": report.embedded,
+        "redactions": dict(report.redactions),
+        "duration_s": round(report.duration_s, 3),
+        "sources": [
+            {
+                "name": s.name,
+                "new": s.new,
+                "changed": s.changed,
+                "deleted": s.deleted,
+                "unchanged": s.unchanged,
+                "failed": s.failed,
+                "skipped": dict(s.skipped),
+            }
+            for s in report.sources
+        ],
+    }
+
+
+def render_report(report: BuildReport) -> str:
+    """Return what a build did, for people."""
+    verb = "published" if report.published else "already up to date:"
+    lines = [
+        f"{verb} generation {report.manifest.generation}: {report.manifest.files} files, "
+        f"{report.manifest.chunks} chunks in {report.duration_s:.1f} s"
+    ]
+    for source in report.sources:
+        delta = f"{source.new} new, {source.changed} changed, {source.deleted} deleted, {source.unchanged} unchanged"
+        skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(source.skipped.items()))
+        lines.append(f"- {source.name}: {delta}" + (f"; skipped: {skipped}" if skipped else ""))
+    if report.redactions:
+        masked = ", ".join(f"{rule} {n}" for rule, n in sorted(report.redactions.items()))
+        lines.append(f"masked secrets: {masked}")
+    return "\n".join(lines)
+
+
+def index(
+    path: Annotated[Path | None, typer.Argument(help="Repository or folder; default: the work tree's top.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    allow_drop: Annotated[
+        bool, typer.Option(help="Publish even if a source lost more than 20 % of its chunks.")
+    ] = False,
+) -> None:
+    """Index the sources, or bring the index up to date. Only what changed is read again.
+
+    Example: `codecairn index ~/src/project`
+    """
+    setup = open_setup(path or root, config, data)
+    if setup.is_ephemeral:
+        print(f"codecairn: {setup.data_dir} may vanish with a restart.", file=sys.stderr)
+    with open_service(setup) as service, progress_bar(sys.stderr.isatty() and not as_json) as progress:
+        reports = build(setup, service, "cli", progress, allow_drop=allow_drop)
+    for name, report in reports.items():
+        named = {"domain": name} if name else {}
+        print_json({**named, **report_to_dict(report)}) if as_json else print(render_report(report))
+    if not reports:
+        fail("[principal] may see none of the sources, and access.audiences names nobody who may: nothing to index.")
+
+
+def init(root: RootOption = None, config: ConfigOption = None) -> None:
+    """Write a commented codecairn.toml for this repository. Nothing needs it; it is for more than one source."""
+    setup = load_setup(root=root, config=None, data=None, env={})
+    file = config or setup.root / CONFIG_NAME
+    if file.exists():
+        fail(f"{file} exists already; edit it, or remove it first.")
+    source = setup.settings.source[0]
+    file.write_text(TEMPLATE.format(name=source.name, type=source.type), "utf-8")
+    print(f"wrote {file}\nnext: codecairn index")
+
+
+TEMPLATE = """\
+# CodeCairn configuration. Every key: docs/configuration.md. Relative paths start at this file.
+
+[[source]]
+name = "{name}"
+type = "{type}"          # git | folder | tickets (exports) | designs | github | jira
+path = "."
+# product = "{name}"     # answers never mix products without saying so
+# groups = ["local"]     # who may see it
+# exclude = ["fixtures/"]
+
+# [[source]]
+# name = "tickets"
+# type = "tickets"
+# path = "exports/issues.json"
+
+# [embedding]
+# kind = "openai"        # any OpenAI-compatible endpoint; the default "static" needs none
+# base_url = "http://127.0.0.1:11434/v1"
+# model = "nomic-embed-text"
+"""
+
+
+def rollback(
+    to: Annotated[int | None, typer.Option(help="Generation; default: the one before.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an earlier generation again."""
+    from ingest.index import roll_back
+
+    setup = open_setup(root, config, data)
+    domains = list_domains(setup)
+    if to is not None and len(domains) > 1:
+        fail("--to counts the generations of one index, and here is one for each audience. Leave it out.", EXIT_USAGE)
+    for domain in domains:
+        manifest = roll_back(domain.data_dir, to, now=utc_now())
+        chunks = f"{manifest.chunks} chunks"
+        if as_json:
+            print_json({"generation": manifest.generation, "chunks": manifest.chunks})
+        else:
+            print(f"serving generation {manifest.generation} ({chunks}); the next index run builds on it")

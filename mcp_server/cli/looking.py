@@ -1,0 +1,105 @@
+"""`status` and `doctor`: what is indexed, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mcp_server.access import Domain, list_domains, local_principal
+from mcp_server.cli.common import (
+    EXIT_ERROR,
+    EXIT_NOTHING,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    RootOption,
+    open_service,
+    open_setup,
+    print_json,
+)
+from mcp_server.config import Setup
+from mcp_server.service import VERSION
+
+
+def status(
+    root: RootOption = None, config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what is indexed, how old it is, and what was skipped and why."""
+    from mcp_server.render import render_status, status_to_dict
+
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        state = service.status(local_principal(setup.settings))
+    print_json(status_to_dict(state)) if as_json else print(render_status(state))
+    if state.state != "ready":
+        raise SystemExit(EXIT_NOTHING)
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option(help="Read every file of every generation.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check installation, settings and index; print each setting with where it came from."""
+    setup = open_setup(root, config, data)
+    problems = [*find_intruders(), *find_prompt_changes(), *find_violations(setup, deep)]
+    if shutil.which("git") is None:
+        problems.append("git is not on the PATH; git sources cannot be read.")
+    if as_json:
+        effective = {"settings": setup.snapshot(), "origins": dict(setup.origins), "data_dir": str(setup.data_dir)}
+        print_json({"version": VERSION, "problems": problems, **effective})
+    else:
+        print(f"codecairn {VERSION}\nroot: {setup.root}\ndata: {setup.data_dir}" + " (ephemeral)" * setup.is_ephemeral)
+        for key, value in flatten(setup.snapshot()):
+            print(f"{key} = {json.dumps(value)}  ({setup.origins.get(key, 'default')})")
+        print("\n".join(f"PROBLEM: {problem}" for problem in problems) or "no problems found")
+    if problems:
+        raise SystemExit(EXIT_ERROR)
+
+
+def flatten(value: dict[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of nested tables."""
+    for key, part in value.items():
+        if isinstance(part, dict):
+            yield from flatten(part, f"{at}{key}.")
+        else:
+            yield f"{at}{key}", part
+
+
+def find_intruders() -> list[str]:
+    """Return a sentence per other distribution that claims one of our package names."""
+    from importlib.metadata import packages_distributions
+
+    claimed = packages_distributions()
+    return [
+        f"The package {name!r} is also claimed by {', '.join(sorted(set(claimed[name]) - {'codecairn'}))}; "
+        "install CodeCairn into an environment of its own."
+        for name in ("mcp_server", "ingest", "prompts", "golden", "traces")
+        if not set(claimed.get(name, ())) <= {"codecairn"}
+    ]
+
+
+def find_prompt_changes() -> list[str]:
+    """Return what is wrong with the prompts."""
+    import prompts
+
+    return prompts.verify_lock()
+
+
+def find_violations(setup: Setup, deep: bool) -> list[str]:
+    """Return what is wrong with the index; nothing for an index that does not exist yet."""
+    from ingest.index.invariants import check_invariants
+
+    folders = [domain.data_dir for domain in list_domains(setup) if is_indexed(domain)]
+    return [str(violation) for folder in folders for violation in check_invariants(folder, deep=deep)]
+
+
+def is_indexed(domain: Domain) -> bool:
+    """Tell whether there is an index already."""
+    return (domain.data_dir / "control.db").exists()
