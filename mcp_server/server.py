@@ -96,7 +96,9 @@ def describe_invalid(tool: str, error: ValidationError) -> str:
     return f"Invalid arguments for {tool}: {'; '.join(problems)}."[:ERROR_CHARS]
 
 
-def make_server(service: Service, *, entry: EntryPoint = "mcp-stdio", principal: Principal | None = None) -> CodeCairnServer:
+def make_server(
+    service: Service, *, entry: EntryPoint = "mcp-stdio", principal: Principal | None = None
+) -> CodeCairnServer:
     """Return the server over a service."""
     asking = principal or local_principal(service.setup.settings)
     server = CodeCairnServer(
