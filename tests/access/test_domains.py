@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from ingest.access import Principal
 from ingest.errors import ConfigError
 from mcp_server.access import list_domains
-from mcp_server.cli import app, build
+from mcp_server.cli import app
+from mcp_server.cli.indexing import build
 from mcp_server.errors import NotReady
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service

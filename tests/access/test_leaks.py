@@ -11,7 +11,7 @@ import mcp_server.access
 import mcp_server.service
 from ingest.access import Principal
 from ingest.index import Index
-from mcp_server.cli import build
+from mcp_server.cli.indexing import build
 from mcp_server.config import load_setup
 from mcp_server.errors import BadRequest, NotReady
 from mcp_server.results import AnswerRequest, SearchRequest

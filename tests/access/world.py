@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.access import Principal
-from mcp_server.cli import build
+from mcp_server.cli.indexing import build
 from mcp_server.config import Setup, load_setup
 from mcp_server.service import Service
 from tests.ingest.sources.support import commit, git, write
