@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -125,6 +126,26 @@ class Claim:
     verdict: Verdict
     reason: str
     citations: tuple[str, ...]  # Citation ids
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEvent:
+    """What is told while an answer is being written: where its evidence stands, then each claim that was checked.
+
+    Citation ids count anew in each event; those of the finished answer are its own.
+    """
+
+    kind: Literal["evidence", "claim"]
+    places: tuple[str, ...] = ()  # evidence: "path:start-end"
+    claim: Claim | None = None
+    citations: tuple[Citation, ...] = ()
+
+
+Listener = Callable[[AnswerEvent], None]
+
+
+def ignore(event: AnswerEvent) -> None:
+    """Listen to nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mcp_server.answering.abstain import Decision, abstain_text, decide
 from mcp_server.answering.aspects import Aspect, root, split_question
 from mcp_server.answering.citations import Numbered, number_citations
+from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
-from mcp_server.answering.generate import generate_claims
+from mcp_server.answering.generate import Generated
+from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
 from mcp_server.answering.resolver import Resolver
-from mcp_server.results import Citation, Claim, Hit, MissingName, Ungrounded
+from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
 from mcp_server.retrieval.context import SLOT_OF_KIND, Context, chunk_tokens
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 
@@ -25,6 +27,8 @@ CAPABILITIES = (
     " statement and a list of what was not found. Ask where something is implemented, how a flow works, why it is so,"
     " or what a ticket touches; or search with `search_code`."
 )
+EXTRACTIVE = ExtractiveGenerator()
+NOT_COVERED = "The evidence says nothing about it."
 WARNING = "Little was found about this; the statements below are the nearest."
 
 
@@ -67,6 +71,8 @@ def compose_answer(
     checker: FreshnessChecker,
     settings: AnswerSettings,
     trace: Trace,
+    generator: Generator = EXTRACTIVE,
+    listen: Listener = ignore,
 ) -> ComposedAnswer:
     """Answer from the context alone; every statement is looked up, every citation compared with the tree now."""
     if retrieval.route == "smalltalk":
@@ -84,25 +90,52 @@ def compose_answer(
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":
         return abstain(retrieval, context, uncovered, checker, trace)
+    listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:
         aspects = split_question(question)
-        generated = generate_claims(aspects, evidence, rarity_of(retrieval))
-        span.record(output={"generator": "extractive", "claims": [draft.text for draft in generated.claims]})
+        material = Material(question, aspects, evidence, rarity_of(retrieval))
+        generated = generator.generate(material, lambda draft: announce(draft, material, resolver, checker, listen))
+        span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
+        uncovered = (
+            *uncovered,
+            *(Ungrounded("question", part, "not_covered", NOT_COVERED) for part in generated.not_covered),
+        )
     with trace.span("ledger") as span:
         checked = check_claims(generated.claims, evidence, question, resolver)
         span.record(output=describe_ledger(checked))
     if not any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked):
-        return abstain(retrieval, context, uncovered, checker, trace, list_ungrounded_claims(checked))
+        none = abstain(retrieval, context, uncovered, checker, trace, list_ungrounded_claims(checked))
+        return replace(none, degraded=join_codes(none.degraded, generated.degraded))
     with trace.span("freshness") as span:
         numbered = number_citations([claim.spans for claim in checked if not claim.is_struck], by_id(evidence))
         citations = check_citations(numbered, checker)
         span.record(output={c.id: [c.freshness, c.moved_to] for c in citations})
     with trace.span("respond") as span:
         composed = respond(
-            checked, numbered, citations, uncovered, retrieval, aspects, generated.covered, decision, settings, checker
+            checked, numbered, citations, uncovered, retrieval, aspects, generated, decision, settings, checker
         )
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
+
+
+def announce(
+    draft: ClaimDraft, material: Material, resolver: Resolver, checker: FreshnessChecker, listen: Listener
+) -> None:
+    """Tell of a claim as soon as it passed the ledger; one that is struck is never told."""
+    if listen is ignore:
+        return
+    claim = check_claims([draft], material.evidence, material.question, resolver)[0]
+    if claim.is_struck:
+        return
+    numbered = number_citations([claim.spans], by_id(material.evidence))
+    citations = check_citations(numbered, checker)
+    told = Claim(claim.draft.text, claim.verdict, claim.reason, tuple(c.id for c in citations))
+    listen(AnswerEvent("claim", claim=told, citations=citations))
+
+
+def place_of(block: Evidence) -> str:
+    """Return where a block stands, for people."""
+    return f"{block.chunk.ref}:{block.chunk.start_line}-{block.end_line}"
 
 
 def abstain(
@@ -138,7 +171,7 @@ def respond(
     uncovered: Sequence[Ungrounded],
     retrieval: Retrieval,
     aspects: Sequence[Aspect],
-    covered: frozenset[int],
+    generated: Generated,
     decision: Decision,
     settings: AnswerSettings,
     checker: FreshnessChecker,
@@ -147,17 +180,18 @@ def respond(
     ids = iter(numbered.of_claim)
     pointers = [() if claim.is_struck else next(ids) for claim in checked]
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
-    unanswered = list_unanswered(aspects, covered | {claim.draft.aspect for claim, _ in shown})
+    unanswered = list_unanswered(aspects, generated.covered | {claim.draft.aspect for claim, _ in shown})
     text = compose_text(shown, citations, len(aspects))
+    heads = (generated.note, WARNING if decision.zone == "warn" else "")
     return ComposedAnswer(
-        answer=f"{WARNING}\n{text}" if decision.zone == "warn" else text,
-        mode="extractive",
+        answer="\n".join((*filter(None, heads), text)),
+        mode=generated.mode,
         claims=tuple(Claim(c.draft.text, c.verdict, c.reason, p) for c, p in zip(checked, pointers, strict=True)),
         citations=citations,
         ungrounded=(*uncovered, *unanswered, *list_ungrounded_claims(checked)),
         not_found=retrieval.not_found,
         stale=tuple(c.id for c in citations if c.freshness in ("moved", "changed", "gone")),
-        degraded=join_codes(retrieval.degraded, checker.degraded),
+        degraded=join_codes(retrieval.degraded, generated.degraded, checker.degraded),
     )
 
 

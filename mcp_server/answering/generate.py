@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ingest.model import Symbol
 from mcp_server.answering.aspects import Aspect, Intent, root, roots_of, text_roots
@@ -84,6 +85,10 @@ class Generated:
 
     claims: tuple[ClaimDraft, ...] = ()
     covered: frozenset[int] = frozenset()
+    mode: Literal["extractive", "model"] = "extractive"
+    not_covered: tuple[str, ...] = ()  # parts of the question that the generator itself found nothing about
+    degraded: tuple[str, ...] = ()
+    note: str = ""  # what the answer says first: why it is not what it should be
 
 
 def generate_claims(aspects: Sequence[Aspect], evidence: Sequence[Evidence], rarity: Mapping[str, float]) -> Generated:
