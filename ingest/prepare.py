@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
+from ingest.index.keys import find_design_keys
 from ingest.index.tokens import token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
@@ -128,10 +129,11 @@ def _is_prose(language: str | None) -> bool:
 
 
 def _key_tokens(chunk: Chunk) -> str:
-    """Return the ticket keys that the chunk is or names, as they are written, in lower case."""
+    """Return the ticket keys and design ids that the chunk is or names, in lower case; of a design id its one form."""
     own = (chunk.key, chunk.key.lstrip("#")) if chunk.key else ()
     named = find_ticket_keys(chunk.text) if any(hint.search(chunk.text) for hint in KEY_HINTS) else ()
-    return " ".join(dict.fromkeys(key.lower() for key in (*own, *named)))
+    designs = find_design_keys(chunk.text)
+    return " ".join(dict.fromkeys(key.lower() for key in (*own, *named, *designs)))
 
 
 def embed_results(results: Sequence[FileResult], embedder: Embedder) -> list[FileResult]:

@@ -18,6 +18,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from ingest.errors import DiskFull, IndexCorrupt
+from ingest.index.keys import key_form
 from ingest.index.schema import TEXT_FIELDS, Scored
 from ingest.model import Chunk, Prepared
 
@@ -85,8 +86,8 @@ def file_term(source: str, path: str) -> str:
 
 
 def normalise_key(key: str) -> str:
-    """Return the form in which keys and links are compared: lower case, no leading '#'."""
-    return clean(key.strip().lstrip("#").lower())
+    """Return the form in which keys and links are compared, free of control characters."""
+    return clean(key_form(key))
 
 
 def qualified(name: str) -> str:

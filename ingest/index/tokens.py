@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from Stemmer import Stemmer
 
-TOKENS_VERSION = "2"  # part of the manifest: raise it when the same text gives other tokens
+TOKENS_VERSION = "3"  # part of the manifest: raise it when the same text gives other tokens
 WORD = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)*")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ingest import gitio
 from ingest.gitio import Commit, Mirror
+from ingest.index.keys import find_design_keys
 from ingest.model import FILES_HEADING, RENAME_LINK, Document, Entry, KnownFile, Rename, Skip, SourceInfo
 from ingest.sources.ignore import is_unsafe_path, show_path
 from ingest.sources.links import find_ticket_keys, join_links
@@ -115,7 +116,9 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
         role="docs",
         revision=commit["id"],
         created_at=format_time(commit["authored_at"]),
-        links=join_links(find_ticket_keys(message), paths, (f"{RENAME_LINK}{old}" for old, _ in renames)),
+        links=join_links(
+            find_ticket_keys(message), find_design_keys(message), paths, (f"{RENAME_LINK}{old}" for old, _ in renames)
+        ),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ingest.index.keys import DESIGN_ID
+
 TICKET_NUMBER = re.compile(r"(?<![\w/&#.])(?:#|\bGH-)([1-9]\d{0,8})\b")
 TICKET_URL = re.compile(r"\b[\w.-]+/[\w.-]+/(?:-/)?(?:issues|pull|merge_requests)/([1-9]\d{0,8})\b")
 LETTER_KEY = re.compile(r"(?<![\w-])([A-Z][A-Z0-9]{1,9}-\d{1,7})(?![\w-]|\.\d)")
@@ -15,8 +17,6 @@ NO_PROJECT = frozenset(
     UINT FLOAT BLAKE2 SHA2 SHA3 ES EC PBKDF2 LZ MPEG H COVID WINDOWS KOI8 EUC GB BIG PY CP65001 GPL LGPL AGPL BSD MIT
     """.split()
 )
-FAMILIES = "ADR|RFC|KEP|PEP|DEP|RFD|TEP|MSC"  # of numbered designs
-DESIGN_KEY = re.compile(rf"(?<![\w-])({FAMILIES})[ -]?0*([1-9]\d{{0,5}})(?![\w-]|\.\d)")
 PATH = re.compile(r"(?<![\w/:.@-])((?:[\w.@+-]+/)+[\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?(?![\w/])")
 BARE_FILE = re.compile(r"`([\w@+-][\w.@+-]*\.[A-Za-z]\w{0,9})(?::\d+(?:-\d+)?)?`")
 URL = re.compile(r"https?://[^\s)>\]]+")
@@ -38,12 +38,7 @@ def find_ticket_keys(text: str) -> list[str]:
 
 def _plain(key: str) -> str:
     """Return a design's id without leading zeros."""
-    return DESIGN_KEY.sub(r"\1-\2", key)
-
-
-def find_design_keys(text: str) -> list[str]:
-    """Return ids of numbered designs in the order of their first mention, as one form: 'ADR-7' for ADR 0007."""
-    return list(dict.fromkeys(f"{match[1]}-{match[2]}" for match in DESIGN_KEY.finditer(text)))
+    return DESIGN_ID.sub(r"\1-\2", key)
 
 
 def _is_project(key: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ingest.index.keys import key_token
 from ingest.model import KINDS, Filters
 from mcp_server.results import MissingName
 from mcp_server.retrieval.candidates import symbol_names
@@ -66,7 +67,7 @@ def near_names(index: Index, name: str, filters: Filters, already: int) -> tuple
 
 def is_named(index: Index, key: str, filters: Filters) -> bool:
     """Tell whether a visible chunk names a ticket key or design id as such (its digits alone occur in any hash)."""
-    return bool(index.search_text([(key.lower(), 1.0)], filters, 1, {"keys": 1.0}))
+    return bool(index.search_text([(key_token(key), 1.0)], filters, 1, {"keys": 1.0}))
 
 
 def occurs(index: Index, name: str, filters: Filters) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ingest.index.keys import key_token
 from ingest.model import SUPERSEDED_BY, Chunk, Filters, is_marked
 from mcp_server.retrieval.features import file_key
 
@@ -45,7 +46,7 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
 def naming_code(index: Index, key: str, filters: Filters) -> list[str]:
     """Return the code files whose text names a ticket key or design id."""
     code = replace(filters, kinds=frozenset({"code"}))
-    found = index.search_text([(key.lower(), 1.0)], code, MAX_LINKED, {"keys": 1.0})
+    found = index.search_text([(key_token(key), 1.0)], code, MAX_LINKED, {"keys": 1.0})
     return [chunk.ref for chunk in index.chunks([item.chunk_id for item in found])]
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
+from ingest.index.keys import DESIGN_FAMILIES
 from ingest.index.tokens import index_tokens, split_identifier, stem, words
 from mcp_server.retrieval.stacktrace import Frame, find_frames
 
@@ -46,7 +47,7 @@ PATH = re.compile(
     r"(?:[\w.@~+-]+/){2,}[\w.@+-]+|(?:[\w.@~+-]+/)+[\w@+-]+\.\w+|\b[\w+-]+\.(?:pyi?|[cm]?[jt]sx?|go|rs|java|kt|scala|c|cc|cpp|cxx|h|hh|hpp|cs|rb|php|md|rst|txt|toml|ya?ml|json|sh|swift|lua|exs?|hs|zig|sql|tf|proto|html|css)\b"
 )
 TICKET = re.compile(r"(?<![\w/])(?:#\d{1,7}|[A-Z][A-Z0-9]{1,9}-\d{1,7})\b")
-DESIGN = re.compile(r"\b(?:ADR|RFC|KEP|MSC|PEP|DESIGN|DEP)[- ]?\d{1,5}\b", re.IGNORECASE)
+DESIGN = re.compile(rf"\b(?:{DESIGN_FAMILIES}|DESIGN)[- ]?\d{{1,6}}\b", re.IGNORECASE)
 SMALLTALK = re.compile(
     r"^\s*(?:hi|hello|hey|hallo|good (?:morning|evening|day)|thanks?|thank you|ok(?:ay)?|bye|help"
     r"|(?:what|who) (?:can|could|do|are) you(?: do| able to do| help(?: me)? with)?(?: for me)?"

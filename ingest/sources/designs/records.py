@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ingest.index.keys import DESIGN_FAMILIES, find_design_keys
 from ingest.model import SUPERSEDED_BY, SUPERSEDES
-from ingest.sources.links import FAMILIES, URL, find_design_keys
+from ingest.sources.links import URL
 
 FRONT_MATTER = re.compile(
     r"\A(?:---[ \t]*\n(.*?)\n(?:---|\.\.\.)|\+\+\+[ \t]*\n(.*?)\n\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL
@@ -36,7 +37,7 @@ REPLACED_BY = re.compile(
     r"\b(?:super[sc]eded|replaced|obsoleted)[ _-](?:by|with):?[ \t]+([^\n;]{1,300})", re.IGNORECASE
 )
 REPLACES = re.compile(r"\b(?:super[sc]edes|replaces|obsoletes):?[ \t]+([^\n;]{1,300})", re.IGNORECASE)
-NUMBERED = re.compile(rf"(?:^|[/_. -])({FAMILIES}|design)[-_ ]?0*([1-9]\d{{0,5}})(?!\d)", re.IGNORECASE)
+NUMBERED = re.compile(rf"(?:^|[/_. -])({DESIGN_FAMILIES}|design)[-_ ]?0*([1-9]\d{{0,5}})(?!\d)", re.IGNORECASE)
 DECISION_FOLDER = re.compile(
     r"(?:^|/)(adrs?|decisions|rfcs?|keps?|proposals)/(?:.*/)?0*([1-9]\d{0,5})[-_ ][^/]*"
     r"(?:/(?:readme|index|kep|proposal|design)\.\w+)?$",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ingest.index.keys import find_design_keys
 from ingest.model import AuthorRole, Document, Entry, Part, SourceInfo
 from ingest.redact import redact
 from ingest.sources.links import find_paths, find_ticket_keys, join_links
@@ -139,7 +140,9 @@ def ticket_document(info: SourceInfo, revision: str, entry: Entry, ticket: Ticke
         closed_at=ticket.closed_at,
         labels=ticket.labels,
         assignee=ticket.assignee,
-        links=join_links(ticket.links, find_ticket_keys(text), find_paths(text), without=ticket.key),
+        links=join_links(
+            ticket.links, find_ticket_keys(text), find_design_keys(text), find_paths(text), without=ticket.key
+        ),
         parts=parts,
     )
 

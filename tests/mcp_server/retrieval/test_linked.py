@@ -84,6 +84,19 @@ def test_a_superseded_design_names_its_successor_and_a_design_the_code_that_name
     assert "named in: shop/session.py" in hit_of(linked, "ADR-2 server sessions", "adr-2.md").linked
 
 
+@pytest.mark.req("I20")
+@pytest.mark.parametrize("spelling", ["MSC3860", "MSC 3860", "msc-3860"])
+def test_a_design_id_is_one_however_it_is_written(linked, repository, tmp_path, spelling):
+    (tmp_path / "designs" / "media.md").write_text("# MSC3860: Media redirects\n\nStatus: accepted\n\nFollow.\n")
+    (repository / "shop" / "media.py").write_text("# Redirects as in MSC3860.\nFOLLOW = True\n")
+    reindex(linked)
+    hit = hit_of(linked, spelling, "media.md", sources=("designs",))
+    assert (hit.key, hit.linked) == ("MSC-3860", ("named in: shop/media.py",))
+    found = linked.search(SearchRequest(f"where is {spelling} implemented"), local_principal(linked.setup.settings))
+    assert not found.not_found
+    assert "shop/media.py" in [hit.path for hit in found.hits]
+
+
 def test_a_superseded_design_ranks_below_its_successor(linked):
     principal = local_principal(linked.setup.settings)
     hits = linked.search(SearchRequest("signed cookies sessions", sources=("designs",)), principal).hits
