@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,23 +21,30 @@ class Gold(BaseModel):
     end: int | None = None
 
 
-class Question(BaseModel):
-    """One line of a case file: a query about one commit of one repository."""
+class Place(BaseModel):
+    """A folder of a repository at a commit."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    id: str
     repo: str
     commit: str
     root: str = ""
-    bucket: str
-    query: str
-    gold: tuple[Gold, ...]
-    meta: dict[str, Any] = {}
 
     @property
     def folder(self) -> str:
         """Name of the corpus below the folder of corpora."""
         return f"{self.repo.replace('/', '__')}-{self.commit[:12]}"
+
+
+class Question(Place):
+    """One line of a case file: a query about one commit of one repository, and of its designs where it names them."""
+
+    id: str
+    bucket: str
+    query: str
+    gold: tuple[Gold, ...]
+    designs: Place | None = None  # indexed beside the code
+    asks: Literal["code", "designs"] = "code"  # what kind of file is right
+    meta: dict[str, Any] = {}
 
     @property
     def wanted(self) -> list[str]:

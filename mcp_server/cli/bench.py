@@ -75,6 +75,27 @@ def bench_search(
     print_bench(result, as_json)
 
 
+@app.command("mine-designs")
+def bench_mine_designs(
+    clones: Annotated[Path, typer.Argument(help="Folder of clones, owner/name or <owner>__<name>-<commit>.")],
+    code: Annotated[str, typer.Option(help="owner/name of the repository whose commits name designs.")],
+    designs: Annotated[str, typer.Option(help="owner/name of the repository of the designs; may be the same.")],
+    out: Annotated[Path, typer.Option(help="Where the questions go, as JSONL for `bench search --cases`.")],
+    root: Annotated[str, typer.Option(help="Folder of the designs in their repository.")] = "",
+) -> None:
+    """Make questions between designs and code from commits that name a design, at the clones' HEADs.
+
+    Example: codecairn bench mine-designs clones --code acme/shop --designs acme/rfcs --root text --out cases.jsonl
+    """
+    from golden.bench.designs import mine_cases
+
+    with bench_errors():
+        questions = mine_cases(clones, code, designs, root)
+    lines = (question.model_dump_json(exclude_defaults=True) + "\n" for question in questions)
+    out.write_text("".join(lines), "utf-8")
+    say(f"{len(questions)} questions in {out}")
+
+
 @app.command("scale")
 def bench_scale(
     folder: Path,

@@ -38,6 +38,7 @@ REPLACED_BY = re.compile(
 )
 REPLACES = re.compile(r"\b(?:super[sc]edes|replaces|obsoletes):?[ \t]+([^\n;]{1,300})", re.IGNORECASE)
 NUMBERED = re.compile(rf"(?:^|[/_. -])({DESIGN_FAMILIES}|design)[-_ ]?0*([1-9]\d{{0,5}})(?!\d)", re.IGNORECASE)
+NUMBERED_FIELD = re.compile(rf"(?:{DESIGN_FAMILIES}) 0*[1-9]\d{{0,5}}", re.IGNORECASE)  # `eip: 1153`
 DECISION_FOLDER = re.compile(
     r"(?:^|/)(adrs?|decisions|rfcs?|keps?|proposals)/(?:.*/)?0*([1-9]\d{0,5})[-_ ][^/]*"
     r"(?:/(?:readme|index|kep|proposal|design)\.\w+)?$",
@@ -141,7 +142,10 @@ def find_state(status: str) -> str:
 
 
 def find_design_key(path: str, front: Mapping[str, str], body: str) -> str | None:
-    """Return the id that people call a design by ('ADR-7'), from its path or the start of its title, or None."""
+    """Return the id that people call a design by ('ADR-7'), from its front matter, path or title, or None."""
+    for name, value in front.items():
+        if NUMBERED_FIELD.fullmatch(f"{name} {value}"):
+            return f"{name.upper()}-{int(value)}"
     match = NUMBERED.search(path) or NUMBERED.match(find_title(front, body)) or DECISION_FOLDER.search(path)
     return f"{_family(match[1])}-{match[2]}" if match else None
 
