@@ -17,6 +17,7 @@ from golden.corpus import build, fingerprint, make_setup
 from ingest.config import SourceConfig
 from ingest.errors import IngestError
 from ingest.gitio import head_commit
+from ingest.sources import name_product
 from mcp_server.config import Setup, source_name
 from mcp_server.service import Service
 
@@ -45,43 +46,69 @@ VARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The questions that one index answers, and that index's source."""
+    """The questions of one kind that one index answers, and that index's sources."""
 
     folder: str
     root: str
     path: Path  # what a tool without git is given
     prefix: str  # stands before each path of the source, so that it counts from the repository
-    source: SourceConfig
+    sources: tuple[SourceConfig, ...]
     questions: tuple[Question, ...]
+    asks: Literal["code", "designs"] = "code"
 
     @property
     def name(self) -> str:
         """Folder and root, for people."""
-        return f"{self.folder}/{self.root}".rstrip("/")
+        return f"{self.folder}/{self.root}".rstrip("/") + ("" if self.asks == "code" else f" ({self.asks})")
 
 
 def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant) -> Iterator[Corpus]:
-    """Yield each corpus with its questions, by name. Raises BenchError for one that is not there."""
+    """Yield each corpus with its questions, by name; one with designs is asked twice, for code and for designs.
 
-    def key(question: Question) -> tuple[str, str, str]:
-        return question.folder, "" if variant.whole else question.root.strip("/"), question.commit
+    Raises BenchError for one that is not there.
+    """
 
-    for (folder, root, commit), group in groupby(sorted(questions, key=key), key):
+    def key(question: Question) -> tuple[str, str, str, str, str]:
+        root = "" if variant.whole else question.root.strip("/")
+        designs = question.designs
+        beside = f"{designs.folder}/{designs.root.strip('/')}" if designs else ""
+        return question.folder, root, question.commit, beside, question.asks
+
+    for (folder, root, commit, beside, asks), group in groupby(sorted(questions, key=key), key):
         repository = corpora / folder
-        if not (repository / root).is_dir():
-            raise BenchError(
-                f"There is no corpus {repository / root}. Lay it there, or give the folder with --corpora."
-            )
+        place = find_folder(repository / root)
         if variant.history:
             check_snapshot(repository, commit)
+        sources = [corpus_source(repository, folder, root, variant)]
+        prefix = "" if variant.history or not root else f"{root}/"
+        if beside:
+            designs = find_folder(corpora / beside)
+            sources.append(designs_source(designs, sources[0]))
+            if asks == "designs":
+                place, root = designs, beside.partition("/")[2]
+                prefix = f"{root}/" if root else ""
         yield Corpus(
             folder=folder,
             root=root,
-            path=repository / root,
-            prefix="" if variant.history or not root else f"{root}/",
-            source=corpus_source(repository, folder, root, variant),
+            path=place,
+            prefix=prefix,
+            sources=tuple(sources),
             questions=tuple(group),
+            asks="designs" if asks == "designs" else "code",
         )
+
+
+def designs_source(folder: Path, code: SourceConfig) -> SourceConfig:
+    """Return designs as a source of the product whose code they are about."""
+    product = code.product or name_product(code.path)
+    return SourceConfig(name=f"{code.name}.designs", type="designs", path=folder, product=product)
+
+
+def find_folder(path: Path) -> Path:
+    """Return the folder of a corpus. Raises BenchError."""
+    if not path.is_dir():
+        raise BenchError(f"There is no corpus {path}. Lay it there, or give the folder with --corpora.")
+    return path
 
 
 def corpus_source(repository: Path, folder: str, root: str, variant: Variant) -> SourceConfig:
@@ -108,14 +135,17 @@ def default_cache() -> Path:
     return Path(home) / "codecairn" / "bench"
 
 
-def bench_setup(source: SourceConfig, cache: Path, made_by: Sequence[str], embedder: EmbedderKind = "static") -> Setup:
-    """Return the defaults for one source, with a data directory named after everything that the index depends on."""
-    setup = make_setup((source,), cache)
+def bench_setup(
+    sources: Sequence[SourceConfig], cache: Path, made_by: Sequence[str], embedder: EmbedderKind = "static"
+) -> Setup:
+    """Return the defaults for some sources, with a data directory named after everything that the index depends on."""
+    setup = make_setup(sources, cache)
     settings = setup.settings.model_copy(
         update={"embedding": setup.settings.embedding.model_copy(update={"kind": embedder})}
     )
-    key = fingerprint([*made_by, embedder, source.model_dump_json(), settings.index.model_dump_json()])
-    return make_setup((source,), cache / f"{source.name[:40]}-{key}", settings)
+    described = [source.model_dump_json() for source in sources]
+    key = fingerprint([*made_by, embedder, *described, settings.index.model_dump_json()])
+    return make_setup(sources, cache / f"{sources[0].name[:40]}-{key}", settings)
 
 
 def ensure_built(setup: Setup, service: Service) -> float:

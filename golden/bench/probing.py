@@ -81,8 +81,10 @@ def opened(service: Service) -> Iterator[Index]:
         index.close()
 
 
-def probe(service: Service, index: Index, query: str, weights: RankWeights = DEFAULT_WEIGHTS) -> Probe:
-    """Search code only, as the predictions are made."""
-    filters = make_filters(principal_of(service.setup), service.infos(index), ("code",))
+def probe(
+    service: Service, index: Index, query: str, weights: RankWeights = DEFAULT_WEIGHTS, kind: str = "code"
+) -> Probe:
+    """Search code only, or designs only, as the predictions are made."""
+    filters = make_filters(principal_of(service.setup), service.infos(index), (kind,))
     stages = Stages()
     return Probe(index, filters, search(index, query, filters, stages, weights=weights), stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from golden.bench import BenchError
@@ -113,7 +113,7 @@ def run_variant(
         for rival, run in rivals:
             name_rival(rival, run)
         for number, corpus in enumerate(places, 1):
-            setup = bench_setup(corpus.source, cache, made_by, plan.embedder)
+            setup = bench_setup(corpus.sources, cache, made_by, plan.embedder)
             seconds = ask_corpus(collected, corpus, setup, plan)
             step = f"{variant.name} [{number}/{len(places)}] {corpus.name}"
             say(f"{step}: {len(corpus.questions)} questions, indexed in {seconds:.1f} s")
@@ -132,7 +132,7 @@ def ask_corpus(collected: Collected, corpus: Corpus, setup: Setup, plan: Plan) -
         principal = principal_of(setup)
         for question in corpus.questions:
             collected.corpora[question.id] = corpus
-            answer, reading = ask(service, principal, question, corpus.prefix)
+            answer, reading = ask(service, principal, question, corpus)
             collected.asked.append(answer)
             collected.readings[question.id] = reading
         if plan.ablate:
@@ -145,19 +145,22 @@ def ask_ablated(collected: Collected, corpus: Corpus, service: Service) -> None:
     with opened(service) as index:
         for question in corpus.questions:
             for name, weights in ablations():
-                paths = probe(service, index, question.query, weights).paths(corpus.prefix)
+                paths = probe(service, index, question.query, weights, corpus.asks).paths(corpus.prefix)
                 collected.ablated.setdefault(name, {})[question.id] = tuple(paths[:TOP])
 
 
-def ask(service: Service, principal: Principal, question: Question, prefix: str) -> tuple[Asked, Reading]:
+def ask(service: Service, principal: Principal, question: Question, corpus: Corpus) -> tuple[Asked, Reading]:
     """Ask one question: once for what an agent would read, once timed, once for the first ten distinct files."""
-    page = service.search(SearchRequest(question.query, limit=PAGE_HITS), principal, entry="eval")  # warms up, too
-    shown = service.search(SearchRequest(question.query, limit=MAX_LIMIT), principal, entry="eval")
+    prefix = corpus.prefix
+    kinds = (corpus.asks,) if question.designs else ()  # an agent that wants the one kind of two says so
+    request = SearchRequest(question.query, sources=kinds)
+    page = service.search(replace(request, limit=PAGE_HITS), principal, entry="eval")  # warms up, too
+    shown = service.search(replace(request, limit=MAX_LIMIT), principal, entry="eval")
     started = time.perf_counter()
-    service.search(SearchRequest(question.query), principal, entry="eval")
+    service.search(request, principal, entry="eval")
     duration_ms = (time.perf_counter() - started) * 1000
     paths: list[str] = []
-    for more in search_pages(service, question.query, principal, sources=("code",)):
+    for more in search_pages(service, question.query, principal, sources=(corpus.asks,)):
         paths = first_distinct([*paths, *(f"{prefix}{hit.path}" for hit in more.hits if hit.path)])
         if len(paths) == TOP:
             break
@@ -177,9 +180,9 @@ def ask_rival(rival: Rival | None, run: RivalRun, corpus: Corpus, collected: Col
     """Let a rival index a corpus and ask it the questions; after its first failure it is asked no more."""
     if rival is None or run.failure:
         return
-    prefix = f"{corpus.root}/" if corpus.root else ""
+    prefix = f"{corpus.root}/" if corpus.root else ""  # a rival always gets the folder itself
     try:
-        run.index_s += rival.index(corpus.path)
+        run.index_s += rival.index(corpus.path, corpus.asks)
         for question in corpus.questions:
             answer = rival.ask(question.query)
             paths = first_distinct(answer.paths)
@@ -202,9 +205,9 @@ def explain_worst(
     found: list[Bad] = []
     for name in worst:
         corpus, question = collected.corpora[name], by_id[name]
-        setup = bench_setup(corpus.source, cache, made_by, plan.embedder)
+        setup = bench_setup(corpus.sources, cache, made_by, plan.embedder)
         with open_service(setup) as service, opened(service) as index:
-            result = probe(service, index, question.query)
+            result = probe(service, index, question.query, kind=corpus.asks)
             blamed = blame(result, question, corpus.prefix, setup.settings.answer.budget_tokens)
         found.append(Bad(question, scores[name].ndcg, tuple(paths[name][:3]), tuple(blamed)))
     return found

@@ -60,6 +60,7 @@ def main() -> None:
             from importlib.metadata import version
 
             from semble import SembleIndex  # type: ignore[import-not-found]
+            from semble.types import ContentType  # type: ignore[import-not-found]
         except ImportError as error:
             answer: dict[str, Any] = {"error": f"this Python has no semble ({error}); give one that has: NAME=PYTHON"}
             sys.stdout.write(json.dumps(answer) + "\n")
@@ -74,7 +75,8 @@ def main() -> None:
             how = "with the embedded model, its own mix" if with_model else "BM25 + ranking, alpha 0"
             answer = {"name": f"semble {version('semble')}, {how}"}
         elif message["do"] == "index":
-            index = SembleIndex.from_path(message["root"], model_path=str(model))
+            content = tuple(ContentType) if message["kind"] == "designs" else (ContentType.CODE,)  # its default
+            index = SembleIndex.from_path(message["root"], content=content, model_path=str(model))
             answer = {"seconds": time.perf_counter() - started}
         else:
             hits = index.search(message["query"], top_k=CHUNKS, alpha=None if with_model else 0.0)

@@ -3,11 +3,12 @@
 A rival reads one JSON object per line and answers each with one:
 
     {"do": "start", "scratch": DIR, "weights": DIR} -> {"name": "what it is and how it runs"}
-    {"do": "index", "root": DIR}                    -> {"seconds": 1.2}
+    {"do": "index", "root": DIR, "kind": "code"}    -> {"seconds": 1.2}
     {"do": "ask", "query": "..."}                   -> {"paths": ["relative/to/root.py", ...], "ms": 3.4}
 
-`scratch` is a folder of its own that is deleted afterwards, `weights` holds the embedded model of this package. Paths
-come best first; only the first ten distinct ones count. {"error": "..."} says why something cannot be done.
+`scratch` is a folder of its own that is deleted afterwards, `weights` holds the embedded model of this package. `kind`
+is `code`, or `designs` where the folder holds prose and prose is asked for. Paths come best first; only the first ten
+distinct ones count. {"error": "..."} says why something cannot be done.
 """
 
 from __future__ import annotations
@@ -63,11 +64,11 @@ def parse_rival(text: str) -> RivalSpec:
     """Read `NAME` or `NAME=PATH`; any other name takes a command that speaks the protocol. Raises BenchError.
 
     semble, semble-model: PATH is a Python that has semble. ripgrep: PATH is `rg`, else the one that is installed, else
-    Python searches. codegraph: PATH is its command.
+    Python searches. codegraph: PATH is its command. bm25 needs none.
     """
     name, _, path = text.partition("=")
     path = os.path.expanduser(path)  # the shell does not, behind an equals sign
-    script = {"semble": "semble", "semble-model": "semble", "ripgrep": "ripgrep", "codegraph": "codegraph"}.get(name)
+    script = {"semble-model": "semble", **{n: n for n in ("semble", "ripgrep", "codegraph", "bm25")}}.get(name)
     if script is None:
         if not path:
             raise BenchError(
@@ -77,7 +78,7 @@ def parse_rival(text: str) -> RivalSpec:
     file = str(HERE / f"rival_{script}.py")
     if script == "semble":
         return RivalSpec(name, (path or sys.executable, file, *(["--model"] if name == "semble-model" else [])))
-    path = path or shutil.which("rg" if script == "ripgrep" else script) or ""
+    path = path or shutil.which("rg" if script == "ripgrep" else script) or "" if script != "bm25" else ""
     return RivalSpec(name, (sys.executable, file, *([path] if path else [])), reads_files=script == "ripgrep")
 
 
@@ -116,9 +117,9 @@ class Rival:
         """Make it ready; return what it calls itself. Raises BenchError."""
         return str(self._request({"do": "start", "scratch": self._scratch.name, "weights": str(WEIGHTS)})["name"])
 
-    def index(self, root: Path) -> float:
-        """Let it index a folder; return its seconds. Raises BenchError."""
-        return float(self._request({"do": "index", "root": str(root)})["seconds"])
+    def index(self, root: Path, kind: str = "code") -> float:
+        """Let it index a folder of code or of designs; return its seconds. Raises BenchError."""
+        return float(self._request({"do": "index", "root": str(root), "kind": kind})["seconds"])
 
     def ask(self, query: str) -> RivalAnswer:
         """Ask it. Raises BenchError."""

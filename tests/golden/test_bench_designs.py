@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from golden.bench import BenchError
 from golden.bench.designs import NAMED
+from golden.bench.quality import Plan, run_search
+from golden.bench.rivals import parse_rival
 from mcp_server.cli import app
 from tests.golden.test_bench_search import git
 
@@ -60,6 +63,41 @@ def mine(clones: Path, out: Path) -> list[dict]:
     result = CliRunner().invoke(app, ["bench", "mine-designs", str(clones), *arguments])
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@pytest.fixture
+def corpora(clones, tmp_path) -> Path:
+    """The same repositories as corpora, each named after its commit."""
+    folder = tmp_path / "corpora"
+    folder.mkdir()
+    for name in ("shop", "rfcs"):
+        clone = clones / "acme" / name
+        git(clone, "clone", "-q", str(clone), str(folder / f"acme__{name}-{git(clone, 'rev-parse', 'HEAD')[:12]}"))
+    return folder
+
+
+@pytest.mark.req("I20", "R16")
+def test_one_index_of_code_and_designs_is_asked_for_either_and_rivals_get_the_right_folder(clones, corpora, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    mine(clones, cases)
+    plan = Plan(rivals=(parse_rival("bm25"),))
+    (run,) = run_search([cases], corpora, plan, cache=tmp_path / "cache").runs
+    by_bucket = {asked.question.bucket: asked.paths for asked in run.asked}
+    assert by_bucket["design-to-code"][0] == "pay/calls.py"
+    assert by_bucket["code-to-design"][0] == "text/0007-retries.md"
+    (bm25,) = run.rivals
+    assert not bm25.failure
+    assert sorted(paths[0] for paths in bm25.answers.values()) == ["pay/calls.py", "text/0007-retries.md"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # one index for both
+
+
+def test_designs_that_are_not_laid_are_named(clones, corpora, tmp_path):
+    cases = tmp_path / "cases.jsonl"
+    mine(clones, cases)
+    (laid,) = corpora.glob("acme__rfcs-*")
+    laid.rename(tmp_path / "elsewhere")
+    with pytest.raises(BenchError, match=r"no corpus .*acme__rfcs-"):
+        run_search([cases], corpora, Plan(), cache=tmp_path / "cache")
 
 
 @pytest.mark.req("E12")
