@@ -38,7 +38,7 @@ from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unava
 from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
 from traces.recorder import TraceRecorder, TraceRun
-from traces.store import TraceStore
+from traces.store import TraceQuery, TraceStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -464,7 +464,7 @@ class Service:
         if self._store is None:
             return []
         self._store.flush()
-        return list(self._store.list_traces(self._may_read(principal), limit=limit))
+        return list(self._store.find(TraceQuery(), self._may_read(principal), limit=limit))
 
     def _may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
         asked = hash_principal(principal, self._secret())
@@ -668,13 +668,9 @@ def vars_of(request: SearchRequest | AnswerRequest) -> dict[str, Any]:
 def describe(filters: Filters) -> dict[str, Any]:
     """Return filters for the trace; groups only as a hash."""
     groups = hashlib.blake2b(",".join(sorted(filters.groups)).encode(), digest_size=8).hexdigest()
-    return {
-        "sources": sorted(filters.sources),
-        "product": filters.product,
-        "language": filters.language,
-        "path_glob": filters.path_glob,
-        "acl_hash": groups,
-    }
+    narrowed = {"product": filters.product, "language": filters.language, "path_glob": filters.path_glob}
+    given = {name: value for name, value in narrowed.items() if value}
+    return {"sources": sorted(filters.sources), "acl_hash": groups, **given}
 
 
 def describe_occurrence(item: Occurrence) -> tuple[str, ...]:

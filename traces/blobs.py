@@ -12,6 +12,8 @@ from typing import Any
 
 import zstandard
 
+from traces.errors import TraceStoreError
+
 HASH_PREFIX = "b2:"
 LEVEL = 12  # 10 % smaller than level 3 for half a millisecond in the background; higher levels gain nothing more
 # Joins the strings of one structure for a single pass of the redactor. Neither white space nor a word character,
@@ -58,8 +60,11 @@ def compress(data: bytes) -> bytes:
 
 
 def expand(data: bytes) -> bytes:
-    """Return what `compress` was given."""
-    return zstandard.ZstdDecompressor().decompress(data)
+    """Return what `compress` was given. Raises TraceStoreError for damaged bytes."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise TraceStoreError(f"stored content is damaged ({error}); `codecairn trace verify` names it") from error
 
 
 def redact_value(value: Json, redact: Redact) -> Json:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from traces.blobs import Redact, canonical, hash_bytes, hash_value, redact_value
+from traces.blobs import Json, Redact, canonical, dump, hash_bytes, hash_value, redact_value
 from traces.model import (
     CONTENT_BLOCKED,
     CONTENT_FULL,
+    KEPT_CANDIDATES,
     LIST_STAGES,
     RETRIEVERS,
     ChunkKey,
     ChunkLike,
+    ChunkRef,
     Trace,
     TraceAcl,
     TraceSummary,
@@ -41,10 +44,9 @@ SPAN_COLUMNS = (
     "n_in",
     "n_out",
     "error_type",
-    "in_hash",
-    "out_hash",
 )
 STAGE_ORDER = {name: order for order, name in enumerate(LIST_STAGES)}
+MAX_SINGLE = 3.4e38  # the largest number of 32 bits
 MAX_KNOWN_CHUNKS = 20_000  # hash and labels only, some 500 bytes each
 
 Row = dict[str, Any]
@@ -75,6 +77,8 @@ class Draft:
     redact: Redact
     chunks: tuple[ChunkLike, ...] = ()
     config: str | None = None
+    environment: str | None = None
+    redact_chunk: Redact | None = None  # of indexed text, which ingestion has redacted already; default: `redact`
     content: Mapping[str, str] = field(default_factory=dict)  # arguments, answer, ... as JSON text
     result: str | None = None
 
@@ -86,6 +90,7 @@ class Draft:
             spans=tuple(replace(span, slots={}) for span in self.spans),
             chunks=(),
             config=None,
+            environment=None,
             content={},
             result=None,
         )
@@ -130,6 +135,7 @@ class Sealed:
     chunks: tuple[tuple[SealedChunk, Position], ...] = ()
     content: bytes | None = None
     config: bytes | None = None
+    environment: bytes | None = None
     answer: str = ""
 
 
@@ -146,28 +152,30 @@ class Sealer:
         except Exception:  # the redactor is given from outside; whatever it raises, nothing unredacted may be written
             bare = draft.without_content(CONTENT_BLOCKED)
             blank: Row = {name: _blank(getattr(bare.summary, name)) for name in FREE_TEXT} | {"query": ""}
-            return self._seal(replace(bare, summary=replace(bare.summary, **blank), redact=str))
+            return self._seal(replace(bare, summary=replace(bare.summary, **blank), redact=str, redact_chunk=str))
 
     def _seal(self, draft: Draft) -> Sealed:
         redact = draft.redact
         spans = [_redact_slots(span, redact) for span in draft.spans]
         head = redact_value({name: json.loads(text) for name, text in draft.content.items()}, redact)
-        config = None if draft.config is None else canonical(redact_value(json.loads(draft.config), redact))
+        config, environment = (_seal_side(text, redact) for text in (draft.config, draft.environment))
         places = find_positions([(span.name, slots) for span, slots in zip(draft.spans, spans, strict=True)])
-        chunks = tuple((self._seal_chunk(c, redact), places.get(c.id, Position())) for c in draft.chunks)
+        clean = draft.redact_chunk or redact
+        chunks = tuple((self._seal_chunk(c, clean), places.get(c.id, Position())) for c in draft.chunks)
         pack = _pack(draft, spans, head)
-        span_rows = tuple(_span_row(span, slots) for span, slots in zip(draft.spans, spans, strict=True))
+        span_rows = tuple(_span_row(span) for span in draft.spans)
         row = _redact_row(draft.summary, redact)
         row["config_hash"] = None if config is None else hash_bytes(config)
+        row["environment_hash"] = None if environment is None else hash_bytes(environment)
         row["result_hash"] = None if draft.result is None else hash_value(redact(draft.result))
         row["content_hash"] = None if pack is None else hash_bytes(pack)
         row["acl"] = _acl_row(draft.acl)
         row["hash"] = hash_trace(row, span_rows, [(sealed.hash, place) for sealed, place in chunks])
         answer = head.get("answer", "")
-        return Sealed(row, span_rows, chunks, pack, config, answer if isinstance(answer, str) else "")
+        return Sealed(row, span_rows, chunks, pack, config, environment, answer if isinstance(answer, str) else "")
 
     def _seal_chunk(self, chunk: ChunkLike, redact: Redact) -> SealedChunk:
-        labels = (chunk.source, chunk.path, chunk.key, chunk.title, chunk.symbol)
+        labels = (chunk.source, chunk.path, chunk.key, chunk.title, chunk.symbol, getattr(chunk, "content_hash", ""))
         key = (chunk.id, chunk.start_line, chunk.end_line, chunk.text_hash, labels, redact)
         known = self._known.get(key)
         if known is None:
@@ -186,16 +194,37 @@ def redact_chunk(chunk: ChunkLike, redact: Redact) -> Row:
     row["start_line"] = chunk.start_line
     row["end_line"] = chunk.end_line
     row["text_hash"] = hash_value(redact(chunk.text))
+    extra = describe_extra(chunk)
+    row["extra"] = (
+        canonical(redact_value(json.loads(dump(extra)), redact)).decode("utf-8", "replace") if extra else None
+    )
     return row
 
 
+def describe_extra(chunk: ChunkLike) -> Row:
+    """Return what an index chunk has besides what every trace names of a chunk; nothing for a plain reference."""
+    known = {*ChunkRef.__dataclass_fields__}
+    names: list[str] = [f.name for f in fields(chunk)] if is_dataclass(chunk) else []
+    return {name: getattr(chunk, name) for name in names if name not in known}
+
+
 def rehash(trace: Trace) -> str:
-    """Return the hash that a trace as read should have; another one means that its rows or blobs were changed."""
-    row = _summary_row(trace.summary)
-    row |= {"content_hash": trace.content_hash, "acl": _acl_row(trace.acl)}
+    """Return the hash that a trace as read should have; another one means that its rows were changed."""
+    row = _head_row(trace.summary, trace.acl, trace.content_hash)
     spans = [{name: getattr(span, name) for name in SPAN_COLUMNS} for span in trace.spans]
     places = [(c.hash, Position(c.stage, c.rank, c.score, c.kept, c.reason)) for c in trace.chunks if c.hash]
     return hash_trace(row, spans, places)
+
+
+def hash_row(summary: TraceSummary, acl: TraceAcl, content_hash: str | None) -> str:
+    """Return the hash over the row of a trace alone: all that is left of a thinned one."""
+    return hash_value(
+        {name: value for name, value in _head_row(summary, acl, content_hash).items() if value is not None}
+    )
+
+
+def _head_row(summary: TraceSummary, acl: TraceAcl, content_hash: str | None) -> Row:
+    return _summary_row(summary) | {"content_hash": content_hash, "acl": _acl_row(acl)}
 
 
 def hash_trace(row: Mapping[str, Any], spans: Iterable[Row], chunks: Iterable[tuple[str, Position]]) -> str:
@@ -239,12 +268,53 @@ def _reached(stage: str | None, last: str) -> bool:
 
 
 def _redact_slots(span: SpanDraft, redact: Redact) -> Row:
-    return {name: redact_value(json.loads(text), redact) for name, text in span.slots.items()}
+    slots = {name: redact_value(json.loads(text), redact) for name, text in span.slots.items()}
+    return compact_slots(span.name, slots) if span.name in LIST_STAGES else slots
+
+
+def compact_slots(stage: str, slots: Row) -> Row:
+    """Return a list stage's slots with few candidates and short details; the scores stay exact."""
+    rows = slots.get("output")
+    if not isinstance(rows, list):
+        return slots
+    kept = {**slots, "output": [_shorten(row) for row in rows]}
+    if stage in RETRIEVERS and len(rows) > KEPT_CANDIDATES:
+        kept |= {"output": kept["output"][:KEPT_CANDIDATES], "rest": {"rows": len(rows), "hash": hash_value(rows)}}
+    return kept
+
+
+def _shorten(row: Json) -> Json:
+    if not isinstance(row, list) or len(row) < 2:
+        return row
+    details = [
+        {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in part.items()}
+        if isinstance(part, dict)
+        else part
+        for part in row[2:]
+    ]
+    return [row[0], shortest(row[1]), *details]
+
+
+def shortest(score: Json) -> Json:
+    """Return a score in as few digits as tell it from its neighbours: the engines' are of 32 bits, written in 64."""
+    if not isinstance(score, float) or not abs(score) < MAX_SINGLE or _single(score) != score:
+        return score
+    return next(short for digits in range(6, 18) if _single(short := float(f"{score:.{digits}g}")) == score)
+
+
+def _single(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _seal_side(text: str | None, redact: Redact) -> bytes | None:
+    return None if text is None else canonical(redact_value(json.loads(text), redact))
 
 
 def _redact_row(summary: TraceSummary, redact: Redact) -> Row:
     row = _summary_row(summary)
     row.update(redact_value({name: row[name] for name in FREE_TEXT}, redact))
+    if row["query_norm"] == row["query"]:
+        row["query_norm"] = None  # most are
     return row
 
 
@@ -261,16 +331,8 @@ def _blank(value: object) -> object:
     return {} if isinstance(value, Mapping) else None
 
 
-def _span_row(span: SpanDraft, slots: Row) -> Row:
-    row = {name: getattr(span, name, None) for name in SPAN_COLUMNS}
-    row["in_hash"] = _hash_slots(slots, ("input", "config"))
-    row["out_hash"] = _hash_slots(slots, ("output", "dropped"))
-    return row
-
-
-def _hash_slots(slots: Row, names: tuple[str, ...]) -> str | None:
-    present = {name: slots[name] for name in names if name in slots}
-    return hash_value(present) if present else None
+def _span_row(span: SpanDraft) -> Row:
+    return {name: getattr(span, name, None) for name in SPAN_COLUMNS}
 
 
 def _pack(draft: Draft, spans: list[Row], head: Row) -> bytes | None:

@@ -8,6 +8,7 @@ Shapes that the report and later replay and blame understand; everything else is
 - details: search.text `{"terms": [...]}`, fusion `{"text": contribution, "vector": contribution, ...}`,
   rerank `{feature: value}`, context `{"evidence": "E1", "slot": "code", "tokens": 120}`;
 - fusion config has `{"weights": {"text": 1.0, ...}}`;
+- a retriever's list is kept to `KEPT_CANDIDATES` rows; `Span.rest` says how many there were;
 - ledger (or claims) output = claims `{"text", "verdict", "reason", "citations"}`.
 """
 
@@ -64,6 +65,11 @@ CONTENT_FULL = "full"
 CONTENT_QUEUE_FULL = "dropped:queue_full"
 CONTENT_WRITE_FAILED = "dropped:write_failed"
 CONTENT_BLOCKED = "blocked:redaction"
+CONTENT_DISK_GUARD = "dropped:disk_guard"
+
+# Rows of one retriever's list that a trace holds; of a longer list it keeps the length and a hash over all rows. Of 150
+# candidates the last hundred are four fifths of a trace's bytes and no later stage takes them.
+KEPT_CANDIDATES = 40
 
 
 class ChunkLike(Protocol):
@@ -143,6 +149,7 @@ class TraceFields(TypedDict, total=False):
     tokens_in: int
     tokens_out: int
     tokens_cached: int
+    tokens_cache_written: int
     tokens_estimated: bool
     cost_usd: str  # decimal
     price_version: str
@@ -151,6 +158,7 @@ class TraceFields(TypedDict, total=False):
     chunks_retrieved: int
     chunks_used: int
     n_claims: int
+    n_supported: int
     n_stale: int
     abstained: bool
     is_error: bool
@@ -158,6 +166,8 @@ class TraceFields(TypedDict, total=False):
     raw_output: str  # model text before post-processing
     result: str  # what the tool returned; only its hash is kept
     ungrounded: Sequence[object]
+    replay: Mapping[str, object]  # what a replay needs besides the stages; see mcp_server.replay
+    replay_of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,7 @@ class TraceSummary:
     principal_hash: str
     status: str
     duration_ms: float
-    query_norm: str | None = None
+    query_norm: str | None = None  # null where it is the query itself
     natural_language: str | None = None
     route: str | None = None
     bucket: str | None = None
@@ -206,6 +216,7 @@ class TraceSummary:
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_cached: int | None = None
+    tokens_cache_written: int | None = None
     tokens_estimated: bool | None = None
     cost_usd: str | None = None
     price_version: str | None = None
@@ -216,11 +227,14 @@ class TraceSummary:
     sources: tuple[str, ...] = ()
     answer_chars: int | None = None
     n_claims: int | None = None
+    n_supported: int | None = None
     n_ungrounded: int | None = None
     n_stale: int | None = None
     abstained: bool | None = None
     is_error: bool | None = None
     result_hash: str | None = None
+    environment_hash: str | None = None
+    replay_of: str | None = None
     content: str = CONTENT_FULL
 
 
@@ -254,12 +268,11 @@ class Span:
     n_in: int | None = None
     n_out: int | None = None
     error_type: str | None = None
-    in_hash: str | None = None
-    out_hash: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
     input: Any = None
     config: Any = None
     output: Any = None
+    rest: Any = None  # of a longer list of candidates: {"rows": how many there were, "hash": over all of them}
     dropped: Any = None
     failure: Failure | None = None
 
@@ -286,6 +299,8 @@ class TraceChunk:
     kept: bool
     reason: str | None
     text: str
+    text_hash: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)  # the other fields of an index chunk: a replay reads them
 
     @property
     def label(self) -> str:
@@ -293,6 +308,25 @@ class TraceChunk:
         if self.path:
             return f"{self.path}:{self.start_line}-{self.end_line}"
         return f"{self.key} {self.title}".strip() if self.key else self.title
+
+
+ScoreSource = Literal["human", "rule", "llm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judgement of a trace; a later one with the same name says which it supersedes."""
+
+    id: str
+    trace: str
+    name: str  # feedback, regenerate, escalated, blame, golden, or a word of whoever annotates
+    value: float | None
+    label: str | None
+    note: str | None
+    source: str
+    author: str | None  # a pseudonym
+    at: str
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +340,11 @@ class Trace:
     spans: tuple[Span, ...] = ()
     chunks: tuple[TraceChunk, ...] = ()
     config: Any = None
+    environment: Any = None
     arguments: Any = None
+    replay: Any = None
+    missing: tuple[str, ...] = ()  # hashes of blobs that should be there and are not
+    thinned_at: str | None = None  # when retention took the content away
     answer: str | None = None
     raw_output: str | None = None
     ungrounded: tuple[Any, ...] = ()

@@ -39,7 +39,7 @@ from traces.store import TraceStore, write_stderr
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 VISIBLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 MAX_SLOT_CHARS = 1_000_000  # one recorded value; beyond, its size is recorded instead
-TEXT_FIELDS = ("answer", "raw_output", "ungrounded")  # kept as content, not as columns
+TEXT_FIELDS = ("answer", "raw_output", "ungrounded", "replay")  # kept as content, not as columns
 ADDED_FIELDS = ("degraded", "policy_flags")
 MAPPING_FIELDS = ("filters", "revisions", "cache")
 
@@ -243,11 +243,23 @@ class TraceRun:
         values["status"] = self._recorder.status_of(error, self.degraded)
         values["error_type"] = None if error is None else type(error).__name__
         values["sources"] = acl.sources
+        values.setdefault("is_error", error is not None)
         values["duration_ms"] = round(now_ms, 3)
         values["overhead_ms"] = round((self._overhead_s + time.perf_counter() - now) * 1000, 3)
         self._summary = _complete(self._head, values)
         self._recorder.keep(
-            Draft(self._summary, acl, spans, self._recorder.redact, chunks, self._config, content, self._result)
+            Draft(
+                self._summary,
+                acl,
+                spans,
+                self._recorder.redact,
+                chunks,
+                self._config,
+                self._recorder.environment,
+                self._recorder.redact_chunk,
+                content,
+                self._result,
+            )
         )
 
 
@@ -265,8 +277,12 @@ class TraceRecorder:
         clock: Callable[[], datetime] = utc_now,
         handled: tuple[type[BaseException], ...] = (),
         on_error: Callable[[str], None] = write_stderr,
+        redact_chunk: Redact | None = None,
+        environment: Mapping[str, object] | None = None,
     ) -> None:
         self.redact = redact
+        self.redact_chunk = redact_chunk
+        self.environment = None if environment is None else dump(environment)
         self.failures = 0
         self._store = store
         self._env = env

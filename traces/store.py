@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from traces.blobs import HASH_PREFIX, Json, canonical, compress, expand, hash_bytes, parse
-from traces.draft import SPAN_COLUMNS, Draft, Sealed, SealedChunk, Sealer, list_rows
+from traces import retention, scores, verify
+from traces.draft import Draft, Sealed, Sealer
 from traces.errors import TraceStoreError
 from traces.model import (
     CONTENT_BLOCKED,
+    CONTENT_DISK_GUARD,
     CONTENT_WRITE_FAILED,
     ChunkKey,
-    Failure,
-    Span,
+    Score,
     Trace,
     TraceAcl,
-    TraceChunk,
     TraceSummary,
 )
+from traces.retention import Limits, Pruned
+from traces.rollup import add_counts
+from traces.rows import fetch, insert_trace, read_acl, read_summary, read_trace, select_traces
 from traces.schema import SCHEMA_VERSION, schema_statements
 from traces.writer import MAX_FULL, MAX_ROWS, Writer
 
 BUSY_TIMEOUT_S = 5.0
-PAGE_BYTES = 16384  # the content of most traces is 2-5 kB; in pages of 4096 half of the space would stay empty
+PAGE_BYTES = 4096
 READ_FLUSH_S = 2.0  # an agent may ask for a trace before the writer has come to it
 MAX_SCANNED = 10_000  # rows looked at for one list; the permitted ones among them are returned
+PRUNE_EVERY = 200  # traces written between two looks at age and size
+PRUNE_STEP = 500  # traces that one such look may thin or delete, so that the writer is soon back at its work
 
-SUMMARY_COLUMNS = tuple(f.name for f in fields(TraceSummary))
-JSON_COLUMNS = frozenset({"filters", "revisions", "degraded", "policy_flags", "cache", "sources"})
-LIST_COLUMNS = frozenset({"degraded", "policy_flags", "sources"})
-BOOL_COLUMNS = frozenset({"tokens_estimated", "cached", "abstained", "is_error"})
-HASH_COLUMNS = frozenset({"in_hash", "out_hash"})
-TRACE_COLUMNS = (*SUMMARY_COLUMNS, "content_hash", "acl", "hash")
-CHUNK_COLUMNS = ("chunk_id", "source", "path", "key", "title", "symbol", "start_line", "end_line", "text_hash")
+_BY_CHUNK = "seq IN (SELECT trace FROM trace_chunk JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE {})"
 
 Allowed = Callable[[TraceAcl], bool]
 
@@ -50,6 +48,79 @@ Allowed = Callable[[TraceAcl], bool]
 def write_stderr(line: str) -> None:
     """Write one line to stderr; stdout belongs to the MCP channel."""
     sys.stderr.write(line + "\n")
+
+
+class Sink(Protocol):
+    """Takes each written trace further: a file of JSON lines, an OpenTelemetry endpoint."""
+
+    def write(self, traces: Sequence[Trace]) -> None:
+        """Take traces; whatever it raises is told and counted, and the traces stay in the store."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TraceQuery:
+    """What traces to find; every part that is set must hold. `since` and `until` are ISO 8601 UTC."""
+
+    text: str = ""  # every word in the query or the answer
+    status: str = ""
+    tool: str = ""
+    kind: str = ""
+    since: str = ""
+    until: str = ""
+    degraded: str = ""  # a code
+    flag: str = ""  # a policy flag, or what it starts with
+    prompt: str = ""  # id or id@v3
+    model: str = ""
+    generation: int | None = None
+    path: str = ""  # of a chunk that was retrieved
+    source: str = ""  # of that chunk
+    chunk: ChunkKey | None = None
+    feedback: str = ""  # up or down
+    scored: str = ""  # has a judgement of this name: escalated, regenerate, golden, ...
+
+    def terms(self) -> Iterator[tuple[str, tuple[object, ...]]]:
+        """Yield conditions of the statement with their values. Raises TraceStoreError for words without a letter."""
+        plain = {"status = ?": self.status, "tool = ?": self.tool, "kind = ?": self.kind, "model = ?": self.model}
+        for term, value in (plain | {"at >= ?": self.since, "at < ?": self.until}).items():
+            if value:
+                yield term, (value,)
+        if self.generation is not None:
+            yield "generation = ?", (self.generation,)
+        if self.text:
+            yield "seq IN (SELECT rowid FROM trace_fts WHERE trace_fts MATCH ?)", (match_words(self.text),)
+        if self.degraded:
+            yield "EXISTS(SELECT 1 FROM json_each(degraded) WHERE value = ?)", (self.degraded,)
+        if self.flag:
+            yield (
+                "EXISTS(SELECT 1 FROM json_each(policy_flags) WHERE substr(value, 1, ?) = ?)",
+                (len(self.flag), self.flag),
+            )
+        if self.prompt:
+            name, _, version = self.prompt.partition("@")
+            yield "prompt_id = ?", (name,)
+            if version:
+                yield "prompt_version = ?", (version.removeprefix("v"),)
+        yield from self._chunk_terms()
+        if self.feedback:
+            yield _SCORED.format(f"score.name = 'feedback' AND score.label = ? AND {scores.CURRENT}"), (self.feedback,)
+        if self.scored:
+            yield _SCORED.format("score.name = ?"), (self.scored,)
+
+    def _chunk_terms(self) -> Iterator[tuple[str, tuple[object, ...]]]:
+        wanted = {"path = ?": self.path, "source = ?": self.source, "chunk_id = ?": self.chunk}
+        given = {term: value for term, value in wanted.items() if value not in ("", None)}
+        if given:
+            yield _BY_CHUNK.format(" AND ".join(given)), tuple(given.values())
+
+
+_SCORED = "id IN (SELECT trace FROM score WHERE {})"
+
+
+def match_words(text: str) -> str:
+    """Return a full-text expression that wants every word of a text, whatever signs it has."""
+    words = re.findall(r"\w+", text)
+    return " ".join(f'"{word}"' for word in words) or '""'
 
 
 class TraceStore:
@@ -62,12 +133,21 @@ class TraceStore:
         on_error: Callable[[str], None] = write_stderr,
         max_full: int = MAX_FULL,
         max_rows: int = MAX_ROWS,
+        limits: Limits | None = None,
+        sinks: Sequence[Sink] = (),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = path
         self.healthy = True
         self.failures = 0  # traces, or their content, that could not be written
         self.blocked = 0  # traces whose content the redactor failed on
+        self.sink_failures = 0  # batches that could not be exported
+        self.guarded = 0  # traces whose content was left out because the disk is nearly full
         self._on_error = on_error
+        self._limits = limits or Limits()
+        self._sinks = sinks
+        self._clock = clock
+        self._since_prune = PRUNE_EVERY  # so that the first batch of a process looks
         self._sealer = Sealer()
         self._connection: sqlite3.Connection | None = None  # the writer's
         self._writing = threading.Lock()
@@ -102,12 +182,50 @@ class TraceStore:
     def _write(self, drafts: Sequence[Draft]) -> None:
         with self._writing:
             try:
-                self._write_batch([self._sealer.seal(draft) for draft in drafts])
+                kept = self._guard_disk(drafts)
+                self._write_batch([self._sealer.seal(draft) for draft in kept])
             except Exception:  # one bad trace or a full disk: find out which, trace by trace
                 for draft in drafts:
                     self._write_alone(draft)
             else:
                 self.healthy = True
+                self._retain(len(drafts))
+        self._pass_on(drafts)
+
+    def _guard_disk(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
+        if not retention.is_disk_low(self.path, self._limits):
+            return drafts
+        if not self.guarded:
+            self._on_error(
+                f"Less than {self._limits.min_free_mb} MB are free at {self.path.parent}: traces keep their rows only."
+            )
+        self.guarded += len(drafts)
+        return [draft.without_content(CONTENT_DISK_GUARD) for draft in drafts]
+
+    def _retain(self, written: int) -> None:
+        """Forget what is over the limits, a step at a time."""
+        self._since_prune += written
+        if self._since_prune < PRUNE_EVERY or self._connection is None:
+            return
+        self._since_prune = 0
+        try:
+            retention.prune(self._connection, self._limits, self._clock(), at_most=PRUNE_STEP)
+        except sqlite3.Error as error:  # the traces are written; the next look tries again
+            self._on_error(f"Old traces in {self.path} could not be removed ({error}); it is tried again later.")
+
+    def _pass_on(self, drafts: Sequence[Draft]) -> None:
+        if not self._sinks:
+            return
+        try:
+            traces = list(self.read_many([draft.summary.id for draft in drafts]))
+            for sink in self._sinks:
+                sink.write(traces)
+        except Exception as error:  # a sink is somebody else's endpoint or disk; the traces themselves are safe
+            self.sink_failures += 1
+            if self.sink_failures == 1:
+                self._on_error(
+                    f"Traces could not be passed on ({type(error).__name__}: {error}). They are in {self.path}."
+                )
 
     def _write_alone(self, draft: Draft) -> None:
         try:
@@ -128,7 +246,9 @@ class TraceStore:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for sealed in batch:
-                _insert_trace(self._connection, sealed)
+                insert_trace(self._connection, sealed)
+            add_counts(self._connection, batch)
+            scores.note_repeats(self._connection, [sealed.row for sealed in batch])
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -143,6 +263,8 @@ class TraceStore:
 
     def _try_open(self) -> bool:
         try:
+            if said := set_aside_older(self.path):
+                self._on_error(said)
             self._connection = _open_for_writing(self.path)
         except (OSError, sqlite3.Error, TraceStoreError) as error:
             self._report(f"{type(error).__name__}: {error}")
@@ -159,64 +281,103 @@ class TraceStore:
 
     def get(self, trace_id: str, allowed: Allowed) -> Trace | None:
         """Return a trace; None when it is unknown or not permitted. Raises TraceStoreError if nothing can be read."""
-        with self._read() as connection:
-            row = _fetch(connection, f"SELECT seq, {_columns(TRACE_COLUMNS)} FROM trace WHERE id = ?", (trace_id,))
-            if row is None or not allowed(_read_acl(row)):
+        with self.reading() as connection:
+            row = fetch(connection, f"{select_traces('id = ?')} LIMIT 1", (trace_id,))
+            if row is None or not allowed(read_acl(row)):
                 return None
-            return _read_trace(connection, row)
+            return read_trace(connection, row)
 
-    def list_traces(
-        self,
-        allowed: Allowed,
-        *,
-        limit: int = 20,
-        status: str = "",
-        tool: str = "",
-        kind: str = "",
-        since: str = "",
-        degraded: str = "",
-    ) -> list[TraceSummary]:
-        """Return the newest permitted traces. `since` is ISO 8601 UTC, `degraded` a code."""
-        wanted = {"status = ?": status, "tool = ?": tool, "kind = ?": kind, "at >= ?": since}
-        terms = [(term, value) for term, value in wanted.items() if value]
-        if degraded:
-            terms.append(("EXISTS(SELECT 1 FROM json_each(degraded) WHERE value = ?)", degraded))
-        return self._select(" AND ".join(term for term, _ in terms), [value for _, value in terms], allowed, limit)
-
-    def search(self, text: str, allowed: Allowed, *, limit: int = 20) -> list[TraceSummary]:
-        """Return the newest permitted traces whose query or answer has every word of the text."""
-        words = re.findall(r"\w+", text)
-        if not words:
-            return []
-        match = " ".join(f'"{word}"' for word in words)
-        return self._select("seq IN (SELECT rowid FROM trace_fts WHERE trace_fts MATCH ?)", [match], allowed, limit)
-
-    def find_by_chunk(self, chunk_id: ChunkKey, allowed: Allowed, *, limit: int = 20) -> list[TraceSummary]:
-        """Return the newest permitted traces that retrieved a chunk."""
-        return self._select(_BY_CHUNK.format("chunk_id = ?"), [chunk_id], allowed, limit)
-
-    def find_by_path(self, path: str, allowed: Allowed, *, source: str = "", limit: int = 20) -> list[TraceSummary]:
-        """Return the newest permitted traces that retrieved a chunk of a file."""
-        where = "path = ? AND source = ?" if source else "path = ?"
-        return self._select(_BY_CHUNK.format(where), [path, source] if source else [path], allowed, limit)
-
-    def _select(self, where: str, values: Sequence[object], allowed: Allowed, limit: int) -> list[TraceSummary]:
+    def find(self, query: TraceQuery, allowed: Allowed, *, limit: int = 20) -> list[TraceSummary]:
+        """Return the newest permitted traces that a query describes, of the newest 10,000 that do."""
+        terms = list(query.terms())
+        where = " AND ".join(term for term, _ in terms)
+        values = [value for _, given in terms for value in given]
         found: list[TraceSummary] = []
-        with self._read() as connection:
-            for row in _scan(connection, where, values):
-                if allowed(_read_acl(row)):
-                    found.append(_read_summary(row))
+        with self.reading() as connection:
+            for row in connection.execute(f"{select_traces(where)} LIMIT {MAX_SCANNED}", values):
+                if allowed(read_acl(row)):
+                    found.append(read_summary(row))
                 if len(found) >= limit:
                     break
         return found
 
+    def read_many(self, ids: Sequence[str]) -> Iterator[Trace]:
+        """Yield whole traces, for exports and audits: whoever calls this may see everything."""
+        with self._open_reader() as connection:
+            for trace_id in ids:
+                row = fetch(connection, f"{select_traces('id = ?')} LIMIT 1", (trace_id,))
+                if row is not None:
+                    yield read_trace(connection, row)
+
+    def scores(self, trace_id: str) -> list[Score]:
+        """Return every judgement of a trace, the oldest first."""
+        with self.reading() as connection:
+            return scores.read_scores(connection, trace_id)
+
+    def add_score(self, score: Score) -> Score:
+        """Write a judgement. Raises TraceStoreError when it cannot be written."""
+        self.flush()
+        with self._writer_connection() as connection:
+            return scores.insert_score(connection, score)
+
+    def prune(self, limits: Limits) -> Pruned:
+        """Forget what is over the limits and shrink the file. Raises TraceStoreError."""
+        self.flush()
+        with self._writer_connection() as connection:
+            pruned = retention.prune(connection, limits, self._clock())
+            retention.compact(connection)
+            return pruned
+
+    def forget(self, principal_hash: str) -> int:
+        """Delete all traces of one principal. Raises TraceStoreError."""
+        self.flush()
+        with self._writer_connection() as connection:
+            count = retention.forget(connection, principal_hash)
+            retention.compact(connection)
+            return count
+
     @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
+    def _writer_connection(self) -> Iterator[sqlite3.Connection]:
+        with self._writing:
+            if self._connection is None and not self._try_open():
+                raise TraceStoreError(f"{self.path} cannot be opened for writing; check space and access.")
+            assert self._connection is not None
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise TraceStoreError(f"{self.path} cannot be written ({error}). Check space and access.") from error
+
+    def verify(self) -> verify.Verification:
+        """Compute the hashes of every trace and blob anew. Raises TraceStoreError if nothing can be read."""
+        with self.reading() as connection:
+            faults = list(verify.find_blob_faults(connection))
+            ids = [row[0] for row in connection.execute("SELECT id FROM trace ORDER BY seq")]
+            thinned = dict(connection.execute("SELECT id, row_hash FROM thinned JOIN trace ON seq = trace").fetchall())
+            blobs = connection.execute("SELECT count(*) FROM blob").fetchone()[0]
+            for trace_id in ids:
+                row = fetch(connection, f"{select_traces('id = ?')} LIMIT 1", (trace_id,))
+                if row is None:  # pruned meanwhile
+                    continue
+                try:
+                    faults += verify.find_faults(read_trace(connection, row), thinned.get(trace_id))
+                except TraceStoreError as error:
+                    faults.append(verify.Fault(trace_id, str(error)))
+        return verify.Verification(len(ids), len(thinned), blobs, tuple(faults))
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection that sees everything written so far. Raises TraceStoreError."""
         self._writer.flush(READ_FLUSH_S)
+        with self._open_reader() as connection:
+            yield connection
+
+    @contextmanager
+    def _open_reader(self) -> Iterator[sqlite3.Connection]:
         uri = f"{self.path.absolute().as_uri()}?mode=ro"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
                 db.row_factory = sqlite3.Row
+                check_version(db, self.path)
                 yield db
         except sqlite3.Error as error:
             raise TraceStoreError(
@@ -224,23 +385,14 @@ class TraceStore:
             ) from error
 
 
-_CHUNKS_OF_TRACE = (
-    f"SELECT hash, {', '.join(CHUNK_COLUMNS)}, stage, rank, score, kept, reason FROM trace_chunk "
-    "JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE trace = ? ORDER BY kept DESC, rank IS NULL, rank, chunk.seq"
-)
-_CHUNK_BY_ID = (
-    f"SELECT NULL AS hash, {', '.join(CHUNK_COLUMNS)}, NULL AS stage, NULL AS rank, NULL AS score, 0 AS kept, "
-    "NULL AS reason FROM chunk WHERE chunk_id = ? ORDER BY seq DESC LIMIT 1"
-)
-_BY_CHUNK = "seq IN (SELECT trace FROM trace_chunk JOIN chunk ON chunk.seq = trace_chunk.chunk WHERE {})"
-
-
 def _open_for_writing(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # questions are private; WAL files inherit the mode
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
+        connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file only
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # likewise
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         _prepare_schema(connection, path)
@@ -254,160 +406,33 @@ def _prepare_schema(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, SCHEMA_VERSION):
-        raise TraceStoreError(
-            f"{path} has trace format {version}, this version knows {SCHEMA_VERSION}. Update, or move the file."
-        )
-    for statement in schema_statements() if version == 0 else ():
-        connection.execute(statement)
+    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in schema_statements():
+            connection.execute(statement)
+    else:
+        check_version(connection, path)
     connection.execute("COMMIT")
 
 
-def _insert_trace(connection: sqlite3.Connection, sealed: Sealed) -> None:
-    for kind, data in (("trace", sealed.content), ("config", sealed.config)):
-        if data is not None:
-            _insert_blob(connection, kind, hash_bytes(data), data)
-    row = {name: _to_column(sealed.row[name]) for name in TRACE_COLUMNS}
-    insert = f"INSERT INTO trace({_columns(row)}) VALUES ({_marks(row)})"
-    seq = connection.execute(insert, tuple(row.values())).lastrowid
-    connection.executemany(
-        f"INSERT INTO span(trace, {_columns(SPAN_COLUMNS)}) VALUES (?, {_marks(SPAN_COLUMNS)})",
-        [(seq, *(_to_span_column(name, span[name]) for name in SPAN_COLUMNS)) for span in sealed.spans],
-    )
-    chunks = [(_chunk_seq(connection, chunk), place) for chunk, place in sealed.chunks]
-    connection.executemany(
-        "INSERT INTO trace_chunk VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(seq, c, p.stage, p.rank, p.score, p.kept, p.reason) for c, p in chunks if p.is_row],
-    )
-    connection.execute(
-        "INSERT INTO trace_fts(rowid, query, answer) VALUES (?, ?, ?)", (seq, row["query"], _to_column(sealed.answer))
-    )
+def set_aside_older(path: Path) -> str:
+    """Move a file of an older format out of the way and say so; "" where there is none."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return ""
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if not 0 < version < SCHEMA_VERSION:
+            return ""
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = path.with_name(f"{path.stem}.v{version}{path.suffix}")
+    path.rename(kept)
+    return f"{path} was of an older format; it is kept as {kept.name}, and a new file is begun."
 
 
-def _insert_blob(connection: sqlite3.Connection, kind: str, hash_: str, data: bytes) -> None:
-    if connection.execute("SELECT 1 FROM blob WHERE hash = ?", (hash_,)).fetchone() is None:
-        connection.execute("INSERT INTO blob VALUES (?, ?, ?, ?)", (hash_, kind, len(data), compress(data)))
-
-
-def _chunk_seq(connection: sqlite3.Connection, sealed: SealedChunk) -> int:
-    known = connection.execute("SELECT seq FROM chunk WHERE hash = ?", (sealed.hash,)).fetchone()
-    if known is not None:
-        return int(known[0])
-    _insert_blob(connection, "chunk", sealed.row["text_hash"], sealed.text())
-    row = {name: _to_column(sealed.row[name]) for name in CHUNK_COLUMNS}
-    added = connection.execute(
-        f"INSERT INTO chunk(hash, {_columns(row)}) VALUES (?, {_marks(row)})", (sealed.hash, *row.values())
-    )
-    return int(added.lastrowid or 0)
-
-
-def _fetch(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = connection.execute(sql, values).fetchone()
-    return row
-
-
-def _scan(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> Iterable[sqlite3.Row]:
-    return connection.execute(
-        f"SELECT {_columns(TRACE_COLUMNS)} FROM trace{' WHERE ' + where if where else ''} ORDER BY seq DESC LIMIT ?",
-        (*values, MAX_SCANNED),
-    )
-
-
-def _read_trace(connection: sqlite3.Connection, row: sqlite3.Row) -> Trace:
-    content = _read_blob(connection, row["content_hash"]) or {}
-    slots = content.get("spans", {})
-    spans = connection.execute(f"SELECT {_columns(SPAN_COLUMNS)} FROM span WHERE trace = ? ORDER BY id", (row["seq"],))
-    return Trace(
-        summary=_read_summary(row),
-        acl=_read_acl(row),
-        hash=row["hash"],
-        content_hash=row["content_hash"],
-        spans=tuple(_read_span(span, slots.get(str(span["id"]), {})) for span in spans),
-        chunks=_read_chunks(connection, row["seq"], slots),
-        config=_read_blob(connection, row["config_hash"]),
-        arguments=content.get("arguments"),
-        answer=content.get("answer"),
-        raw_output=content.get("raw_output"),
-        ungrounded=tuple(content.get("ungrounded") or ()),
-        failure=_read_failure(content.get("failure")),
-    )
-
-
-def _read_chunks(connection: sqlite3.Connection, seq: int, slots: Mapping[str, Any]) -> tuple[TraceChunk, ...]:
-    rows = connection.execute(_CHUNKS_OF_TRACE, (seq,)).fetchall()
-    found = [_read_chunk(connection, row) for row in rows]
-    known = {chunk.id for chunk in found}
-    listed = dict.fromkeys(key for span in slots.values() for key, _, _ in list_rows(span.get("output")))
-    for key in listed:
-        row = None if key in known else _fetch(connection, _CHUNK_BY_ID, (key,))
-        if row is not None:
-            found.append(_read_chunk(connection, row))
-    return tuple(found)
-
-
-def _read_chunk(connection: sqlite3.Connection, row: sqlite3.Row) -> TraceChunk:
-    values = {name: row[name] for name in row.keys() if name not in ("chunk_id", "text_hash", "kept")}
-    text = _read_blob(connection, row["text_hash"]) or ""
-    return TraceChunk(id=row["chunk_id"], kept=bool(row["kept"]), text=text, **values)
-
-
-def _read_blob(connection: sqlite3.Connection, hash_: str | None) -> Json:
-    row = None if hash_ is None else _fetch(connection, "SELECT data FROM blob WHERE hash = ?", (hash_,))
-    return None if row is None else parse(expand(row["data"]))
-
-
-def _read_summary(row: sqlite3.Row) -> TraceSummary:
-    return TraceSummary(**{name: _from_column(name, row[name]) for name in SUMMARY_COLUMNS})
-
-
-def _read_acl(row: sqlite3.Row) -> TraceAcl:
-    acl = json.loads(row["acl"])
-    return TraceAcl(row["principal_hash"], tuple(acl["sources"]), tuple(tuple(groups) for groups in acl["groups"]))
-
-
-def _read_span(row: sqlite3.Row, slots: Mapping[str, Any]) -> Span:
-    return Span(
-        **{name: _from_span_column(name, row[name]) for name in SPAN_COLUMNS},
-        attrs=slots.get("attrs", {}),
-        input=slots.get("input"),
-        config=slots.get("config"),
-        output=slots.get("output"),
-        dropped=slots.get("dropped"),
-        failure=_read_failure(slots.get("failure")),
-    )
-
-
-def _read_failure(value: Mapping[str, str] | None) -> Failure | None:
-    return Failure(**value) if value else None
-
-
-def _to_column(value: object) -> object:
-    if isinstance(value, (dict, list, tuple)):
-        value = canonical(value).decode("utf-8", "replace")
-    # SQLite holds no lone surrogates (file names in another encoding)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _from_column(name: str, value: Json) -> Json:
-    if name in JSON_COLUMNS:
-        parsed = json.loads(value) if value else [] if name in LIST_COLUMNS else {}
-        return tuple(parsed) if name in LIST_COLUMNS else parsed
-    return bool(value) if name in BOOL_COLUMNS and value is not None else value
-
-
-def _to_span_column(name: str, value: Json) -> object:
-    # as 16 bytes: a trace has some 20 of them
-    return bytes.fromhex(value.removeprefix(HASH_PREFIX)) if name in HASH_COLUMNS and value else value
-
-
-def _from_span_column(name: str, value: Json) -> Json:
-    return HASH_PREFIX + value.hex() if name in HASH_COLUMNS and value else value
-
-
-def _columns(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _marks(names: Iterable[object]) -> str:
-    return ", ".join("?" for _ in names)
+def check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise TraceStoreError for a file of another format."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise TraceStoreError(
+            f"{path} has trace format {version}, this version knows {SCHEMA_VERSION}. "
+            "Update CodeCairn, or move the file."
+        )

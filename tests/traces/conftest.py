@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 def make_desk(path: Path) -> Iterator[Callable[..., Desk]]:
     stores: list[TraceStore] = []
 
-    def make(redactor: Callable[[str], str] = redact, **limits: int) -> Desk:
+    def make(redactor: Callable[[str], str] = redact, **limits: Any) -> Desk:
         errors: list[str] = []
         store = TraceStore(path, on_error=errors.append, **limits)
         stores.append(store)

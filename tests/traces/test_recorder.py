@@ -18,7 +18,7 @@ from traces.draft import rehash
 from traces.log import log_record
 from traces.model import CONTENT_BLOCKED, SPAN_NAMES, Caller, Trace
 from traces.recorder import TraceRecorder
-from traces.store import TraceStore
+from traces.store import TraceQuery, TraceStore
 
 
 def read(desk: Desk, trace_id: str) -> Trace:
@@ -70,8 +70,8 @@ def test_mere_candidate_has_no_row_but_can_still_be_named(desk: Desk, path: Path
     ]
     assert kept.chunks[1].label == "src/module_2.py:2-4"
     assert rehash(kept) == kept.hash
-    assert [row.id for row in desk.store.find_by_chunk(1, see_all)] == [trace.id]
-    assert desk.store.find_by_chunk(2, see_all) == []
+    assert [row.id for row in desk.store.find(TraceQuery(chunk=1), see_all)] == [trace.id]
+    assert desk.store.find(TraceQuery(chunk=2), see_all) == []
 
 
 @pytest.mark.req("T25")
@@ -318,7 +318,7 @@ def test_summary_before_the_end_is_an_error_that_says_so(desk: Desk) -> None:
 def test_command_line_process_writes_its_trace_before_it_ends(path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from traces.recorder import TraceRecorder\n"
-        "from traces.store import TraceStore\n"
+        "from traces.store import TraceQuery, TraceStore\n"
         "r = TraceRecorder(TraceStore(Path(sys.argv[1])), env='dev', service_version='0', code_commit='', redact=str)\n"
         "with r.trace(tool='search_code', query='q', entry='cli') as t: pass\n"
         "sys.stdout.write(t.id)\n"

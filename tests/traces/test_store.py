@@ -17,7 +17,7 @@ from traces.draft import rehash
 from traces.errors import TraceStoreError
 from traces.model import CONTENT_QUEUE_FULL, CONTENT_WRITE_FAILED, TraceAcl
 from traces.schema import APPEND_ONLY, SCHEMA_VERSION
-from traces.store import TraceStore
+from traces.store import TraceQuery, TraceStore
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def test_rows_refuse_update_delete_and_replacement(desk: Desk, path: Path, table
 def test_scores_are_added_never_changed(desk: Desk, path: Path) -> None:
     trace_id = record_one(desk)
     desk.store.flush()
-    insert = "INSERT OR REPLACE INTO score VALUES (?, ?, NULL, 'blame', ?, 'ranking', 'rule', NULL, '2026', ?)"
+    insert = "INSERT OR REPLACE INTO score VALUES (?, ?, NULL, 'blame', ?, 'ranking', NULL, 'rule', NULL, '2026', ?)"
     with open_file(path) as connection:
         connection.execute(insert, ("s1", trace_id, 1.0, None))
         connection.execute(insert, ("s2", trace_id, 0.0, "s1"))
@@ -99,7 +99,7 @@ def test_planted_secret_is_nowhere_in_the_files(make_desk: Callable[..., Desk], 
         hashes = {row[0] for row in connection.execute("SELECT hash FROM blob")}
     assert hash_value(f"key = '{CANARY}'") not in hashes  # hashed after redaction, so the secret cannot be guessed
     assert hash_value("key = '" + "*" * len(CANARY) + "'") in hashes
-    trace = desk.store.list_traces(see_all)[0]
+    trace = desk.store.find(TraceQuery(), see_all)[0]
     whole = desk.store.get(trace.id, see_all)
     assert CANARY not in str(whole) and "*" * len(CANARY) in str(whole)
 
@@ -186,7 +186,7 @@ def test_full_queue_drops_content_then_traces_and_counts_both(make_desk: Callabl
     with desk.store._writing:  # the writer stands still with whatever it has taken; the queue fills up
         ids = [record_one(desk, f"q {n}") for n in range(30)]
     desk.store.flush()
-    content = [row.content for row in reversed(desk.store.list_traces(see_all, limit=100))]
+    content = [row.content for row in reversed(desk.store.find(TraceQuery(), see_all, limit=100))]
     dropped, lost = desk.store.dropped
     assert (content.count(CONTENT_QUEUE_FULL), len(ids) + 1 - len(content)) == (dropped, lost)
     assert dropped >= 2 and lost >= 20
@@ -226,16 +226,16 @@ def test_unknown_and_not_permitted_are_the_same(desk: Desk) -> None:
     assert desk.store.get(trace.id, refuse) is None
     assert desk.store.get("01AAAAAAAAAAAAAAAAAAAAAAAA", see_all) is None
     assert seen == [TraceAcl("p1", ("app", "secret"), (("a", "b"), ("c",)))]
-    assert desk.store.list_traces(refuse) == []
-    assert desk.store.search("q", refuse) == []
-    assert desk.store.find_by_chunk(1, refuse) == []
+    assert desk.store.find(TraceQuery(), refuse) == []
+    assert desk.store.find(TraceQuery(text="q"), refuse) == []
+    assert desk.store.find(TraceQuery(chunk=1), refuse) == []
 
 
 def test_limit_counts_permitted_traces_only(desk: Desk) -> None:
     for number in range(6):
         with desk.recorder.trace(tool="t", query="q", entry="cli", principal_hash=f"p{number % 2}"):
             pass
-    found = desk.store.list_traces(lambda acl: acl.principal_hash == "p0", limit=2)
+    found = desk.store.find(TraceQuery(), lambda acl: acl.principal_hash == "p0", limit=2)
     assert [row.principal_hash for row in found] == ["p0", "p0"]
 
 
@@ -250,19 +250,19 @@ def test_traces_are_found_newest_first_by_what_they_are(desk: Desk) -> None:
         trace.set(degraded=["llm_down"], answer="Because of the parser.")
         raise ValueError("x")
     store = desk.store
-    assert [row.id for row in store.list_traces(see_all)] == [trace.id, second, first]
-    assert [row.id for row in store.list_traces(see_all, status="failed")] == [trace.id]
-    assert [row.id for row in store.list_traces(see_all, kind="live", tool="search_code", limit=1)] == [second]
-    assert [row.id for row in store.list_traces(see_all, degraded="llm_down")] == [trace.id]
-    assert store.list_traces(see_all, since="2027") == []
-    assert [row.id for row in store.search("parser", see_all)] == [trace.id, first]
-    assert [row.id for row in store.search("refresh_token", see_all)] == [second]
-    assert [row.id for row in store.search('"parser OR work NEAR(', see_all)] == []
-    assert store.search("...", see_all) == []
-    assert [row.id for row in store.find_by_chunk(9, see_all)] == [second]
-    assert [row.id for row in store.find_by_chunk(5, see_all)] == [second, first]
-    assert [row.id for row in store.find_by_path("src/module_9.py", see_all, source="app")] == [second]
-    assert store.find_by_path("src/module_9.py", see_all, source="other") == []
+    assert [row.id for row in store.find(TraceQuery(), see_all)] == [trace.id, second, first]
+    assert [row.id for row in store.find(TraceQuery(status="failed"), see_all)] == [trace.id]
+    assert [row.id for row in store.find(TraceQuery(kind="live", tool="search_code"), see_all, limit=1)] == [second]
+    assert [row.id for row in store.find(TraceQuery(degraded="llm_down"), see_all)] == [trace.id]
+    assert store.find(TraceQuery(since="2027"), see_all) == []
+    assert [row.id for row in store.find(TraceQuery(text="parser"), see_all)] == [trace.id, first]
+    assert [row.id for row in store.find(TraceQuery(text="refresh_token"), see_all)] == [second]
+    assert [row.id for row in store.find(TraceQuery(text='"parser OR work NEAR('), see_all)] == []
+    assert store.find(TraceQuery(text="..."), see_all) == []
+    assert [row.id for row in store.find(TraceQuery(chunk=9), see_all)] == [second]
+    assert [row.id for row in store.find(TraceQuery(chunk=5), see_all)] == [second, first]
+    assert [row.id for row in store.find(TraceQuery(path="src/module_9.py", source="app"), see_all)] == [second]
+    assert store.find(TraceQuery(path="src/module_9.py", source="other"), see_all) == []
 
 
 def test_hash_covers_row_spans_chunks_and_content(desk: Desk, path: Path) -> None:
@@ -308,7 +308,7 @@ def test_file_of_a_newer_version_is_left_alone(path: Path) -> None:
     errors: list[str] = []
     store = TraceStore(path, on_error=errors.append)
     assert not store.healthy and "Update" in errors[0]
-    with pytest.raises(TraceStoreError, match="cannot be read"):
+    with pytest.raises(TraceStoreError, match="Update CodeCairn"):
         store.get("x", see_all)
     store.close()
 
@@ -321,7 +321,7 @@ def test_damaged_file_is_told_to_readers_and_does_not_stop_queries(path: Path) -
     desk = _recorder_over(store, errors)
     record_one(desk)
     with pytest.raises(TraceStoreError, match="move a damaged file away"):
-        store.list_traces(see_all)
+        store.find(TraceQuery(), see_all)
     store.close()
     assert path.read_bytes().startswith(b"this is no database")
 
