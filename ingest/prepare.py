@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
 from ingest.index.keys import find_design_keys
+from ingest.index.rows import hash_tokens
+from ingest.index.schema import SAID_FIELDS
 from ingest.index.tokens import token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
@@ -46,8 +48,15 @@ def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
         chunked = chunk_with_reason(cleaned.document, chunk_chars=chunk_chars)
         fallback = fallback or chunked.fallback or document.fallback
         chunks = mark_chunks(chunked.chunks, cleaned)
-        prepared.extend(Prepared(chunk, make_tokens(chunk)) for chunk in chunks)
+        prepared.extend(map(prepare_chunk, chunks))
     return FileResult(job.entry, tuple(prepared), None, tuple(sorted(redactions.items())), fallback)
+
+
+def prepare_chunk(chunk: Chunk) -> Prepared:
+    """Return a chunk with its token streams and the tokens that it holds."""
+    tokens = make_tokens(chunk)
+    said = [tokens[field] for field in SAID_FIELDS if field in tokens]
+    return Prepared(chunk, tokens, terms=hash_tokens((*said, token_stream(chunk.ref))))
 
 
 def _read_job(job: FileJob) -> list[Document] | Skip:

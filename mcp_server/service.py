@@ -319,16 +319,18 @@ class Service:
     ) -> _Found:
         if request.mode == "all":
             return self._find_all(index, request, filters, trace, offset)
-        retrieval = self._retrieve(index, request.query, filters, trace, strict)
+        retrieval = self._retrieve(index, request.query, filters, trace, strict, offset + request.limit)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
-        return _Found(hits, len(retrieval.chunks), retrieval.not_found, retrieval.degraded, retrieval.notes)
+        return _Found(hits, len(retrieval.files), retrieval.not_found, retrieval.degraded, retrieval.notes)
 
-    def _retrieve(self, index: Index, text: str, filters: Filters, trace: TraceRun, strict: bool) -> Retrieval:
+    def _retrieve(
+        self, index: Index, text: str, filters: Filters, trace: TraceRun, strict: bool, wanted: int = 0
+    ) -> Retrieval:
         from mcp_server.retrieval.pipeline import search
 
         try:
-            return search(index, text, filters, trace, strict=strict)
+            return search(index, text, filters, trace, strict=strict, wanted=wanted)
         except EmbedderMismatch as error:
             raise BadRequest(str(error)) from error
 

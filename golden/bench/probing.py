@@ -67,7 +67,7 @@ class Probe:
 
     def paths(self, prefix: str) -> list[str]:
         """Return the distinct files of the final ranking."""
-        return list(dict.fromkeys(f"{prefix}{item.chunk.path}" for item in self.retrieval.chunks if item.chunk.path))
+        return list(dict.fromkeys(f"{prefix}{file.path}" for file in self.retrieval.files if file.path))
 
 
 @contextmanager

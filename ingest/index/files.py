@@ -25,6 +25,7 @@ GENERATIONS = "gens"
 FILE_MANIFEST = "MANIFEST.json"
 TEXT_FOLDER = "tantivy"
 VECTOR_FOLDER = "lance"
+ROWS_FOLDER = "rows"
 MUTABLE_SUFFIX = ".json"  # meta.json and hint files are the only ones that an engine replaces under the same name
 EAGER_BYTES = 65_536  # files up to this size are hashed at every open: they steer the engines
 READ_SIZE = 1 << 20

@@ -24,6 +24,7 @@ from ingest.index import control, files
 from ingest.index.control import AuditEntry, GenerationRow, IndexStatus
 from ingest.index.failpoints import failpoint
 from ingest.index.lease import WriterLock, leased_generations
+from ingest.index.rows import RowReader, RowWriter
 from ingest.index.schema import FORMAT_VERSION, Manifest, SourceState
 from ingest.index.stored import MODULUS, as_number, digest, encode_chunk, file_digest, hash_content, manifest_to_dict
 from ingest.index.text import EVERYTHING, TextFilter, TextReader, TextWriter
@@ -179,6 +180,7 @@ class Publication:
         self._folder = files.generation_folder(data_dir, self._number)
         self._text: TextWriter | None = None
         self._vectors: VectorWriter | None = None
+        self._rows: RowWriter | None = None
         self._fresh: list[str] = []  # files that are new on disk
 
     # -- what the parent knows -------------------------------------------------------------------------------------
@@ -459,6 +461,7 @@ class Publication:
             return
         self._clone()
         self._text = TextWriter(self._folder / files.TEXT_FOLDER, create=self._base is None)
+        self._rows = RowWriter(self._folder / files.ROWS_FOLDER)
         if self._dimensions:
             from ingest.index.vector import VectorWriter
 
@@ -509,12 +512,13 @@ class Publication:
         self._count(source, path, new.entry.content_hash, reason, new.live, -1)
 
     def _write_chunks(self, path: str, staged: Iterable[tuple[_Row, Prepared, bytes]], old: _OldFile | None) -> None:
-        assert self._text is not None
+        assert self._text is not None and self._rows is not None
         refs: set[str] = set()
         for row, one, stored in staged:
             if row.shadowed:
                 continue
             self._text.add(path, one, one.chunk.ref not in refs, stored)
+            self._rows.add(one)
             refs.add(one.chunk.ref)
             self._delta.removed_ids.discard(row.id)
             self._write_vector(one, row, old)
@@ -603,7 +607,7 @@ class Publication:
                 )
 
     def _write_engines(self) -> None:
-        assert self._text is not None
+        assert self._text is not None and self._rows is not None
         if self._vectors is not None:
             failpoint("before_vector_write")
             self._vectors.flush()
@@ -615,6 +619,9 @@ class Publication:
         failpoint("before_text_commit")
         self._text.commit()
         failpoint("after_text_commit")
+        live = sum(source.chunks for source in self._sources.values())
+        self._rows.commit(live, lambda: TextReader(self._folder / files.TEXT_FOLDER).all_ids())
+        failpoint("after_row_commit")
 
     def _manifest(self, now: str) -> Manifest:
         before = {s.name: s for s in self._base.manifest.sources} if self._base else {}
@@ -690,9 +697,13 @@ class Publication:
             all(reader.holds(i) for i in present), "a chunk of the delta or a sample is not in the text index"
         )
         _refuse_unless(not any(reader.holds(i) for i in removed), "a removed chunk is still in the text index")
+        _refuse_unless(self._row_reader().holds(present), "a chunk of the delta or a sample has no row")
         if self._vectors is not None:
             count = self._vectors.count_present([*present, *removed])
             _refuse_unless(count == len(present), "the vector table lacks a chunk of the delta or holds a removed one")
+
+    def _row_reader(self) -> RowReader:
+        return RowReader(self._folder / files.ROWS_FOLDER)
 
     def _sample(self) -> list[int]:
         """Return ids of some of the parent's chunks that this delta leaves alone."""
@@ -709,6 +720,7 @@ class Publication:
         _refuse_unless(len(text) == len(set(text)), "the text index holds a chunk twice")
         _refuse_unless(self._delta.owners.keys() <= set(text), "an added chunk is not in the text index")
         _refuse_unless(self._delta.removed_ids.isdisjoint(text), "a removed chunk is still in the text index")
+        _refuse_unless(self._row_reader().holds(text), "a chunk of the text index has no row")
         if self._vectors is not None:
             _refuse_unless(sorted(self._vectors.ids()) == sorted(text), "text index and vectors hold different chunks")
 
@@ -847,7 +859,7 @@ class Publication:
         """End the publication; what was not committed is deleted."""
         if self._lock is None:
             return
-        self._text = self._vectors = None
+        self._text = self._vectors = self._rows = None
         try:
             published = self._db.execute("SELECT 1 FROM generation WHERE id = ?", (self._number,)).fetchone()
             if published is None and self._folder.exists():

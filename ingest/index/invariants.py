@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ingest.errors import IndexStateError
 from ingest.index import control, files
 from ingest.index.control import LIVE, GenerationRow
+from ingest.index.rows import RowReader
 from ingest.index.schema import Violation
 from ingest.index.stored import MODULUS, as_number, decode_chunk, digest, file_digest, hash_content, manifest_from_dict
 from ingest.index.text import EVERYTHING, TextFilter, TextReader
@@ -101,6 +102,8 @@ def _check_ids(
     )
     if sorted(reader.all_ids()) != known:
         yield Violation("W1", f"generation {row.id}: the ids of the text index and of control.db differ")
+    if not RowReader(folder / files.ROWS_FOLDER).holds(known):
+        yield Violation("W1", f"generation {row.id}: a chunk has no row for the ranking")
     if row.manifest.embedder:
         from ingest.index.vector import read_ids
 

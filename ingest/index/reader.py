@@ -19,12 +19,13 @@ from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexState
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
+from ingest.index.rows import Definition, RowReader, Rows
 from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
 from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, whole_word, words
 from ingest.languages.kinds import TYPE_KINDS
-from ingest.model import Chunk, Filters, Symbol
+from ingest.model import Chunk, Filters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from ingest.index.vector import VectorRows
 
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
-SYMBOL_SCAN = 400  # chunks whose symbols are looked at for one exact name
-PREFIX_SCAN = 120  # and for a beginning or sub-words of one: these match many, and a decoded chunk costs 25 us
+SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
+NEAR_SCAN = 400  # and for names that are spelt nearly so
+PREFIX_SCAN = 200  # and for a beginning or sub-words of one: these match many
 LOOKUP_LIMIT = 10_000
 WORD_SCAN = 2_000  # chunks with a word's stem that are searched for the word itself
 NEAR_DISTANCE = 2
@@ -102,6 +104,7 @@ class Index:
         self._exact_vectors_max = exact_vectors_max
         self._sources: Mapping[str, SourceState] = {state.name: state for state in manifest.sources}
         self._text = TextReader(self._folder / files.TEXT_FOLDER)
+        self._ranking = RowReader(self._folder / files.ROWS_FOLDER)
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._vector_lock = threading.Lock()
@@ -373,7 +376,7 @@ class Index:
                 found.setdefault((hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line), hit)
             if len(found) >= limit:
                 break
-        return sorted(found.values(), key=self._symbol_order)[:limit]
+        return sorted(found.values(), key=_symbol_order)[:limit]
 
     def _symbol_candidates(self, wanted: str, where: TextFilter, loose: bool) -> Iterable[list[int]]:
         lower = wanted.lower()
@@ -384,25 +387,12 @@ class Index:
             yield self._text.ids_by_tokens("symbols", [stem(part) for part in name_parts(wanted)], where, PREFIX_SCAN)
 
     def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
-        for chunk in self.chunks(ids):
-            for symbol in chunk.symbols:
+        rows = self.rows(ids)
+        for at, (chunk_id, file) in enumerate(zip(rows.ids, rows.files, strict=True)):
+            for symbol in rows.definitions(at):
                 how = match_symbol(symbol, wanted)
                 if how is not None:
-                    yield SymbolHit(chunk.id, symbol, chunk.source, chunk.path, how)
-
-    def _symbol_order(self, hit: SymbolHit) -> tuple[object, ...]:
-        chunk = self.chunks([hit.chunk_id])[0]
-        return (
-            HOW_ORDER[hit.how],
-            ROLE_ORDER.get(chunk.role, 5),
-            0 if hit.symbol.kind in TYPE_KINDS else 1,
-            len(hit.symbol.qualname),
-            hit.source,
-            hit.path or "",
-            hit.symbol.start_line,
-            hit.symbol.qualname,
-            hit.chunk_id,
-        )
+                    yield SymbolHit(chunk_id, symbol, file, how)
 
     def near_symbols(self, name: str, filters: Filters, limit: int = 3) -> list[str]:
         """Return the nearest existing symbol names: by edit distance, then by shared parts."""
@@ -410,13 +400,13 @@ class Index:
         if where is None or not wanted or limit <= 0:
             return []
         last = wanted.split(".")[-1]
-        ids = self._text.ids_by_fuzzy("name_lower", last.lower(), NEAR_DISTANCE, where, SYMBOL_SCAN)
+        ids = self._text.ids_by_fuzzy("name_lower", last.lower(), NEAR_DISTANCE, where, NEAR_SCAN)
         names = self._names_in(ids)
         parts = [part for part in split_identifier(last) if len(part) > 2]
         ids = [
             i
             for part in parts
-            for i in self._text.ids_by_tokens("symbols", [stem(part)], where, SYMBOL_SCAN // len(parts))
+            for i in self._text.ids_by_tokens("symbols", [stem(part)], where, NEAR_SCAN // len(parts))
         ]
         names |= self._names_in(ids)
         return _nearest(last, names, limit)
@@ -428,7 +418,8 @@ class Index:
         return near[0] if near and _similarity(wanted, near[0].lower()) >= SLIP else None
 
     def _names_in(self, ids: Iterable[int]) -> set[str]:
-        return {symbol.name for chunk in self.chunks(list(dict.fromkeys(ids))) for symbol in chunk.symbols}
+        rows = self.rows(list(dict.fromkeys(ids)))
+        return {symbol.name for at in range(len(rows.ids)) for symbol in rows.definitions(at)}
 
     # -- paths, keys, links ----------------------------------------------------------------------------------------
 
@@ -444,7 +435,7 @@ class Index:
         ]
 
     def _paths_of(self, ids: Sequence[int]) -> set[tuple[str, str]]:
-        return {(chunk.source, chunk.path) for chunk in self.chunks(ids) if chunk.path}
+        return {(file.source, file.path) for file in self.rows(ids).files if file.path}
 
     def near_paths(self, fragment: str, filters: Filters, limit: int = 3) -> list[tuple[str, str]]:
         """Return (source, path) of the files whose name or path is nearest to the fragment."""
@@ -453,10 +444,10 @@ class Index:
         if where is None or not tail:
             return []
         name = tail.split("/")[-1]
-        ids = self._text.ids_by_fuzzy("path_tail", name, NEAR_DISTANCE, where, SYMBOL_SCAN)
+        ids = self._text.ids_by_fuzzy("path_tail", name, NEAR_DISTANCE, where, NEAR_SCAN)
         parts = [token for token in dict.fromkeys(token_stream(name).split()) if len(token) > 2]
         for part in parts:
-            ids += self._text.ids_by_tokens("path", [part], where, SYMBOL_SCAN // len(parts))
+            ids += self._text.ids_by_tokens("path", [part], where, NEAR_SCAN // len(parts))
         found = self._paths_of(list(dict.fromkeys(ids)))
         order = sorted(found, key=lambda pair: (-_similarity(tail, pair[1].lower()), len(pair[1]), pair[1], pair[0]))
         return order[:limit]
@@ -477,6 +468,14 @@ class Index:
         return [] if where is None or not wanted else self._text.ids_by_term("link", wanted, where, limit)
 
     # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def rows(self, ids: Sequence[int]) -> Rows:
+        """Return what ranking reads of chunks, in the order of the ids. An unknown id raises KeyError."""
+        return self._ranking.rows(ids)
+
+    def kind_of(self, source: str) -> str:
+        """Return the kind of a source of this generation."""
+        return self._sources[source].kind
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """Return chunks in the order of the ids. An id that the generation does not hold raises KeyError."""
@@ -535,7 +534,21 @@ def _pattern(glob: str) -> str:
     return glob_pattern(glob)
 
 
-def match_symbol(symbol: Symbol, wanted: str) -> Literal["exact", "qualified", "case", "prefix", "part"] | None:
+def _symbol_order(hit: SymbolHit) -> tuple[object, ...]:
+    return (
+        HOW_ORDER[hit.how],
+        ROLE_ORDER.get(hit.file.role, 5),
+        0 if hit.symbol.kind in TYPE_KINDS else 1,
+        len(hit.symbol.qualname),
+        hit.source,
+        hit.path or "",
+        hit.symbol.start_line,
+        hit.symbol.qualname,
+        hit.chunk_id,
+    )
+
+
+def match_symbol(symbol: Definition, wanted: str) -> Literal["exact", "qualified", "case", "prefix", "part"] | None:
     """Return how a symbol answers to a dotted name, None when it does not."""
     qualname = qualified(symbol.qualname)
     if symbol.name == wanted:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ingest.model import Symbol
+from ingest.index.rows import Definition, FileRow
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 TEXT_FIELDS: tuple[str, ...] = (
     "content",  # code and designs
     "message",  # commits and tickets: short texts, whose lengths and words would distort the statistics of the code
@@ -68,10 +68,19 @@ class SymbolHit:
     """One definition that answers to a name, and how the name matched it."""
 
     chunk_id: int
-    symbol: Symbol
-    source: str
-    path: str | None
+    symbol: Definition
+    file: FileRow
     how: Literal["exact", "qualified", "case", "prefix", "part"]
+
+    @property
+    def source(self) -> str:
+        """Name of its source."""
+        return self.file.source
+
+    @property
+    def path(self) -> str | None:
+        """Path of its file."""
+        return self.file.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from ingest.index.tokens import split_identifier, stem, whole_word, words
+from ingest.index.rows import Definition, FileRow
+from ingest.index.tokens import split_identifier, stem, words
 from ingest.model import Chunk
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.query import ParsedQuery
@@ -25,9 +27,24 @@ PLATFORMS = frozenset(
 FileKey = tuple[str, str]
 
 
-def file_key(chunk: Chunk) -> FileKey:
+class Row(NamedTuple):
+    """A candidate as the ranking sees it, without its text."""
+
+    id: int
+    file: FileRow
+    kind: str  # of its source
+    definitions: Sequence[Definition] = ()
+    found: int = 0  # the words of the query that it holds, one bit each, see Coverage
+
+    @property
+    def key(self) -> FileKey:
+        """What counts as one file."""
+        return file_key(self.file)
+
+
+def file_key(document: FileRow | Chunk) -> FileKey:
     """Return what counts as one file: source and path, or ticket key."""
-    return (chunk.source, chunk.ref)
+    return (document.source, document.ref)
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -120,44 +137,27 @@ def share_of(mask: int, weights: Sequence[float], total: float) -> float:
 
 
 class Coverage:
-    """How much of a query, by rarity, stands in a text: stems looked for as plain substrings."""
+    """How much of a query, by rarity, stands in a chunk: its rarest index tokens, looked for among the chunk's."""
 
     def __init__(self, query: ParsedQuery, idf: Mapping[str, float]) -> None:
         weighed = sorted(((t.weight * idf.get(t.token, 0.0), t.token) for t in query.terms), reverse=True)[:MAX_NEEDLES]
-        # A final i stands for y in Snowball's stems: "queri" must find "query" and "queries".
-        stems = [token.removesuffix("i") if len(token) > MIN_PREFIX else token for _, token in weighed]
-        self._needles = [(1 << at, needle, needle.isalpha()) for at, needle in enumerate(stems)]
+        self.tokens = [token for _, token in weighed]
         self._weights = [weight for weight, _ in weighed]
         forms = {term.token: term.form for term in query.terms}
-        self._forms = [forms[token] for _, token in weighed]
+        self._forms = [forms[token] for token in self.tokens]
         self._total = sum(self._weights)
         self._shares: dict[int, float] = {}
 
-    def find(self, chunk: Chunk) -> int:
-        """Return the needles in the chunk's path and text, one bit each."""
-        text = lowered(chunk.ref, chunk.text)
-        found = 0
-        for bit, needle, is_word in self._needles:
-            if needle in text and (is_word or whole_word(needle).search(text)):
-                found |= bit
-        return found
-
     def share(self, found: int) -> float:
-        """Return the share of the query that the needles stand for, 0..1."""
+        """Return the share of the query that the found tokens stand for, 0..1."""
         share = self._shares.get(found)
         if share is None:
             share = self._shares[found] = share_of(found, self._weights, self._total)
         return share
 
     def words(self, found: int) -> list[str]:
-        """Return the words of the query that the needles stand for, the rarest first, at most four."""
+        """Return the words of the query that the found tokens stand for, the rarest first, at most four."""
         return [form for at, form in enumerate(self._forms) if found >> at & 1][:MAX_WORDS]
-
-
-@lru_cache(maxsize=4096)  # as many as the index keeps decoded, about 10 MB
-def lowered(ref: str, text: str) -> str:
-    """Return a path and a text in lower case."""
-    return f"{ref} {text}".lower()
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from ingest.index.rows import FileRow
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, is_marked
 from mcp_server.retrieval.candidates import Candidate, rank_candidates
 from mcp_server.retrieval.features import FileKey, file_key
@@ -54,7 +55,15 @@ def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights
     return ranked[: weights.history_files]
 
 
-def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple[list[tuple[Chunk, float]], float]:
+class Commit(NamedTuple):
+    """A commit that votes: what it changed, and how near it is to the query, 0..1."""
+
+    file: FileRow
+    links: Sequence[str]
+    similarity: float
+
+
+def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple[list[Commit], float]:
     """Return the commits nearest to the query with their similarity, best 1, and the highest cosine of all."""
     terms = [(term.token, term.weight) for term in query.terms]
     by_words = {s.chunk_id: s.score for s in index.search_text(terms, commits, 2 * COMMITS, COMMIT_FIELDS)}
@@ -68,31 +77,33 @@ def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple
     }
     best = sorted(similarity, key=lambda chunk_id: (-similarity[chunk_id], chunk_id))[:COMMITS]
     top = (similarity[best[0]] if best else 0.0) or 1.0
-    return [(chunk, similarity[chunk.id] / top) for chunk in index.chunks(best)], max(0.0, nearest)
+    rows = index.rows(best)
+    voting = [Commit(file, rows.links(at), similarity[best[at]] / top) for at, file in enumerate(rows.files)]
+    return voting, max(0.0, nearest)
 
 
-def count_votes(commits: Sequence[tuple[Chunk, float]]) -> dict[FileKey, float]:
+def count_votes(commits: Sequence[Commit]) -> dict[FileKey, float]:
     """Return each touched file's votes: similarity ^ 4 x age decay / sqrt(files), one voice a commit."""
-    newest = max((commit.created_at for commit, _ in commits), default="")
+    newest = max((commit.file.created_at for commit in commits), default="")
     votes: dict[FileKey, float] = {}
     seen: set[FileKey] = set()
-    for commit, similarity in commits:
-        paths = touched_paths(commit)
-        if file_key(commit) in seen or not 0 < len(paths) <= MAX_FILES:
+    for commit in commits:
+        paths = touched_paths(commit.links)
+        if file_key(commit.file) in seen or not 0 < len(paths) <= MAX_FILES:
             continue
-        seen.add(file_key(commit))
-        decay = 0.5 ** (years_between(commit.created_at, newest) / HALF_LIFE_YEARS)
-        vote = similarity**SHARPNESS * decay / len(paths) ** TOUCHED_SHARE
+        seen.add(file_key(commit.file))
+        decay = 0.5 ** (years_between(commit.file.created_at, newest) / HALF_LIFE_YEARS)
+        vote = commit.similarity**SHARPNESS * decay / len(paths) ** TOUCHED_SHARE
         for path in paths:
-            key = (commit.source.removesuffix(HISTORY_SUFFIX), path)
+            key = (commit.file.source.removesuffix(HISTORY_SUFFIX), path)
             votes[key] = votes.get(key, 0.0) + vote
     return votes
 
 
-def touched_paths(commit: Chunk) -> list[str]:
+def touched_paths(links: Sequence[str]) -> list[str]:
     """Return the paths among a commit's links, of a renamed file the new one."""
-    old = {link.removeprefix(RENAME_LINK) for link in commit.links if link.startswith(RENAME_LINK)}
-    paths = [link for link in commit.links if ("/" in link or "." in link) and not is_marked(link)]
+    old = {link.removeprefix(RENAME_LINK) for link in links if link.startswith(RENAME_LINK)}
+    paths = [link for link in links if ("/" in link or "." in link) and not is_marked(link)]
     return [path for path in paths if path not in old]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ingest.index.rows import FileRow
 from ingest.model import Chunk
 from mcp_server.results import MissingName
 
@@ -46,9 +47,10 @@ class QueryTerm:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """Everything that one retrieval found, best first, in one generation."""
+    """Everything that one retrieval found, best first, in one generation. `chunks`: the first of them, with text."""
 
     chunks: tuple[RankedChunk, ...]
+    files: tuple[FileRow, ...] = ()  # of every ranked chunk
     entities: tuple[Entity, ...] = ()
     not_found: tuple[MissingName, ...] = ()
     route: str = "conceptual"  # symbol | path | ticket | design | conceptual | smalltalk

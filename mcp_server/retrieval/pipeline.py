@@ -22,13 +22,13 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
-from mcp_server.retrieval.features import Coverage, file_key
+from mcp_server.retrieval.features import Coverage, Row
 from mcp_server.retrieval.frames import retrieve_frames
-from mcp_server.retrieval.fusion import fuse
+from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
-from mcp_server.retrieval.rerank import Ranked, Signals, rerank
+from mcp_server.retrieval.rerank import Ranked, Signals, rerank, uses_name
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
 
@@ -52,6 +52,7 @@ class Trace(Protocol):
         ...
 
 
+USE_DEPTH = 40  # fused candidates that are searched for uses of a name
 TRACED = 20  # entries of the fused and the ranked list that a trace keeps with their texts
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="retrieve")
 AMBIGUOUS = 3  # definitions of one name, from which on the answer says how many there are
@@ -80,8 +81,12 @@ def search(
     *,
     weights: RankWeights = DEFAULT_WEIGHTS,
     strict: bool = False,
+    wanted: int = 0,
 ) -> Retrieval:
-    """Search one generation. Raises Unavailable under `strict` when a retriever fails."""
+    """Search one generation; the first `wanted` chunks, at least 20, are read with their texts.
+
+    Raises Unavailable under `strict` when a retriever fails.
+    """
     with trace.span("normalise") as span:
         normalised = normalise_query(text)
         span.record(input={"chars": len(text)}, output={"query_norm": normalised})
@@ -103,25 +108,31 @@ def search(
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
-        chunks = {chunk.id: chunk for chunk in index.chunks([item.chunk_id for item in fused])}
+        coverage = Coverage(query, idf)
+        rows = read_rows(index, [item.chunk_id for item in fused], coverage)
         span.record(
             config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
             output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
         )
     with trace.span("rerank") as span:
-        signals = read_signals(query, idf, lists, chunks)
-        ranked = rerank(query, signals, fused, chunks, weights)
-        span.record(output=[[item.chunk.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
-        trace.add_chunks([item.chunk for item in ranked[:TRACED]])
+        using = find_users(index, query, fused)
+        signals = read_signals(query, idf, lists, rows, coverage, using)
+        ranked = rerank(query, signals, fused, rows, weights)
+        chunks = index.chunks([item.id for item in ranked[: max(wanted, TRACED)]])
+        span.record(output=[[item.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
+        trace.add_chunks(chunks[:TRACED])
     with trace.span("diversify") as span:
-        span.record(config={"saturation": weights.saturation}, output=[[r.chunk.id, r.score] for r in ranked[:TRACED]])
+        span.record(config={"saturation": weights.saturation}, output=[[r.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(ranked), degraded=degraded)
     found = {name: {c.chunk_id: c for c in candidates} for name, candidates in lists.items()}
     reasons = partial(explain, coverage=signals.coverage, found=found)
     return Retrieval(
         query=query.text,
         route=query.route,
-        chunks=tuple(RankedChunk(r.chunk, r.score, reasons(r), dict(r.features)) for r in ranked),
+        chunks=tuple(
+            RankedChunk(chunk, r.score, reasons(r), dict(r.features)) for chunk, r in zip(chunks, ranked, strict=False)
+        ),
+        files=tuple(r.file for r in ranked),
         entities=entities,
         not_found=missing,
         terms=tuple(
@@ -165,19 +176,40 @@ def knowable(index: Index, filters: Filters) -> Filters | None:
     return Filters(filters.groups, frozenset(state.name for state in states))
 
 
+def read_rows(index: Index, ids: Sequence[int], coverage: Coverage) -> dict[int, Row]:
+    """Return what ranking reads of each candidate."""
+    rows = index.rows(ids)
+    holding = rows.holding(coverage.tokens)
+    kinds = {source: index.kind_of(source) for source in {file.source for file in rows.files}}
+    return {
+        chunk_id: Row(chunk_id, file, kinds[file.source], rows.definitions(at), holding[at])
+        for at, (chunk_id, file) in enumerate(zip(rows.ids, rows.files, strict=True))
+    }
+
+
+def find_users(index: Index, query: ParsedQuery, fused: Sequence[Fused]) -> frozenset[int]:
+    """Return which of the best candidates hold the one name that is asked for; this takes their texts."""
+    if query.route != "symbol":
+        return frozenset()
+    return frozenset(c.id for c in index.chunks([f.chunk_id for f in fused[:USE_DEPTH]]) if uses_name(query, c.text))
+
+
 def read_signals(
     query: ParsedQuery,
     idf: Mapping[str, float],
     lists: Mapping[str, Sequence[Candidate]],
-    chunks: Mapping[int, Chunk],
+    rows: Mapping[int, Row],
+    coverage: Coverage,
+    using: frozenset[int],
 ) -> Signals:
-    """Return what rerank needs besides the chunks."""
+    """Return what rerank needs besides the rows."""
     return Signals(
         keywords=keyword_weights(query, idf),
-        coverage=Coverage(query, idf),
+        coverage=coverage,
         nearest=lists.get("vector", ()),
-        votes={file_key(chunks[c.chunk_id]): c.score for c in lists.get("history", ())},
+        votes={rows[c.chunk_id].key: c.score for c in lists.get("history", ())},
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
+        using=using,
     )
 
 
@@ -288,7 +320,7 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
 
 def explain(ranked: Ranked, coverage: Coverage, found: Mapping[str, Mapping[int, Candidate]]) -> tuple[str, ...]:
     """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first."""
-    features, chunk_id = dict(ranked.features), ranked.chunk.id
+    features, chunk_id = dict(ranked.features), ranked.id
     reasons = [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
     reasons += [f"{name} #{found[name][chunk_id].rank}" for name, share in shares if share > 0]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ingest.index.rows import Definition, FileRow
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
-from ingest.model import Chunk
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.features import (
     Coverage,
     FileKey,
     Matcher,
+    Row,
     coherence,
     file_key,
     path_platforms,
@@ -33,13 +34,13 @@ class Ranked(NamedTuple):
     score = ((fused + bonuses) x role_factor + definition + use + frame) x saturation; each a feature of this name.
     """
 
-    chunk: Chunk
-    file: FileKey
+    id: int
+    file: FileRow
     score: float
     fused: float
     features: tuple[tuple[str, float], ...]
     contributions: tuple[tuple[str, float], ...]
-    found: int = 0  # the needles of the query in the chunk, one bit each
+    found: int = 0  # the words of the query in the chunk, one bit each
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Signals:
 
     `keywords`: content words of the query with their weights; `coverage`: its rare words in texts; `nearest`: the
     vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`: what the frames
-    of a stack trace say of each chunk, 0..1.
+    of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is asked for.
     """
 
     keywords: Mapping[str, float]
@@ -56,20 +57,20 @@ class Signals:
     nearest: Sequence[Candidate] = ()
     votes: Mapping[FileKey, float] = field(default_factory=dict)
     frames: Mapping[int, float] = field(default_factory=dict)
+    using: frozenset[int] = frozenset()
 
 
 class Scored(NamedTuple):
     """A chunk with its own features, before those of its file are added. Plain fields: there are hundreds a query."""
 
     item: Fused
-    chunk: Chunk
-    file: FileKey
+    row: Row
+    key: FileKey
     path: float
     symbol_words: float
     coverage: float
     factor: float
     named: Mapping[str, float]
-    found: int  # the needles of the query in the chunk, one bit each
     score: float
 
 
@@ -84,29 +85,27 @@ def wanted_names(query: ParsedQuery) -> dict[str, str]:
     return wanted
 
 
-def match_symbols(wanted: Mapping[str, str], chunk: Chunk) -> float:
-    """Return how well a definition in the chunk answers one of the names, 0..1."""
+def match_symbols(wanted: Mapping[str, str], definitions: Iterable[Definition]) -> float:
+    """Return how well one of the definitions answers one of the names, 0..1."""
     return max(
         (
             _definition_score(symbol.name, symbol.qualname, symbol.kind, last, full)
-            for symbol in chunk.symbols
+            for symbol in definitions
             for last, full in wanted.items()
         ),
         default=0.0,
     )
 
 
-def uses_name(query: ParsedQuery, chunk: Chunk) -> bool:
-    """Tell whether the one name that is asked for stands in the chunk as it is written."""
-    if query.route != "symbol":
-        return False
+def uses_name(query: ParsedQuery, text: str) -> bool:
+    """Tell whether the one name that is asked for stands in a text as it is written."""
     name = bare_name(query.text)
-    at = chunk.text.find(name)
+    at = text.find(name)
     while at >= 0:
         end = at + len(name)
-        if not (at and is_word(chunk.text[at - 1])) and not (end < len(chunk.text) and is_word(chunk.text[end])):
+        if not (at and is_word(text[at - 1])) and not (end < len(text) and is_word(text[end])):
             return True
-        at = chunk.text.find(name, end)
+        at = text.find(name, end)
     return False
 
 
@@ -126,24 +125,24 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
     return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 
-def role_factor(query: ParsedQuery, chunk: Chunk, weights: RankWeights) -> float:
-    """Return the factor of the chunk's path role, turned around when the query asks for that role."""
-    if chunk.kind == "commit":
+def role_factor(query: ParsedQuery, row: Row, weights: RankWeights) -> float:
+    """Return the factor of the path's role, turned around when the query asks for that role."""
+    if row.kind == "commit":
         return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
-    if chunk.kind == "design" and chunk.state == SUPERSEDED:
+    if row.kind == "design" and row.file.state == SUPERSEDED:
         return weights.superseded_factor
-    if chunk.kind in ("ticket", "design"):
+    if row.kind in ("ticket", "design"):
         return 1.0
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
     if any(asked.values()):
-        return 1.0 if asked.get(chunk.role, False) else 0.6 if chunk.role == "source" else 0.5
-    factor = weights.roles.get(chunk.role, 1.0)
-    name = (chunk.path or "").rpartition("/")[2]
+        return 1.0 if asked.get(row.file.role, False) else 0.6 if row.file.role == "source" else 0.5
+    factor = weights.roles.get(row.file.role, 1.0)
+    name = (row.file.path or "").rpartition("/")[2]
     if name in STUB_NAMES:
         factor *= weights.stub_factor
     if name.endswith(".d.ts"):
         factor *= weights.declaration_factor
-    platforms = path_platforms(chunk.path or "")
+    platforms = path_platforms(row.file.path or "")
     return factor * (weights.platform_factor if platforms and platforms.isdisjoint(query.keywords) else 1.0)
 
 
@@ -160,40 +159,40 @@ class Scorer:
         # Where the query is about a key, its other words ("touch", "decided") say little.
         self.word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
         self._frames = signals.frames
+        self._using = signals.using
         self._paths: dict[tuple[str | None, str], tuple[float, float]] = {}
 
-    def score(self, item: Fused, chunk: Chunk, file: FileKey) -> Scored:
-        """Return the chunk with the features of its own."""
-        path, factor = self._of_path(chunk)
-        found = self.coverage.find(chunk)
+    def score(self, item: Fused, row: Row) -> Scored:
+        """Return the candidate with the features of its own."""
+        path, factor = self._of_path(row)
         share = 0.0
-        for symbol in chunk.symbols:
+        for symbol in row.definitions:
             share = max(share, self._matcher.name_share(symbol.name))
         words = self._weights.symbol_match * share
-        covered = self._weights.coverage * self.word_share * self.coverage.share(found)
-        named = self._named(chunk, factor) if self._wanted or self._frames else NOTHING
+        covered = self._weights.coverage * self.word_share * self.coverage.share(row.found)
+        named = self._named(row, factor) if self._wanted or self._frames else NOTHING
         total = (item.score + path + words + covered) * factor
-        return Scored(item, chunk, file, path, words, covered, factor, named, found, total + sum(named.values()))
+        return Scored(item, row, row.key, path, words, covered, factor, named, total + sum(named.values()))
 
-    def _of_path(self, chunk: Chunk) -> tuple[float, float]:
+    def _of_path(self, row: Row) -> tuple[float, float]:
         """Return the bonus of the path's words and the factor of its role."""
-        key = (chunk.path, chunk.kind)
+        key = (row.file.path, row.kind)
         known = self._paths.get(key)
         if known is None:
-            share = self._matcher.share(path_words(chunk.path)) if chunk.path else 0.0
+            share = self._matcher.share(path_words(row.file.path)) if row.file.path else 0.0
             bonus = self._weights.path_match * self.word_share * share
-            known = self._paths[key] = (bonus, role_factor(self._query, chunk, self._weights))
+            known = self._paths[key] = (bonus, role_factor(self._query, row, self._weights))
         return known
 
-    def _named(self, chunk: Chunk, factor: float) -> Mapping[str, float]:
+    def _named(self, row: Row, factor: float) -> Mapping[str, float]:
         """Return what the chunk gains by defining or using a name of the query, or by a frame of its stack trace."""
         # Who asks for a name wants its definition, also where that lies in a test or an example.
         floored = max(factor, self._weights.definition_role_floor)
-        definition = match_symbols(self._wanted, chunk)
+        definition = match_symbols(self._wanted, row.definitions)
         named = {
             "definition": self._per_definition * definition * floored,
-            "use": self._weights.use * floored if not definition and uses_name(self._query, chunk) else 0.0,
-            "frame": self._weights.frame * self._frames.get(chunk.id, 0.0),
+            "use": self._weights.use * floored if not definition and row.id in self._using else 0.0,
+            "frame": self._weights.frame * self._frames.get(row.id, 0.0),
         }
         return {name: value for name, value in named.items() if value}
 
@@ -202,19 +201,21 @@ def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[F
     """Return ranked chunks; the best chunk of each file carries the features of the file, in place of its own."""
     leaders: dict[FileKey, Scored] = {}
     for item in scored:
-        best = leaders.get(item.file)
-        if best is None or (item.score, -item.chunk.id) > (best.score, -best.chunk.id):
-            leaders[item.file] = item
+        best = leaders.get(item.key)
+        if best is None or (item.score, -item.row.id) > (best.score, -best.row.id):
+            leaders[item.key] = item
     ranked = []
     for item in scored:
         bonuses = {"path": item.path, "symbol_words": item.symbol_words, "coverage": item.coverage}
         score = item.score
-        if leaders[item.file] is item:
-            bonuses.update((name, values[item.file]) for name, values in features.items() if item.file in values)
+        if leaders[item.key] is item:
+            bonuses.update((name, values[item.key]) for name, values in features.items() if item.key in values)
             score = (item.item.score + sum(bonuses.values())) * item.factor + sum(item.named.values())
         shown = [(name, value) for name, value in bonuses.items() if value]
         every = (*shown, ("role_factor", item.factor), *item.named.items())
-        ranked.append(Ranked(item.chunk, item.file, score, item.item.score, every, item.item.contributions, item.found))
+        ranked.append(
+            Ranked(item.row.id, item.row.file, score, item.item.score, every, item.item.contributions, item.row.found)
+        )
     return ranked
 
 
@@ -222,7 +223,7 @@ def file_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey,
     """Return the share of the query that each file's candidates cover together."""
     found: dict[FileKey, int] = {}
     for item in scored:
-        found[item.file] = found.get(item.file, 0) | item.found
+        found[item.key] = found.get(item.key, 0) | item.row.found
     return {key: coverage.share(bits) for key, bits in found.items()}
 
 
@@ -230,7 +231,7 @@ def best_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey,
     """Return the largest share of the query that one chunk of each file covers."""
     best: dict[FileKey, float] = {}
     for item in scored:
-        best[item.file] = max(best.get(item.file, 0.0), coverage.share(item.found))
+        best[item.key] = max(best.get(item.key, 0.0), coverage.share(item.row.found))
     return best
 
 
@@ -244,8 +245,9 @@ def saturate(ranked: Sequence[Ranked], weights: RankWeights) -> list[Ranked]:
     counts: dict[FileKey, int] = {}
     result = []
     for item in ranked:
-        earlier = counts.get(item.file, 0)
-        counts[item.file] = earlier + 1
+        key = file_key(item.file)
+        earlier = counts.get(key, 0)
+        counts[key] = earlier + 1
         if earlier:
             factor = weights.saturation**earlier
             item = item._replace(score=item.score * factor, features=(*item.features, ("saturation", factor)))
@@ -255,18 +257,18 @@ def saturate(ranked: Sequence[Ranked], weights: RankWeights) -> list[Ranked]:
 
 def sort_ranked(ranked: Sequence[Ranked]) -> list[Ranked]:
     """Return in total order: score, then chunk id."""
-    return sorted(ranked, key=lambda item: (-item.score, item.chunk.id))
+    return sorted(ranked, key=lambda item: (-item.score, item.id))
 
 
 def rerank(
-    query: ParsedQuery, signals: Signals, fused: Sequence[Fused], chunks: Mapping[int, Chunk], weights: RankWeights
+    query: ParsedQuery, signals: Signals, fused: Sequence[Fused], rows: Mapping[int, Row], weights: RankWeights
 ) -> list[Ranked]:
     """Return all fused chunks in final order."""
     scorer = Scorer(query, signals, weights)
-    files = {chunk_id: file_key(chunk) for chunk_id, chunk in chunks.items()}
-    scored = [scorer.score(item, chunks[item.chunk_id], files[item.chunk_id]) for item in fused]
+    scored = [scorer.score(item, rows[item.chunk_id]) for item in fused]
+    files = {item.row.id: item.key for item in scored}
     features = {
-        "coherence": scaled(weights.coherence, coherence((item.file, item.item.score) for item in scored)),
+        "coherence": scaled(weights.coherence, coherence((item.key, item.item.score) for item in scored)),
         "coverage": scaled(weights.coverage * scorer.word_share, best_coverage(scored, scorer.coverage)),
         "file_coverage": scaled(weights.file_coverage * scorer.word_share, file_coverage(scored, scorer.coverage)),
         "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, files)),

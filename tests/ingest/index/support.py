@@ -10,6 +10,7 @@ import numpy as np
 
 from ingest.index import begin_publication
 from ingest.index.generation import Publication
+from ingest.index.rows import hash_tokens
 from ingest.index.schema import Manifest
 from ingest.index.tokens import token_stream
 from ingest.model import Chunk, Entry, Filters, Prepared, SourceInfo, Symbol, chunk_id, hash_text
@@ -107,7 +108,8 @@ def prepare(chunk: Chunk, vector: bool = True) -> Prepared:
         "symbols": " ".join(token_stream(s.qualname) for s in chunk.symbols),
         "keys": token_stream(chunk.key or ""),
     }
-    return Prepared(chunk, tokens, EMBEDDER.embed_query(chunk.text).tobytes() if vector else None)
+    vectors = EMBEDDER.embed_query(chunk.text).tobytes() if vector else None
+    return Prepared(chunk, tokens, vectors, hash_tokens(tokens.values()))
 
 
 def prepare_text(info: SourceInfo, path: str, text: str, vector: bool = True) -> list[Prepared]:

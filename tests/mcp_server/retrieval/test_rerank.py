@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from ingest.index.rows import Definition, file_row
+from ingest.index.tokens import token_stream
 from ingest.model import Chunk, Symbol
 from mcp_server.retrieval.candidates import Candidate
-from mcp_server.retrieval.features import Coverage, Matcher
+from mcp_server.retrieval.features import Coverage, Matcher, Row
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import parse_query
-from mcp_server.retrieval.rerank import Signals, rerank
+from mcp_server.retrieval.rerank import Signals, rerank, uses_name
 from mcp_server.retrieval.weights import RankWeights
 
 
@@ -26,9 +28,19 @@ def order(text, *chunks, weights=None, **signals):
     fused = [Fused(item.id, 1.0 - place / 100, ()) for place, item in enumerate(chunks)]
     query = parse_query(text)
     coverage = Coverage(query, {term.token: 1.0 for term in query.terms})
-    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "coverage": coverage, **signals}
-    ranked = rerank(query, Signals(**given), fused, {item.id: item for item in chunks}, weights or RankWeights())
-    return [item.chunk.id for item in ranked], ranked
+    using = frozenset(item.id for item in chunks if uses_name(query, item.text)) if query.route == "symbol" else ()
+    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "coverage": coverage, "using": using, **signals}
+    rows = {item.id: row(item, coverage) for item in chunks}
+    ranked = rerank(query, Signals(**given), fused, rows, weights or RankWeights())
+    return [item.id for item in ranked], ranked
+
+
+def row(item, coverage):
+    defined = [Definition(symbol.name, symbol.qualname, symbol.kind, symbol.start_line) for symbol in item.symbols]
+    held = token_stream(item.text).split()
+    return Row(
+        item.id, file_row(item), item.kind, defined, sum(1 << at for at, t in enumerate(coverage.tokens) if t in held)
+    )
 
 
 def test_definition_of_the_named_symbol_comes_first():
