@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
+from ingest.audit import BuildRecord, SourceChange, describe_actor, record_failure
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
-from ingest.errors import SourceError
+from ingest.errors import IngestError, SourceError, WriterBusy
 from ingest.executor import Executor, open_executor
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
+from ingest.index.jobs import Letter, next_letter
 from ingest.index.schema import Manifest
 from ingest.index.spool import remove_spools
+from ingest.index.stored import StoredPassage
 from ingest.index.tokens import TOKENS_VERSION
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
+from ingest.prepare import own_words
 from ingest.redact import RULES_VERSION
 from ingest.sources import open_snapshots, source_infos
 from ingest.sources.changes import Changes
+from ingest.sources.order import by_importance
 from ingest.untrusted import FLAGS_VERSION
+
+TEXT_FIRST_BYTES = 6_000_000  # of a first build: below, everything takes about two seconds, and one publication is less
+FIRST_PART_S = 15.0  # after that a first build publishes what it has...
+NEXT_PART_S = 60.0  # ...and then once in a while: what a kill loses, and a publication costs about a second by then
+EMBED_BATCH = 512  # passages
+INLINE_PASSAGES = 2000  # fewer are embedded in this process: starting workers takes as long
+REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint together
+RETRIED = frozenset({"unreadable", "parse_killed"})  # never recorded as indexed, so that they are tried again
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a build is; `total` is 0 while it is not known."""
 
-    stage: str  # "reading" | "indexing" | "publishing"
+    stage: str  # "reading" | "indexing" | "embedding" | "publishing"
     source: str
     done: int
     total: int
@@ -38,36 +55,25 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Every path (absolute) that changed in any source since generation `since` was built, as a watcher saw it."""
+    """By source: every path (absolute) that changed since generation `since` was built, as a watcher saw it."""
 
-    paths: frozenset[str]
+    paths: Mapping[str, frozenset[str]]
     since: int
 
 
 @dataclass(frozen=True, slots=True)
-class SourceReport:
-    """What one source contributed to a build."""
-
-    name: str
-    new: int
-    changed: int
-    deleted: int
-    unchanged: int
-    failed: int
-    skipped: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did."""
+    """What a build did. `left_out`: sources that could not be read and stay as they were, with the reason."""
 
     manifest: Manifest
     published: bool
-    sources: tuple[SourceReport, ...]
+    sources: tuple[SourceChange, ...]
     chunks_written: int
     embedded: int
     redactions: Mapping[str, int]
     duration_s: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    text_after_s: float | None = None  # when text and symbols were searchable, if before the vectors
 
 
 @dataclass(slots=True)
@@ -75,6 +81,8 @@ class _Tally:
     chunks: int = 0
     embedded: int = 0
     redactions: dict[str, int] = field(default_factory=dict)
+    sources: list[SourceChange] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,32 @@ class _Delta:
     unchanged: int
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a build is asked for."""
+
+    sources: Sequence[SourceConfig]
+    index: IndexConfig
+    embedder: Embedder | None
+    data_dir: Path
+    now: str
+    config_hash: str = ""
+    trigger: str = "cli"
+    progress: Callable[[Progress], None] = lambda _: None
+    allow_drop: bool = False
+    smoke: Sequence[Callable[[Index], str | None]] = ()  # each returns a complaint about a new generation, or None
+    seen: Seen | None = None  # only these paths are looked at, if the parent is the generation they are counted from
+    only: Collection[str] | None = None  # the sources to bring up to date; the others stay as the parent holds them
+    skip_failing: bool = False  # a source that cannot be read stays as it was, instead of ending the build
+    rehash: bool = False  # trust no time stamp: read every file again and compare contents
+    retry_failed: bool = False  # try entries again that are waiting or given up
+
+    @property
+    def chunker(self) -> str:
+        """What chunks depend on besides their documents."""
+        return describe_chunker(self.sources, self.index)
+
+
 def build_index(
     sources: Sequence[SourceConfig],
     index: IndexConfig,
@@ -93,53 +127,297 @@ def build_index(
     data_dir: Path,
     *,
     now: str,
-    config_hash: str = "",
-    trigger: str = "cli",
-    progress: Callable[[Progress], None] = lambda _: None,
-    allow_drop: bool = False,
-    smoke: Sequence[Callable[[Index], str | None]] = (),
-    seen: Seen | None = None,
+    **options: Any,  # noqa: ANN401 - the other fields of Request
 ) -> BuildReport:
     """Bring the index up to the sources as they are now and publish the difference as one generation.
 
-    `seen`: only these paths are looked at, if the parent is the generation that they are counted from.
-    Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the current generation stays.
+    A large first build publishes in parts: text and symbols as they come, then the vectors. Every build, a failed one
+    too, is a row of the audit trail. Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the last generation
+    stays.
     """
-    started = time.perf_counter()
-    tally = _Tally()
-    reports = []
-    with begin_publication(
-        data_dir,
-        embedder.id if embedder else "",
-        embedder.dimensions if embedder else 0,
-        chunker=describe_chunker(sources, index),
-        config_hash=config_hash,
-        trigger=trigger,
-        allow_drop=allow_drop,
-        drop_guard=index.drop_guard,
-        keep=index.keep_generations,
-    ) as publication:
-        drop_unconfigured(publication, sources)
-        remove_spools(data_dir, (config.name for config in sources if config.is_live))
+    request = Request(sources, index, embedder, data_dir, now, **options)
+    build = _Build(request)
+    try:
         with open_executor(index, embedder) as executor:
-            for config in sources:
+            return build.run(executor)
+    except WriterBusy:
+        raise  # somebody else builds
+    except Exception as error:
+        build.record_failure(error)
+        raise
+
+
+class _Build:
+    """One build: the publication that takes what is staged now, and what all of them did."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._started = time.perf_counter()
+        self._tally = _Tally()
+        self._publication: Publication | None = None
+        self._events: dict[str, int] = {}
+        self._parts_until = 0.0  # when the next part of a first build is published; 0 = not in parts
+        self._deferred = False
+
+    def run(self, executor: Executor) -> BuildReport:
+        """Open, stage, publish; add the vectors that were put off."""
+        request = self._request
+        publication = self._begin()
+        parent = publication.parent
+        try:
+            due = self._choose_sources(publication)
+            self._events = publication.take([config.name for config in due])
+            drop_unconfigured(publication, request.sources)
+            remove_spools(request.data_dir, (config.name for config in request.sources if config.is_live))
+            opened = self._open(publication, due)
+            publication.events = dict(self._events)
+            self._plan(publication, opened)
+            for snapshot, delta in opened:
+                self._stage(executor, snapshot, delta)
+            manifest = self._commit(complete=not self._deferred)
+            text_after_s = time.perf_counter() - self._started if self._deferred else None
+            if self._deferred:
+                manifest = self._add_vectors(executor)
+        finally:
+            if self._publication is not None:
+                self._publication.close()
+        tally = self._tally
+        return BuildReport(
+            manifest=manifest,
+            published=parent is None or manifest.generation != parent.generation,
+            sources=tuple(tally.sources),
+            chunks_written=tally.chunks,
+            embedded=tally.embedded,
+            redactions=tally.redactions,
+            duration_s=time.perf_counter() - self._started,
+            left_out=tally.left_out,
+            text_after_s=text_after_s,
+        )
+
+    def record_failure(self, error: Exception) -> None:
+        """Append the failed build to the audit trail; if that fails too, the error says so."""
+        reason = str(error) if isinstance(error, IngestError) else f"{type(error).__name__}: {error}"
+        try:
+            record_failure(self._request.data_dir, self._describe("failed", reason), self._request.now)
+        except (IngestError, OSError) as problem:
+            error.add_note(f"The audit trail could not be written either: {problem}")
+
+    # -- what there is to do ---------------------------------------------------------------------------------------
+
+    def _begin(self) -> Publication:
+        request = self._request
+        self._publication = begin_publication(
+            request.data_dir,
+            request.embedder.id if request.embedder else "",
+            request.embedder.dimensions if request.embedder else 0,
+            chunker=request.chunker,
+            config_hash=request.config_hash,
+            trigger=request.trigger,
+            allow_drop=request.allow_drop,
+            drop_guard=request.index.drop_guard,
+            keep=request.index.keep_generations,
+        )
+        return self._publication
+
+    def _choose_sources(self, publication: Publication) -> list[SourceConfig]:
+        """Return the sources to open: those that were asked for, or all where everything may have changed."""
+        request, parent = self._request, publication.parent
+        same = parent is not None and (parent.chunker, parent.config_hash) == (request.chunker, request.config_hash)
+        if request.only is None or not same:
+            return list(request.sources)
+        return [config for config in request.sources if config.name in request.only]
+
+    def _open(self, publication: Publication, due: Sequence[SourceConfig]) -> list[tuple[Snapshot, _Delta]]:
+        """Return each snapshot with its difference to the parent."""
+        request = self._request
+        opened = []
+        for config in due:
+            request.progress(Progress("reading", config.name, 0, 0))
+            try:
                 snapshots = open_snapshots(
                     config,
-                    data_dir=data_dir,
-                    limits=index,
-                    known=publication.known_files,
+                    data_dir=request.data_dir,
+                    limits=request.index,
+                    known=partial(self._known, publication),
                     previous=lambda name: parent_revision(publication, name),
-                    changes=lambda name: changes_of(publication, name, seen),
+                    changes=lambda name: changes_of(publication, name, request.seen),
                 )
-                for snapshot in snapshots:
-                    prepare = partial(prepare_files, publication, executor, embedder)
-                    reports.append(stage_source(publication, snapshot, prepare, tally, progress))
-        progress(Progress("publishing", "", 0, 0))
+            except SourceError as error:
+                if not request.skip_failing:
+                    raise
+                self._tally.left_out[config.name] = str(error)
+                self._events.pop(config.name, None)
+                continue
+            opened += [(s, compare(publication.known_files(s.info.name), s.entries)) for s in snapshots]
+        return opened
+
+    def _known(self, publication: Publication, name: str) -> Mapping[str, KnownFile]:
+        known = publication.known_files(name)
+        if not self._request.rehash:
+            return known
+        return {path: KnownFile("", file.size, "", "") for path, file in known.items()}
+
+    def _plan(self, publication: Publication, opened: Sequence[tuple[Snapshot, _Delta]]) -> None:
+        """Put vectors off, and publish in parts, where somebody would wait long for the first result."""
         parent = publication.parent
-        manifest = publication.commit(now, smoke)
-    published = parent is None or manifest.generation != parent.generation
-    duration_s = time.perf_counter() - started
-    return BuildReport(manifest, published, tuple(reports), tally.chunks, tally.embedded, tally.redactions, duration_s)
+        size = sum(entry.size for _, delta in opened for entry in delta.changed)
+        is_first = parent is None or not parent.complete
+        if is_first and size > TEXT_FIRST_BYTES:
+            self._parts_until = time.monotonic() + FIRST_PART_S
+        if self._request.embedder is not None and (
+            publication.lacks_vectors or (parent is None and size > TEXT_FIRST_BYTES)
+        ):
+            self._deferred = True
+            publication.defer_vectors()
+
+    # -- staging ---------------------------------------------------------------------------------------------------
+
+    def _stage(self, executor: Executor, snapshot: Snapshot, delta: _Delta) -> None:
+        """Stage one source's difference to the parent generation."""
+        assert self._publication is not None
+        name = snapshot.info.name
+        self._publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
+        for path in delta.deleted:
+            self._publication.remove_file(name, path)
+        for entry in delta.touched:
+            self._publication.touch_file(name, entry)
+        failures = _Failures(name, self._request.now, self._publication.letters(name), self._request.retry_failed)
+        skips = list(snapshot.skipped)
+        wanted = failures.left_over(delta.changed, skips)
+        jobs = read_jobs(snapshot, wanted, failures)
+        for done, result in enumerate(self._prepare(executor, jobs), 1):
+            stage_result(self._publication, name, result, failures, self._tally)
+            self._request.progress(Progress("indexing", name, done, len(wanted)))
+            if self._parts_until and time.monotonic() >= self._parts_until:
+                self._publish_part(snapshot)
+        self._publication.record_letters(name, failures.letters())
+        self._publication.record_skips(name, [*skips, *failures.skips])
+        self._publication.record_renames(name, snapshot.renames)
+        self._tally.sources.append(describe_change(snapshot, delta, [*skips, *failures.skips]))
+
+    def _publish_part(self, snapshot: Snapshot) -> None:
+        """Publish what is staged so far, so that it can be searched, and a kill loses no more than what follows."""
+        self._commit(complete=False)
+        publication = self._begin()
+        publication.events = dict(self._events)
+        if self._deferred:
+            publication.defer_vectors()
+        publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
+        self._parts_until = time.monotonic() + NEXT_PART_S
+
+    def _prepare(self, executor: Executor, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
+        """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""
+        embedder = self._request.embedder
+        results = executor.map(jobs, embed=not self._deferred)
+        if embedder is None or embedder.local or self._deferred:
+            yield from results
+            return
+        for batch in batched(results, REMOTE_FILES):
+            assert self._publication is not None
+            yield from embed_remotely(self._publication, embedder, batch)
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    def _commit(self, *, complete: bool) -> Manifest:
+        """Publish what is staged and end the publication."""
+        assert self._publication is not None
+        self._request.progress(Progress("publishing", "", 0, 0))
+        smoke = self._request.smoke if complete else ()
+        manifest = self._publication.commit(
+            self._request.now, smoke, complete=complete, describe=lambda result: self._describe(result).to_json()
+        )
+        self._publication.close()
+        return manifest
+
+    def _describe(self, result: str, reason: str = "") -> BuildRecord:
+        return BuildRecord(
+            trigger=self._request.trigger,
+            actor=describe_actor(),
+            result=result,
+            reason=reason,
+            sources=tuple(self._tally.sources),
+            left_out=self._tally.left_out,
+            redactions=self._tally.redactions,
+            duration_s=round(time.perf_counter() - self._started, 3),
+        )
+
+    def _add_vectors(self, executor: Executor) -> Manifest:
+        """Publish the parent again, with the vectors of all of its chunks."""
+        publication = self._begin()
+        publication.events = dict(self._events)
+        embedder = self._request.embedder
+        assert embedder is not None and publication.parent is not None
+        total = publication.parent.chunks
+        embed = embed_stored if embedder.local and total > INLINE_PASSAGES else embed_here
+        batches = batched(publication.passages(), EMBED_BATCH)
+        for done in embed(publication, executor, embedder, batches):
+            self._tally.embedded += done
+            self._request.progress(Progress("embedding", "", self._tally.embedded, total))
+        return self._commit(complete=True)
+
+
+def embed_stored(
+    publication: Publication, executor: Executor, embedder: Embedder, batches: Iterable[Sequence[StoredPassage]]
+) -> Iterator[int]:
+    """Embed stored chunks in the workers; yields how many each step did."""
+    under_way: dict[int, Sequence[StoredPassage]] = {}
+
+    def texts() -> Iterator[list[str]]:
+        for number, batch in enumerate(batches):
+            under_way[number] = batch
+            yield [embedder.passage(one.ref, one.context, one.text) for one in batch]
+
+    for number, vectors in executor.embed(texts()):
+        batch = under_way.pop(number)
+        publication.add_vectors(zip(batch, vectors, strict=True))
+        yield len(batch)
+
+
+def embed_here(
+    publication: Publication, executor: Executor, embedder: Embedder, batches: Iterable[Sequence[StoredPassage]]
+) -> Iterator[int]:
+    """Embed stored chunks in this process, what an endpoint was paid for before from its cache; yields as above."""
+    for batch in batches:
+        passages = [embedder.passage(one.ref, one.context, one.text) for one in batch]
+        vectors = embed_cached(publication, embedder, passages)
+        publication.add_vectors((one, vectors[passage]) for one, passage in zip(batch, passages, strict=True))
+        yield len(batch)
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Entries of one source that could not be prepared: who waits, who is tried, what came of it."""
+
+    source: str
+    now: str
+    old: Mapping[str, Letter]
+    retry: bool
+    skips: list[Skip] = field(default_factory=list)
+    kept: list[Letter] = field(default_factory=list)
+
+    def left_over(self, entries: Sequence[Entry], skips: list[Skip]) -> list[Entry]:
+        """Return the entries to try now, the most important ones first; the others stay failed as they were."""
+        wanted = []
+        for entry in entries:
+            letter = self.old.get(entry.path)
+            if letter is None or self.retry or not letter.waits(entry.content_hash, self.now):
+                wanted.append(entry)
+            else:
+                skips.append(Skip(letter.path, letter.reason, letter.detail))
+                self.kept.append(letter)
+        return by_importance(wanted)
+
+    def add(self, entry: Entry, skip: Skip) -> None:
+        """Note a failed attempt."""
+        self.skips.append(skip)
+        old = self.old.get(entry.path)
+        self.kept.append(
+            next_letter(old, self.source, entry.path, entry.content_hash, skip.reason, skip.detail, self.now)
+        )
+
+    def letters(self) -> list[Letter]:
+        """Return what is to be tried again."""
+        return self.kept
 
 
 def describe_chunker(sources: Sequence[SourceConfig], index: IndexConfig) -> str:
@@ -158,47 +436,42 @@ def parent_revision(publication: Publication, name: str) -> str:
 def changes_of(publication: Publication, name: str, seen: Seen | None) -> Changes | None:
     """Return what changed in a source since the parent generation, None where that is not known."""
     parent = publication.parent
-    if seen is None or parent is None or parent.generation != seen.since:
+    if seen is None or parent is None or parent.generation != seen.since or name not in seen.paths:
         return None
-    return Changes(seen.paths, tuple(publication.known_skips(name)))
-
-
-def prepare_files(
-    publication: Publication, executor: Executor, embedder: Embedder | None, jobs: Iterable[FileJob]
-) -> Iterator[FileResult]:
-    """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""
-    results = executor.map(jobs)
-    if embedder is None or embedder.local:
-        yield from results
-        return
-    for batch in batched(results, REMOTE_FILES):
-        yield from embed_remotely(publication, embedder, batch)
+    return Changes(seen.paths[name], tuple(publication.known_skips(name)))
 
 
 def embed_remotely(publication: Publication, embedder: Embedder, results: Sequence[FileResult]) -> list[FileResult]:
     """Return results with vectors; no passage is sent twice, whatever files and generations it occurs in."""
     passages = {
-        item.chunk.id: embedder.passage(item.chunk.ref, item.chunk.context, item.chunk.text)
+        item.chunk.id: embedder.passage(item.chunk.ref, item.chunk.context, own_words(item.chunk))
         for result in results
         for item in result.prepared
     }
-    keys = {passage: hash_text(passage) for passage in passages.values()}
-    known = publication.cached_embeddings(list(keys.values()))
-    new = [passage for passage, key in keys.items() if key not in known]
-    if new:
-        fresh = {keys[p]: v.tobytes() for p, v in zip(new, embedder.embed_passages(new), strict=True)}
-        publication.store_embeddings(fresh)
-        known |= fresh
+    known = embed_cached(publication, embedder, list(passages.values()))
     return [
         replace(
             result,
-            prepared=tuple(replace(item, vector=known[keys[passages[item.chunk.id]]]) for item in result.prepared),
+            prepared=tuple(replace(item, vector=known[passages[item.chunk.id]]) for item in result.prepared),
         )
         for result in results
     ]
 
 
-def batched(items: Iterable[FileResult], size: int) -> Iterator[list[FileResult]]:
+def embed_cached(publication: Publication, embedder: Embedder, passages: Sequence[str]) -> dict[str, bytes]:
+    """Return the vector of each passage; new ones of a remote embedder are stored at once."""
+    keys = {passage: hash_text(passage) for passage in passages}
+    known = {} if embedder.local else publication.cached_embeddings(list(keys.values()))
+    new = [passage for passage, key in keys.items() if key not in known]
+    if new:
+        fresh = {keys[p]: v.tobytes() for p, v in zip(new, embedder.embed_passages(new), strict=True)}
+        if not embedder.local:
+            publication.store_embeddings(fresh)
+        known |= fresh
+    return {passage: known[key] for passage, key in keys.items()}
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield lists of up to `size` items."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
@@ -213,33 +486,21 @@ def drop_unconfigured(publication: Publication, sources: Sequence[SourceConfig])
             publication.remove_source(state.name)
 
 
-def stage_source(
-    publication: Publication,
-    snapshot: Snapshot,
-    map_jobs: Callable[[Iterable[FileJob]], Iterator[FileResult]],
-    tally: _Tally,
-    progress: Callable[[Progress], None],
-) -> SourceReport:
-    """Stage one source's difference to the parent generation."""
-    name = snapshot.info.name
-    publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
-    delta = compare(publication.known_files(name), snapshot.entries)
-    for path in delta.deleted:
-        publication.remove_file(name, path)
-    for entry in delta.touched:
-        publication.touch_file(name, entry)
-    skips = list(snapshot.skipped)
-    for done, result in enumerate(map_jobs(read_jobs(snapshot, delta.changed, skips)), 1):
-        stage_result(publication, name, result, skips, tally)
-        progress(Progress("indexing", name, done, len(delta.changed)))
-    publication.record_skips(name, skips)
-    publication.record_renames(name, snapshot.renames)
+def describe_change(snapshot: Snapshot, delta: _Delta, skips: Sequence[Skip]) -> SourceChange:
+    """Return what a source contributed."""
     counts: dict[str, int] = {}
     for skip in skips:
         counts[skip.reason] = counts.get(skip.reason, 0) + 1
-    failed = sum(1 for skip in skips if skip.reason in ("unreadable", "parse_killed"))
-    changed = len(delta.changed) - delta.new
-    return SourceReport(name, delta.new, changed, len(delta.deleted), delta.unchanged, failed, counts)
+    return SourceChange(
+        name=snapshot.info.name,
+        revision=snapshot.revision,
+        new=delta.new,
+        changed=len(delta.changed) - delta.new,
+        deleted=len(delta.deleted),
+        unchanged=delta.unchanged,
+        failed=sum(1 for skip in skips if skip.reason in RETRIED),
+        skipped=counts,
+    )
 
 
 def compare(known: Mapping[str, KnownFile], entries: Sequence[Entry]) -> _Delta:
@@ -256,18 +517,13 @@ def compare(known: Mapping[str, KnownFile], entries: Sequence[Entry]) -> _Delta:
     )
 
 
-def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], skips: list[Skip]) -> Iterator[FileJob]:
-    """Read entries one by one, as the executor asks for them; what cannot be read becomes a skip."""
+def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], failures: _Failures) -> Iterator[FileJob]:
+    """Read entries one by one, as the executor asks for them; what cannot be read has failed."""
     for entry in entries:
         try:
-            data = snapshot.read(entry)
+            yield make_job(snapshot, entry, snapshot.read(entry))
         except SourceError as error:
-            skips.append(Skip(entry.path, "unreadable", str(error)))
-            continue
-        try:
-            yield make_job(snapshot, entry, data)
-        except SourceError as error:
-            skips.append(Skip(entry.path, "unreadable", str(error)))
+            failures.add(entry, Skip(entry.path, "unreadable", str(error)))
 
 
 PARSED_BY_WORKERS = frozenset(("code", "design"))
@@ -280,14 +536,10 @@ def make_job(snapshot: Snapshot, entry: Entry, data: bytes) -> FileJob:
     return FileJob(snapshot.info, entry, b"", tuple(snapshot.documents(entry, data)), snapshot.revision)
 
 
-REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint together
-RETRIED = frozenset({"unreadable", "parse_killed"})  # never recorded as indexed, so the next build tries again
-
-
-def stage_result(publication: Publication, source: str, result: FileResult, skips: list[Skip], tally: _Tally) -> None:
+def stage_result(publication: Publication, source: str, result: FileResult, failures: _Failures, tally: _Tally) -> None:
     """Stage one prepared file; a failed one leaves nothing behind, not even its older version."""
     if result.skip and result.skip.reason in RETRIED:
-        skips.append(result.skip)
+        failures.add(result.entry, result.skip)
         publication.remove_file(source, result.entry.path)
         return
     publication.add_file(source, result.entry, list(result.prepared), skip=result.skip)

@@ -58,6 +58,11 @@ class SourceConfig(Section):
         """Tell whether the content is fetched over the network."""
         return self.type in ("github", "jira")
 
+    @property
+    def is_polled(self) -> bool:
+        """Tell whether nothing on this machine says when the content changes."""
+        return self.is_live
+
 
 class IndexConfig(Section):
     """The `[index]` table."""
@@ -70,6 +75,17 @@ class IndexConfig(Section):
     exact_vectors_max: int = Field(200_000, ge=0)
     parse_timeout_s: float = Field(10.0, gt=0)
     worker_memory_mb: int = Field(1024, ge=256)
+
+
+class UpkeepConfig(Section):
+    """The `[upkeep]` table: what the worker looks after by itself, and from when on something is an alarm."""
+
+    poll_s: float = Field(300.0, ge=1)  # between two looks at a tracker or a remote repository
+    sweep_h: float = Field(24.0, ge=0)  # between two comparisons of the whole index with the sources; 0 = never
+    scrub_h: float = Field(24.0, ge=0)  # between two checks of every stored file; 0 = never
+    stalled_s: float = Field(900.0, gt=0)  # a source that wants indexing for longer is stalled
+    failure_ratio: float = Field(0.05, gt=0, le=1)  # of a source's files that could not be parsed
+    stale_ratio: float = Field(0.05, gt=0, le=1)  # of files that the last sweep found changed unseen
 
 
 class EmbeddingConfig(Section):

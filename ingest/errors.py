@@ -57,7 +57,11 @@ class WriterBusy(IngestError):
 
 
 class PublishRefused(IngestError):
-    """A built generation did not pass validation."""
+    """A built generation did not pass validation. `source`: the one that is at fault, "" where that is not known."""
+
+    def __init__(self, message: str, source: str = "") -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class EmbeddingError(IngestError):

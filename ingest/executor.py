@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ingest.errors import IngestError
 from ingest.model import FileJob, FileResult, Skip
@@ -57,6 +57,26 @@ class WorkerSettings:
     make_embedder: Callable[[], Embedder] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker does in one go: prepare entries, with vectors or without, or embed passages."""
+
+    jobs: list[FileJob]
+    embed: bool = True
+    passages: tuple[str, ...] = ()
+    number: int = 0  # of the batch of passages
+
+    def run(self, settings: WorkerSettings, embedder: Embedder | None) -> list[Any]:
+        """Return a result per entry, or a vector (float32 bytes) per passage."""
+        if self.passages and embedder is not None:
+            return [vector.tobytes() for vector in embedder.embed_passages(self.passages)]
+        return prepare_batch(self.jobs, settings, embedder if self.embed else None)
+
+    def split(self) -> list[Task]:
+        """Return a task per entry; passages stay together."""
+        return [Task([job], self.embed) for job in self.jobs] if len(self.jobs) > 1 else []
+
+
 class Executor:
     """Prepares entries. Use as a context manager; workers start when first needed and end with it."""
 
@@ -75,21 +95,32 @@ class Executor:
         for worker in self._pool:
             worker.kill()
 
-    def map(self, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
-        """Yield a result per job, in any order. Jobs are drawn as workers need them, so few are in memory at once."""
+    def map(self, jobs: Iterable[FileJob], *, embed: bool = True) -> Iterator[FileResult]:
+        """Yield a result per job, in any order. Jobs are drawn as workers need them, so few are in memory at once.
+
+        `embed`: with vectors, if there is a local embedder.
+        """
         source = iter(jobs)
         first = _draw_inline(source)
         if first.complete:
-            yield from prepare_batch(first.jobs, self._settings, self._embedder)
+            yield from prepare_batch(first.jobs, self._settings, self._embedder if embed else None)
             return
-        yield from self._map_parallel(make_batches(chain(first.jobs, source)))
+        tasks = (Task(batch, embed) for batch in make_batches(chain(first.jobs, source)))
+        for _, results in self._run(tasks):
+            yield from results
 
-    def _map_parallel(self, batches: Iterator[list[FileJob]]) -> Iterator[FileResult]:
+    def embed(self, batches: Iterable[Sequence[str]]) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield (number of a batch, vectors of its passages as float32 bytes), in any order. Needs a local embedder."""
+        tasks = (Task([], passages=tuple(batch), number=number) for number, batch in enumerate(batches))
+        for task, vectors in self._run(tasks):
+            yield task.number, vectors
+
+    def _run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Any]]]:
         while len(self._pool) < self._count:
             self._pool.append(_Worker(self._settings))
         flow = _Flow(self._pool)
         try:
-            yield from flow.run(batches)
+            yield from flow.run(tasks)
         finally:
             flow.stop()
 
@@ -156,36 +187,36 @@ def make_batches(jobs: Iterable[FileJob]) -> Iterator[list[FileJob]]:
 
 
 class _Flow:
-    """One thread per worker moves batches there and results back; two bounded queues keep memory flat."""
+    """One thread per worker moves tasks there and results back; two bounded queues keep memory flat."""
 
     def __init__(self, workers: Sequence[_Worker]) -> None:
-        self._tasks: queue.Queue[list[FileJob] | None] = queue.Queue(maxsize=len(workers))
-        self._done: queue.Queue[list[FileResult] | IngestError] = queue.Queue()
+        self._tasks: queue.Queue[Task | None] = queue.Queue(maxsize=len(workers))
+        self._done: queue.Queue[tuple[Task, list[Any]] | IngestError] = queue.Queue()
         self._threads = [threading.Thread(target=self._drive, args=(worker,), daemon=True) for worker in workers]
         for thread in self._threads:
             thread.start()
 
-    def run(self, batches: Iterator[list[FileJob]]) -> Iterator[FileResult]:
-        """Yield results while feeding batches; at most three batches per worker are under way."""
+    def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Any]]]:
+        """Yield results while feeding tasks; at most three tasks per worker are under way."""
         most = 2 * len(self._threads)
         under_way = 0
-        for batch in batches:
-            self._tasks.put(batch)
+        for task in tasks:
+            self._tasks.put(task)
             under_way += 1
             while under_way >= most or not self._done.empty():
-                yield from self._take()
+                yield self._take()
                 under_way -= 1
         for _ in range(under_way):
-            yield from self._take()
+            yield self._take()
 
-    def _take(self) -> list[FileResult]:
+    def _take(self) -> tuple[Task, list[Any]]:
         done = self._done.get()
         if isinstance(done, IngestError):
             raise done
         return done
 
     def stop(self) -> None:
-        """End the threads; batches that nobody waits for any more are dropped."""
+        """End the threads; tasks that nobody waits for any more are dropped."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._tasks.get_nowait()
@@ -195,21 +226,23 @@ class _Flow:
             thread.join()
 
     def _drive(self, worker: _Worker) -> None:
-        while (batch := self._tasks.get()) is not None:
+        while (task := self._tasks.get()) is not None:
             try:
-                self._done.put(run_isolating(worker, batch))
+                self._done.put((task, run_isolating(worker, task)))
             except IngestError as error:
                 self._done.put(error)
 
 
-def run_isolating(worker: _Worker, batch: list[FileJob]) -> list[FileResult]:
-    """Run a batch; if it kills the worker, run its entries one by one and leave out the one that kills again."""
+def run_isolating(worker: _Worker, task: Task) -> list[Any]:
+    """Run a task; if it kills the worker, run its entries one by one and leave out the one that kills again."""
     try:
-        return worker.run(batch)
+        return worker.run(task)
     except _WorkerDied as death:
-        if len(batch) == 1:
-            return [FileResult(batch[0].entry, skip=_killed(batch[0], str(death)))]
-    return [result for job in batch for result in run_isolating(worker, [job])]
+        if len(task.jobs) == 1:
+            return [FileResult(task.jobs[0].entry, skip=_killed(task.jobs[0], str(death)))]
+        if task.passages:
+            raise IngestError(f"A worker died while it embedded ({death}). Run `codecairn index` again.") from death
+    return [result for part in task.split() for result in run_isolating(worker, part)]
 
 
 class _WorkerDied(Exception):
@@ -224,13 +257,13 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def run(self, batch: list[FileJob]) -> list[FileResult]:
-        """Return the results of a batch. Raises _WorkerDied; then the next call starts a fresh process."""
+    def run(self, task: Task) -> list[Any]:
+        """Return the results of a task. Raises _WorkerDied; then the next call starts a fresh process."""
         connection = self._connection or self._start()
         try:
-            connection.send(batch)
+            connection.send(task)
             if connection.poll(self._settings.timeout_s):
-                results: list[FileResult] = connection.recv()
+                results: list[Any] = connection.recv()
                 return results
             reason = f"took longer than {self._settings.timeout_s:g} s"
         except (EOFError, OSError):
@@ -280,7 +313,7 @@ class _Worker:
 
 
 def serve(fd: int) -> None:
-    """Answer batches until the building process closes the connection: the main function of a worker process."""
+    """Do tasks until the building process closes the connection: the main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the builder decides when workers end
     connection = Connection(fd)
     settings: WorkerSettings = connection.recv()
@@ -289,10 +322,10 @@ def serve(fd: int) -> None:
     connection.send_bytes(READY)
     while True:
         try:
-            batch: list[FileJob] = connection.recv()
+            task: Task = connection.recv()
         except (EOFError, OSError):
             return
-        connection.send_bytes(pickle.dumps(prepare_batch(batch, settings, embedder), pickle.HIGHEST_PROTOCOL))
+        connection.send_bytes(pickle.dumps(task.run(settings, embedder), pickle.HIGHEST_PROTOCOL))
 
 
 def _limit_memory(memory_mb: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from watchfiles import Change, DefaultFilter, watch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
@@ -16,6 +19,8 @@ from ingest.sources.changes import MAX_CHANGES
 QUIET_STEP_MS = 10
 WAKE_MS = 100  # how often the watch looks whether it shall stop; also when the first build starts
 MAX_WAIT_MS = 1600  # a storm of events does not put the build off for longer
+POLL_DELAY_MS = 2000  # where the system cannot tell what changed
+REPLACED_S = 1.0  # how often it is looked whether a watched folder was replaced by another one
 
 
 class SourceFilter(DefaultFilter):
@@ -66,26 +71,31 @@ def find_git_dir(source: SourceConfig) -> Path | None:
 
 
 class Watcher:
-    """Calls `rebuild` once at the start if asked to, and then after each quiet moment that follows a change."""
+    """Calls `rebuild` once at the start if asked to, and then after each quiet moment that follows a change.
+
+    Where the system cannot watch so many files it looks at them again and again instead, and `problem` says so.
+    """
 
     def __init__(
         self,
         sources: Sequence[SourceConfig],
-        rebuild: Callable[[str, frozenset[str]], None],
+        rebuild: Callable[[str, frozenset[str] | None], None],
         *,
         debounce_ms: int,
         first: bool,
         avoid: Path | None = None,
     ) -> None:
-        """Watch sources; `rebuild` gets "start" or "watch" and the paths that changed.
+        """Watch sources; `rebuild` gets "start" or "watch" and the paths that changed, None where these are not known.
 
         `avoid` is the data directory, whose own writes must start no build.
         """
+        self.mode: Literal["events", "polling", "off"] = "off"
+        self.problem = ""
         self._avoid = (avoid,) if avoid else ()
         self._sources = sources
         self._rebuild = rebuild
         self._debounce_ms = debounce_ms
-        self._first = first
+        self._is_due = first  # the first build starts when the watch stands: a change before that must not be lost
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="codecairn-watch", daemon=True)
 
@@ -99,15 +109,47 @@ class Watcher:
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
-        paths = watched_paths(self._sources)
-        if not paths:
-            if self._first:
-                self._rebuild("start", frozenset())
-            return
-        # The first build starts when the watch stands: a change that it no longer sees must not be lost.
-        is_due = self._first
+        while not self._stop.is_set():
+            paths = watched_paths(self._sources)
+            if not paths:
+                self._tell(frozenset())
+                self._stop.wait(REPLACED_S)  # a source may come into being
+                continue
+            try:
+                self._watch(paths)
+            except (OSError, WatchfilesRustInternalError) as error:
+                if self.mode == "polling":
+                    self.problem = f"The sources cannot be watched ({error}). Run `codecairn index` after changes."
+                    self._stop.wait(REPLACED_S)
+                elif all(path.exists() for path in paths):
+                    self.mode = "polling"
+                    self.problem = (
+                        f"The system cannot watch all files ({error}); they are looked at every "
+                        f"{POLL_DELAY_MS // 1000} s instead. Raise fs.inotify.max_user_watches."
+                    )
+
+    def _watch(self, paths: Sequence[Path]) -> None:
+        """Report changes until told to stop, or until a watched folder is another one than before."""
+        places = [identify(path) for path in paths]
+        looked = time.monotonic()
         watch_filter = SourceFilter(self._avoid)
-        changes = watch(
+        if self.mode == "off":
+            self.mode = "events"
+        for change in self._changes(paths, watch_filter):
+            if self._stop.is_set():
+                return
+            if self._is_due or change:
+                seen = frozenset(path for _, path in change) | watch_filter.passed_over
+                watch_filter.passed_over.clear()
+                self._tell(seen)
+            if time.monotonic() - looked >= REPLACED_S:
+                looked = time.monotonic()
+                if [identify(path) for path in paths] != places:  # cloned anew under the same path: events go nowhere
+                    self._rebuild("watch", None)
+                    return
+
+    def _changes(self, paths: Sequence[Path], watch_filter: SourceFilter) -> Iterator[set[tuple[Change, str]]]:
+        return watch(
             *paths,
             watch_filter=watch_filter,
             debounce=MAX_WAIT_MS,
@@ -116,12 +158,21 @@ class Watcher:
             rust_timeout=WAKE_MS,
             yield_on_timeout=True,
             raise_interrupt=False,
+            force_polling=self.mode == "polling",
+            poll_delay_ms=POLL_DELAY_MS,
         )
-        for change in changes:
-            if self._stop.is_set():
-                return
-            if is_due or change:
-                seen = frozenset(path for _, path in change) | watch_filter.passed_over
-                watch_filter.passed_over.clear()
-                self._rebuild("start" if is_due else "watch", seen)
-                is_due = False
+
+    def _tell(self, seen: frozenset[str]) -> None:
+        if self._is_due or seen:
+            trigger = "start" if self._is_due else "watch"
+            self._is_due = False
+            self._rebuild(trigger, seen)
+
+
+def identify(path: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one under the same path, None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ingest.access import LOCAL_GROUP
-from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig
+from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig, UpkeepConfig
 from ingest.errors import ConfigError
 
 CONFIG_NAME = "codecairn.toml"
@@ -86,6 +86,7 @@ class Settings(Section):
     source: tuple[SourceConfig, ...] = ()
     index: IndexConfig = IndexConfig()
     embedding: EmbeddingConfig = EmbeddingConfig()
+    upkeep: UpkeepConfig = UpkeepConfig()
     answer: AnswerConfig = AnswerConfig()
     server: ServerConfig = ServerConfig()
     trace: TraceConfig = TraceConfig()

@@ -141,6 +141,7 @@ class Service:
         self._key: bytes | None = None
         self._building: Building | None = None
         self._build_error = ""
+        self._listeners: list[Callable[[int], None]] = []
         self._store = TraceStore(setup.data_dir / "traces.db") if setup.settings.trace.enabled else None
         self._recorder = TraceRecorder(
             self._store,
@@ -216,6 +217,20 @@ class Service:
             if self._building is not None and opened is None:
                 raise self._not_ready(asking) from error  # the first build is just creating its files
             raise NotReady(f"The index cannot be opened: {error}") from error
+
+    def generation(self) -> int:
+        """Return the number of the generation that queries read now. Raises NotReady."""
+        with self.reading() as index:
+            return index.generation
+
+    def on_published(self, listener: Callable[[int], None]) -> None:
+        """Call a function with the number of each generation that is published from now on."""
+        self._listeners.append(listener)
+
+    def tell_published(self, generation: int) -> None:
+        """Tell the listeners that another generation is served."""
+        for listener in self._listeners:
+            listener(generation)
 
     def warm(self) -> None:
         """Open the current generation and load its vectors, before somebody waits for them."""

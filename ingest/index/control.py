@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +60,18 @@ CREATE INDEX IF NOT EXISTS skip_source ON skip(source);
 CREATE TABLE IF NOT EXISTS rename(
     source TEXT NOT NULL, old_path TEXT NOT NULL, new_path TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
 CREATE INDEX IF NOT EXISTS rename_old ON rename(source, old_path);
+-- one row per source; `wanted` counts its events, `indexed` is the count that was taken in: due while they differ
 CREATE TABLE IF NOT EXISTS job(
-    source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL, indexed_head TEXT NOT NULL DEFAULT '',
-    priority INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+    source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL DEFAULT '', indexed_head TEXT NOT NULL DEFAULT '',
+    priority INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
+    trigger TEXT NOT NULL DEFAULT '', wanted INTEGER NOT NULL DEFAULT 0, indexed INTEGER NOT NULL DEFAULT 0,
+    wanted_at TEXT NOT NULL DEFAULT '', retry_at TEXT NOT NULL DEFAULT '',
+    done_at TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+-- entries that could not be prepared: tried again later, given up after some attempts until their content changes
+CREATE TABLE IF NOT EXISTS letter(
+    source TEXT NOT NULL, path TEXT NOT NULL, content_hash TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL,
+    attempts INTEGER NOT NULL, first_at TEXT NOT NULL, retry_at TEXT NOT NULL,
+    PRIMARY KEY(source, path)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS embedding(
     model TEXT NOT NULL, key TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY(model, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS audit(
@@ -161,6 +169,7 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
         try:
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
+                _drop_early_jobs(connection)
                 connection.executescript(TABLES)
                 connection.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(CONTROL_VERSION),))
             connection.execute("PRAGMA synchronous = FULL")
@@ -174,6 +183,13 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
             f"{path} has format {version and version[0]}, this program reads {CONTROL_VERSION}. Run `codecairn index`."
         )
     return connection
+
+
+def _drop_early_jobs(connection: sqlite3.Connection) -> None:
+    """Remove the job table of the first releases, in which nothing was ever written."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(job)")}
+    if columns and "wanted" not in columns:
+        connection.execute("DROP TABLE job")
 
 
 def pointer_checksum(generation: int, files_hash: str) -> str:
@@ -347,6 +363,21 @@ def broken_audit_row(connection: sqlite3.Connection) -> int | None:
             return int(row[0])
         previous, expected = str(row[8]), expected + 1
     return None
+
+
+def write_check(connection: sqlite3.Connection, name: str, at: str, found: Mapping[str, object]) -> None:
+    """Remember when a check ran last, and what it found."""
+    value = json.dumps({"at": at, "found": dict(found)}, sort_keys=True)
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"check:{name}", value))
+
+
+def read_check(connection: sqlite3.Connection, name: str) -> tuple[str, dict[str, Any]] | None:
+    """Return when a check ran last and what it found, None before the first time."""
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (f"check:{name}",)).fetchone()
+    if row is None:
+        return None
+    data = json.loads(row[0])
+    return str(data["at"]), dict(data["found"])
 
 
 def read_audit(connection: sqlite3.Connection, path: str = "", limit: int = 100) -> list[AuditRow]:

@@ -20,13 +20,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ingest.errors import DiskFull, EmbeddingError, IndexCorrupt, IndexEmpty, PublishRefused
-from ingest.index import control, files
+from ingest.index import control, files, jobs
 from ingest.index.control import AuditEntry, GenerationRow, IndexStatus
 from ingest.index.failpoints import failpoint
+from ingest.index.jobs import Letter
 from ingest.index.lease import WriterLock, leased_generations
 from ingest.index.rows import RowReader, RowWriter
 from ingest.index.schema import FORMAT_VERSION, Manifest, SourceState
-from ingest.index.stored import MODULUS, as_number, digest, encode_chunk, file_digest, hash_content, manifest_to_dict
+from ingest.index.stored import (
+    MODULUS,
+    StoredPassage,
+    as_number,
+    decode_passage,
+    digest,
+    encode_chunk,
+    file_digest,
+    hash_content,
+    manifest_to_dict,
+)
 from ingest.index.text import EVERYTHING, TextFilter, TextReader, TextWriter
 from ingest.model import Entry, KnownFile, Prepared, Rename, Skip, SourceInfo
 
@@ -104,6 +115,8 @@ class _Delta:
     removed_ids: set[int] = field(default_factory=set)
     stamps: dict[tuple[str, str], Entry] = field(default_factory=dict)
     renames: list[tuple[str, str, str]] = field(default_factory=list)
+    letters: dict[str, Sequence[Letter]] = field(default_factory=dict)
+    vector_hashes: list[tuple[bytes, int]] = field(default_factory=list)  # of chunks that had no vector before
     audit: list[AuditEntry] = field(default_factory=list)
     changed: bool = False
 
@@ -182,6 +195,8 @@ class Publication:
         self._vectors: VectorWriter | None = None
         self._rows: RowWriter | None = None
         self._fresh: list[str] = []  # files that are new on disk
+        self._complete = True
+        self.events: dict[str, int] = {}  # source -> events that this publication takes in
 
     # -- what the parent knows -------------------------------------------------------------------------------------
 
@@ -207,9 +222,35 @@ class Publication:
         return None
 
     def _usable(self, manifest: Manifest) -> bool:
-        """Vectors of two models or rows of two formats never mix: such a parent is no parent."""
-        same_vectors = (manifest.embedder, manifest.dimensions) == (self._embedder, self._dimensions)
+        """Vectors of two models or rows of two formats never mix: such a parent is no parent.
+
+        One without vectors is: they can be added to it.
+        """
+        same_vectors = (manifest.embedder, manifest.dimensions) in ((self._embedder, self._dimensions), ("", 0))
         return manifest.format_version == FORMAT_VERSION and same_vectors
+
+    @property
+    def lacks_vectors(self) -> bool:
+        """Tell whether the parent has no vectors yet where this publication could have some."""
+        return self._dimensions > 0 and self._base is not None and not self._base.manifest.embedder
+
+    def defer_vectors(self) -> None:
+        """Publish text and symbols only; the next publication adds the vectors. Call it before anything is staged."""
+        self._embedder, self._dimensions = "", 0
+
+    # -- work and its failures -------------------------------------------------------------------------------------
+
+    def take(self, sources: Collection[str]) -> dict[str, int]:
+        """Return the events of these sources so far. Those in `events` count as done once this is committed."""
+        return jobs.taken(self._db, sources)
+
+    def letters(self, source: str) -> dict[str, Letter]:
+        """Return the entries of a source that could not be prepared before, by path."""
+        return {letter.path: letter for letter in jobs.read_letters(self._db, source)}
+
+    def record_letters(self, source: str, letters: Sequence[Letter]) -> None:
+        """Replace the list of a source's entries that could not be prepared."""
+        self._delta.letters[source] = letters
 
     def _parent_sources(self) -> dict[str, _Source]:
         if self._base is None:
@@ -414,7 +455,7 @@ class Publication:
         if not self._dimensions:
             return b""
         if one.vector is not None:
-            return blake2b(one.vector, digest_size=8, person=(one.chunk.language or "").encode()[:16]).digest()
+            return hash_vector(one.vector, one.chunk.language)
         if old is not None and one.chunk.id in old.chunks:
             return old.chunks[one.chunk.id].vector_hash
         found = self._parent_vector_hash(one.chunk.id)
@@ -469,7 +510,7 @@ class Publication:
                 self._folder / files.VECTOR_FOLDER,
                 generation=self._number,
                 dimensions=self._dimensions,
-                create=self._base is None,
+                create=self._base is None or self.lacks_vectors,
             )
 
     def _clone(self) -> None:
@@ -539,17 +580,46 @@ class Publication:
             self._delta.dead_rows.add(row.id)
         self._vectors.add(row.id, chunk.source, chunk.path, chunk.language, vector)
 
+    def passages(self) -> Iterator[StoredPassage]:
+        """Yield what is embedded of every chunk of a parent that lacks vectors."""
+        assert self._base is not None and self.lacks_vectors
+        folder = files.generation_folder(self._data_dir, self._base.id)
+        kinds = {state.name: state.kind for state in self._base.manifest.sources}
+        for _, data in TextReader(folder / files.TEXT_FOLDER).every():
+            yield decode_passage(data, kinds)
+
+    def add_vectors(self, vectors: Iterable[tuple[StoredPassage, bytes]]) -> None:
+        """Give chunks of a parent that lacks vectors their vectors (float32 bytes)."""
+        with disk_errors(self._data_dir):
+            self._open_writers()
+            assert self._vectors is not None
+            for passage, vector in vectors:
+                self._vectors.add(passage.chunk_id, passage.source, passage.path, passage.language, vector)
+                self._delta.vector_hashes.append((hash_vector(vector, passage.language), passage.chunk_id))
+
     # -- publishing ------------------------------------------------------------------------------------------------
 
-    def commit(self, now: str, smoke: Sequence[Callable[[Index], str | None]] = ()) -> Manifest:
+    def commit(
+        self,
+        now: str,
+        smoke: Sequence[Callable[[Index], str | None]] = (),
+        *,
+        complete: bool = True,
+        describe: Callable[[str], str] | None = None,
+    ) -> Manifest:
         """Verify and publish; return the new manifest, or the parent's when nothing changed.
 
-        Raises PublishRefused (drop guard, counts, ids, samples, smoke) or DiskFull; the current generation then stays.
+        `complete`: False for a part of a first build that goes on. `describe`: result -> what the audit trail says of
+        the build. Raises PublishRefused (drop guard, counts, ids, samples, smoke) or DiskFull; the current generation
+        then stays.
         """
+        self._complete = complete
         with disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
             if not self._delta.changed and self._base is not None and self._is_current():
-                self._save_stamps(now)
+                self._close_unchanged(now, describe)
                 return self._base.manifest
+            if describe is not None:
+                self._audit("build", detail=describe("published" if complete else "partial"))
             self._guard_drop()
             self._open_writers()
             self._write_engines()
@@ -573,14 +643,30 @@ class Publication:
             self._options.chunker,
             self._options.config_hash,
         )
-        return same_build and pointed is not None and base is not None and pointed[0] == base.id
+        same_state = base is not None and (base.manifest.complete or not self._complete)
+        return same_build and same_state and pointed is not None and base is not None and pointed[0] == base.id
 
-    def _save_stamps(self, now: str) -> None:
-        if not self._delta.stamps:
-            return
+    def _close_unchanged(self, now: str, describe: Callable[[str], str] | None) -> None:
+        """Record stamps, finished work and the build itself; the parent stays."""
+        entries = [AuditEntry("build", detail=describe("unchanged"))] if describe is not None else []
         self._db.execute("BEGIN IMMEDIATE")
-        self._update_stamps()
-        self._db.execute("COMMIT")
+        try:
+            self._update_stamps()
+            self._finish_work(now, {})
+            control.append_audit(self._db, now, self._base.id if self._base else None, [*self._recovered, *entries])
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _finish_work(self, now: str, heads: dict[str, str]) -> None:
+        """Store what could not be prepared, and that the events of the sources were taken in."""
+        for source, letters in self._delta.letters.items():
+            jobs.replace_letters(self._db, source, letters)
+        if self._complete:
+            known = {name: source.revision for name, source in self._sources.items()}
+            jobs.finish(self._db, self.events, known | heads, now)
 
     def _update_stamps(self) -> None:
         rows = [
@@ -603,7 +689,8 @@ class Publication:
                 raise PublishRefused(
                     f"Source {before.name!r} would shrink from {before.chunks} to {after.chunks} chunks, more than "
                     f"{self._options.drop_guard:.0%}. Generation {self._base.id} stays. If that is right, "
-                    "run `codecairn index --allow-drop`."
+                    "run `codecairn index --allow-drop`.",
+                    source=before.name,
                 )
 
     def _write_engines(self) -> None:
@@ -639,6 +726,7 @@ class Publication:
             chunks=sum(s.chunks for s in sources),
             files=sum(s.files for s in sources),
             sources=tuple(sources),
+            complete=self._complete,
         )
 
     def _source_state(self, name: str, now: str, before: SourceState | None) -> SourceState:
@@ -688,7 +776,7 @@ class Publication:
 
     def _verify_ids(self, reader: TextReader, manifest: Manifest) -> None:
         delta = len(self._delta.owners) + len(self._delta.removed_ids)
-        if manifest.chunks <= FULL_CHECK_BELOW or delta * 4 > manifest.chunks:
+        if manifest.chunks <= FULL_CHECK_BELOW or delta * 4 > manifest.chunks or self._delta.vector_hashes:
             self._verify_all_ids(reader)
             return
         removed = sorted(self._delta.removed_ids)
@@ -768,8 +856,7 @@ class Publication:
             failpoint("in_sql")
             control.write_generation(self._db, manifest, self._sums(), files_hash, self._options.trigger)
             control.write_pointer(self._db, self._number, files_hash)
-            for state in manifest.sources:
-                self._db.execute("UPDATE job SET indexed_head = ? WHERE source = ?", (state.revision, state.name))
+            self._finish_work(now, {state.name: state.revision for state in manifest.sources})
             self._audit("published", detail=f"content {manifest.content_hash} trigger {self._options.trigger}")
             control.append_audit(self._db, now, self._number, [*self._recovered, *self._delta.audit])
             failpoint("in_sql_after_pointer")
@@ -793,6 +880,10 @@ class Publication:
         db.executemany("UPDATE chunk SET gen_to = ? WHERE gen_to IS NULL AND file = ?", gone)
         db.executemany("UPDATE file SET gen_to = ? WHERE gen_to IS NULL AND id = ?", gone)
         self._update_stamps()
+        db.executemany(
+            "UPDATE chunk SET vector_hash = ? WHERE id = ? AND shadowed = 0 AND gen_to IS NULL",
+            self._delta.vector_hashes,
+        )
         self._forget_shadowed()
         self._insert_files()
         self._write_skips()
@@ -868,6 +959,11 @@ class Publication:
             self._db.close()
             self._lock.release()
             self._lock = None
+
+
+def hash_vector(vector: bytes, language: str | None) -> bytes:
+    """Return what tells whether a chunk's vector row has to be written again."""
+    return blake2b(vector, digest_size=8, person=(language or "").encode()[:16]).digest()
 
 
 def _refuse_unless(holds: bool, complaint: str) -> None:
@@ -981,7 +1077,8 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
     if pointed is None:
         raise IndexEmpty("There is no generation to roll back to: nothing was published yet. Run `codecairn index`.")
     rows = {row.id: row for row in control.read_generations(db)}
-    target = to if to is not None else max((number for number in rows if number < pointed[0]), default=None)
+    older = [number for number, row in rows.items() if number < pointed[0] and row.manifest.complete]
+    target = to if to is not None else max(older, default=None)
     if target is None or target not in rows:
         kept = ", ".join(map(str, sorted(rows)))
         raise IndexEmpty(f"Generation {target if target is not None else '(previous)'} is not kept. Kept are: {kept}.")
@@ -994,6 +1091,35 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
         control.append_audit(db, now, target, [AuditEntry("rolled_back", detail=f"from {pointed[0]} to {target}")])
         db.execute("COMMIT")
     return row.manifest
+
+
+def quarantine(data_dir: Path) -> list[int]:
+    """Take generations out of use whose files are not as they were published; return their numbers.
+
+    Readers then fall back to an intact one, and the next build starts from it. Raises WriterBusy.
+    """
+    lock = WriterLock(data_dir)
+    try:
+        db = control.connect(data_dir)
+        try:
+            rows = control.read_generations(db)
+        finally:
+            db.close()
+        return [row.id for row in rows if not _is_intact(data_dir, row)]
+    finally:
+        lock.release()
+
+
+def _is_intact(data_dir: Path, row: GenerationRow) -> bool:
+    folder = files.generation_folder(data_dir, row.id)
+    try:
+        files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
+    except IndexCorrupt:
+        manifest = folder / files.FILE_MANIFEST
+        if manifest.exists():
+            manifest.rename(manifest.with_suffix(".damaged"))
+        return False
+    return True
 
 
 def generations(data_dir: Path) -> list[GenerationRow]:
@@ -1032,6 +1158,8 @@ def status(data_dir: Path) -> IndexStatus:
 def _alarms(data_dir: Path, rows: Sequence[GenerationRow], current: GenerationRow) -> Iterator[str]:
     if current.manifest.chunks == 0:
         yield f"Generation {current.id} is empty."
+    if not current.manifest.complete:
+        yield f"Generation {current.id} is part of a first build that goes on, or was cut off: run `codecairn index`."
     if any(row.id > current.id for row in rows):
         yield f"Generation {current.id} is older than the newest published one: it was rolled back."
     folder = files.generation_folder(data_dir, current.id)

@@ -18,6 +18,8 @@ from ingest.index.text import EVERYTHING, TextFilter, TextReader
 if TYPE_CHECKING:
     import sqlite3
 
+SETTLE_ATTEMPTS = 3
+
 
 def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
     """Return every broken promise of the pointed generation; `deep` also reads every id, row and file.
@@ -37,6 +39,29 @@ def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
         return [Violation("W1", str(error))]
     finally:
         connection.close()
+
+
+def check_settled(data_dir: Path) -> list[Violation]:
+    """Check deeply while others may publish: what is found counts only if the pointer stood still meanwhile."""
+    for _ in range(SETTLE_ATTEMPTS):
+        before = _pointed(data_dir)
+        violations = check_invariants(data_dir)
+        if not violations or _pointed(data_dir) == before:
+            return violations
+    return []  # it is published faster than it can be read; the next check has another chance
+
+
+def _pointed(data_dir: Path) -> object:
+    """Return what the pointer names, or why it cannot be read."""
+    try:
+        connection = control.connect(data_dir)
+        try:
+            with control.translated(data_dir / control.CONTROL):
+                return control.read_pointer(connection)
+        finally:
+            connection.close()
+    except IndexStateError as error:
+        return str(error)
 
 
 def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool) -> Iterator[Violation]:

@@ -53,6 +53,7 @@ class Manifest:
     chunks: int
     files: int
     sources: tuple[SourceState, ...]
+    complete: bool = True  # False: a part of a first build that goes on
 
 
 @dataclass(frozen=True, slots=True)

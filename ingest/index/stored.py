@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ingest.errors import IndexCorrupt
 from ingest.index.schema import Manifest, SourceState
-from ingest.model import Chunk, Symbol
+from ingest.model import FILES_HEADING, Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
@@ -54,6 +54,26 @@ def encode_chunk(chunk: Chunk) -> bytes:
 def _more(chunk: Chunk) -> dict[str, Any]:
     """Return the fields that few chunks have, by name."""
     return {name: value for name in MORE if (value := getattr(chunk, name))}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """What is embedded of a stored chunk: of a commit its message, for its paths are a field of their own."""
+
+    chunk_id: int
+    source: str
+    path: str | None
+    language: str | None
+    ref: str
+    context: str
+    text: str
+
+
+def decode_passage(data: bytes, kinds: Mapping[str, str]) -> StoredPassage:
+    """Return the passage of a stored row without decoding the rest of it. `kinds`: source -> kind."""
+    row = json.loads(data.decode("utf-8", "surrogatepass"))
+    text = row[11].partition(FILES_HEADING)[0] if kinds[row[1]] == "commit" else row[11]
+    return StoredPassage(row[0], row[1], row[2], row[5], row[2] or row[3] or row[4], row[10], text)
 
 
 def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:

@@ -25,6 +25,7 @@ from ingest.sources.ignore import (
     root_scope,
     show_path,
 )
+from ingest.sources.order import by_importance
 from ingest.sources.worktree import (
     FoundFile,
     Walk,
@@ -109,7 +110,7 @@ def _open_commit(
         location=str(config.path),
         entries=tuple(entries),
         skipped=tuple(sorted(skips.values(), key=lambda skip: skip.path)),
-        load=BlobReader(mirror.path, changed).read,
+        load=BlobReader(mirror.path, by_importance(changed)).read,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from ingest.errors import IngestError
-from mcp_server.cli import asking, bench, golden, indexing, looking, prompting, serving, traces
+from mcp_server.cli import asking, bench, golden, indexing, looking, prompting, serving, traces, working
 from mcp_server.cli.common import fail
 from mcp_server.errors import ServerError, describe
 
@@ -34,6 +34,7 @@ for command in (
     looking.doctor,
     indexing.rollback,
     serving.serve,
+    working.worker,
 ):
     app.command()(command)
 app.add_typer(traces.app, name="trace")

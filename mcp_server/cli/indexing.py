@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_server.access import DOMAINS, list_domains
+from mcp_server.access import DOMAINS, Domain, list_domains
 from mcp_server.cli.common import (
     EXIT_USAGE,
     ConfigOption,
@@ -28,8 +28,9 @@ from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
 from mcp_server.service import Service
 
 if TYPE_CHECKING:
-    from ingest.build import BuildReport, Seen
+    from ingest.build import BuildReport
     from ingest.build import Progress as BuildProgress
+    from ingest.embedding import Embedder
 
 
 def build(
@@ -37,30 +38,39 @@ def build(
     service: Service,
     trigger: str,
     progress: Any = lambda _: None,  # noqa: ANN401
-    seen: Mapping[str, Seen] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> dict[str, BuildReport]:
     """Bring every index up to date; return what was done by name of the index (one for all is called "")."""
-    from ingest.build import build_index
-
     domains = list_domains(setup)
     drop_domains(setup.data_dir / DOMAINS, {domain.name for domain in domains})
-    reports = {}
-    for domain in domains:
-        ensure_writable(domain.data_dir)
-        reports[domain.name] = build_index(
-            domain.sources,
-            setup.settings.index,
-            service.embedder,
-            domain.data_dir,
-            now=utc_now(),
-            config_hash=setup.config_hash,
-            trigger=trigger,
-            progress=progress,
-            seen=seen.get(domain.name) if seen else None,
-            **options,
-        )
-    return reports
+    return {
+        domain.name: build_domain(setup, service.embedder, domain, trigger, progress, **options) for domain in domains
+    }
+
+
+def build_domain(
+    setup: Setup,
+    embedder: Embedder | None,
+    domain: Domain,
+    trigger: str,
+    progress: Any,  # noqa: ANN401
+    **options: Any,  # noqa: ANN401
+) -> BuildReport:
+    """Bring one index up to date."""
+    from ingest.build import build_index
+
+    ensure_writable(domain.data_dir)
+    return build_index(
+        domain.sources,
+        setup.settings.index,
+        embedder,
+        domain.data_dir,
+        now=utc_now(),
+        config_hash=setup.config_hash,
+        trigger=trigger,
+        progress=progress,
+        **options,
+    )
 
 
 def drop_domains(folder: Path, kept: set[str]) -> None:
@@ -142,6 +152,7 @@ def index(
     allow_drop: Annotated[
         bool, typer.Option(help="Publish even if a source lost more than 20 % of its chunks.")
     ] = False,
+    retry: Annotated[bool, typer.Option(help="Try files again that failed before and were given up.")] = False,
 ) -> None:
     """Index the sources, or bring the index up to date. Only what changed is read again.
 
@@ -151,7 +162,7 @@ def index(
     if setup.is_ephemeral:
         print(f"codecairn: {setup.data_dir} may vanish with a restart.", file=sys.stderr)
     with open_service(setup) as service, progress_bar(sys.stderr.isatty() and not as_json) as progress:
-        reports = build(setup, service, "cli", progress, allow_drop=allow_drop)
+        reports = build(setup, service, "cli", progress, allow_drop=allow_drop, retry_failed=retry)
     for name, report in reports.items():
         named = {"domain": name} if name else {}
         print_json({**named, **report_to_dict(report)}) if as_json else print(render_report(report))

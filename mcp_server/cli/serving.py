@@ -4,55 +4,91 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
-from mcp_server.cli.indexing import build
 from mcp_server.cli.looking import is_indexed
+from mcp_server.cli.working import worker_command
 from mcp_server.config import Setup
+from mcp_server.errors import NotReady
 from mcp_server.service import Building, Service
 
-if TYPE_CHECKING:
-    from ingest.build import Progress as BuildProgress
+FOLLOW_S = 0.05  # between two looks at what the worker published; each costs microseconds
+FIRST_LOOK_S = 0.3  # let `initialize` be answered first
+STOP_S = 10.0  # for the worker to end
 
 
-@dataclass(slots=True)
 class Background:
-    """Builds the index while the server answers."""
+    """A worker process beside the server, and a thread that follows what it says and publishes."""
 
-    setup: Setup
-    service: Service
-    _built: dict[str, int] = field(default_factory=dict)  # index -> generation of the last build, if it succeeded
+    def __init__(self, setup: Setup, service: Service) -> None:
+        self._setup = setup
+        self._service = service
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
+        self._generation = 0
+        self._error = ""
 
-    def rebuild(self, trigger: str, paths: frozenset[str] = frozenset()) -> None:
-        """Build once; a failure is told to whoever asks next and on stderr, and the last generation keeps serving."""
-        from ingest.build import Seen
+    def start(self, *options: str, work: bool) -> None:
+        """Start following, and where there is work to do a worker with these options."""
+        if work and not all(map(is_indexed, list_domains(self._setup))):
+            self._service.set_building(Building())
+        self._options = options if work else None
+        self._thread.start()
 
-        self.service.set_building(Building())
-        error = ""
-        # What changed since the last build is all that has to be looked at.
-        seen, self._built = {name: Seen(paths, generation) for name, generation in self._built.items()}, {}
+    def stop(self) -> None:
+        """End both; a build that runs is finished or thrown away, and the next worker starts it again."""
+        self._stop.set()
+        self._thread.join(timeout=STOP_S)
+        if self._child is None:
+            return
+        assert self._child.stdin is not None
+        self._child.stdin.close()
         try:
-            reports = build(self.setup, self.service, trigger, self._show, seen)
-            self._built = {name: report.manifest.generation for name, report in reports.items()}
-            self.service.warm()
-        except IngestError as problem:
-            error = str(problem)
-        except Exception as problem:  # the watcher must outlive whatever one build ran into
-            error = f"{type(problem).__name__}: {problem}"
-        self.service.set_building(None, error)
-        if error:
-            print(json.dumps({"event": "index_failed", "error": error}), file=sys.stderr)
+            self._child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
 
-    def _show(self, progress: BuildProgress) -> None:
-        self.service.set_building(Building(progress.source, progress.done, progress.total))
+    def _follow(self) -> None:
+        self._stop.wait(FIRST_LOOK_S)
+        if self._options is not None and not self._stop.is_set():
+            command = worker_command(self._setup, "--child", *self._options)
+            # Not this process's stdout, which belongs to the client.
+            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
+        while not self._stop.wait(FOLLOW_S):
+            try:
+                self._look()
+            except Exception as error:  # the next look may find it mended; whoever asks meanwhile is told why it fails
+                print(json.dumps({"event": "follow_failed", "error": str(error)}), file=sys.stderr, flush=True)
+                self._stop.wait(1.0)
+
+    def _look(self) -> None:
+        from ingest.index.beacon import read_state  # here: it loads an engine, and `initialize` does not wait for that
+
+        state = read_state(self._setup.data_dir)
+        if state is not None:
+            self._error = state.error
+            busy = state.stage not in ("", "checking")
+            self._service.set_building(Building(state.source, state.done, state.total) if busy else None, self._error)
+        elif self._child is not None and self._child.poll() is not None:
+            ended = f"The worker ended with status {self._child.returncode}; its reason is on stderr."
+            self._service.set_building(None, self._error or (ended if self._child.returncode else ""))
+        try:
+            generation = self._service.generation()
+        except NotReady:
+            return
+        if generation != self._generation:
+            self._service.warm()
+            self._generation = generation
+            self._service.tell_published(generation)
 
 
 def serve(
@@ -76,11 +112,14 @@ def serve(
 
         check_bind(host)
     with open_service(setup, log=True) as service:
-        stop = start_background(setup, service, watch and setup.settings.server.watch)
+        background = Background(setup, service)
+        keeps_up = watch and setup.settings.server.watch
+        unbuilt = not all(map(is_indexed, list_domains(setup)))
+        background.start(*([] if keeps_up else ["--once"]), work=keeps_up or unbuilt)
         try:
             serve_over_http(service, host, port) if wire is None else serve_over_stdio(service, wire)
         finally:
-            stop()
+            background.stop()
 
 
 def parse_address(address: str, setup: Setup) -> tuple[str, int]:
@@ -89,43 +128,6 @@ def parse_address(address: str, setup: Setup) -> tuple[str, int]:
     if port and not port.isdigit():
         fail(f"{address!r} is no HOST:PORT.", EXIT_USAGE)
     return host or setup.settings.server.http_host, int(port) if port else setup.settings.server.http_port
-
-
-def start_background(setup: Setup, service: Service, watch: bool) -> Any:  # noqa: ANN401 - a callable that stops it
-    """Index in the background (the first time, and on change); returns what stops it."""
-    background = Background(setup, service)
-    if not watch:
-        if not all(map(is_indexed, list_domains(setup))):
-            service.set_building(Building())
-            threading.Thread(target=background.rebuild, args=("start",), daemon=True).start()
-        return lambda: None
-    service.set_building(Building() if not all(map(is_indexed, list_domains(setup))) else None)
-    holder: list[Any] = []
-
-    def run() -> None:
-        # Imported here: the first reply to a client does not wait for the watcher's library.
-        from ingest.watch import Watcher
-
-        watcher = Watcher(
-            setup.settings.source,
-            background.rebuild,
-            debounce_ms=setup.settings.server.debounce_ms,
-            first=True,
-            avoid=setup.data_dir,
-        )
-        holder.append(watcher)
-        watcher.start()
-
-    starter = threading.Timer(0.3, run)  # let `initialize` be answered first
-    starter.daemon = True
-    starter.start()
-
-    def stop() -> None:
-        starter.cancel()
-        for watcher in holder:
-            watcher.stop()
-
-    return stop
 
 
 def divert_stdout() -> int:

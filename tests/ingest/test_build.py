@@ -8,9 +8,11 @@ import pytest
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding.static import StaticEmbedder
-from ingest.errors import PublishRefused, SourceError
-from ingest.index import Index
-from ingest.model import Filters
+from ingest.errors import IndexEmpty, PublishRefused, SourceError
+from ingest.index import Index, roll_back
+from ingest.index.invariants import check_invariants
+from ingest.model import Entry, Filters
+from ingest.sources.order import by_importance
 
 NOW = "2026-11-21T00:00:00Z"
 
@@ -222,3 +224,81 @@ def test_other_redaction_rules_read_everything_again(tmp_path, code, monkeypatch
     report = build(data, folder(code))
     assert report.published
     assert report.chunks_written == 6
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Every first build counts as large."""
+    monkeypatch.setattr("ingest.build.TEXT_FIRST_BYTES", 0)
+
+
+@pytest.mark.req("I9", "I19", "N10")
+@pytest.mark.parametrize("embedder", [StaticEmbedder(), CountingEmbedder()])
+def test_text_of_a_large_first_build_is_searchable_before_its_vectors(tmp_path, code, hasty, embedder):
+    data, seen = tmp_path / "data", []
+
+    def look(progress):
+        if progress.stage == "embedding" and not seen:
+            with Index.open_current(data) as index:
+                seen.append((index.manifest.embedder, index.manifest.complete))
+                assert index.find_symbol("function_3", seeing("code"))
+
+    report = build(data, folder(code), embedder=embedder, progress=look)
+    assert seen == [("", False)]
+    assert (report.manifest.generation, report.manifest.complete, report.embedded) == (2, True, 6)
+    assert report.text_after_s < report.duration_s
+    assert check_invariants(data) == []
+    with Index.open_current(data, embedder) as index:
+        assert len(index.search_vector("function", seeing("code"), 50)) == 6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingest.build.TEXT_FIRST_BYTES", 10**9)
+        once = build(tmp_path / "once", folder(code), embedder=embedder).manifest
+    assert once.content_hash == report.manifest.content_hash
+
+
+@pytest.mark.req("I9", "C9")
+def test_a_first_build_that_is_killed_goes_on_where_it_was(tmp_path, code, hasty, monkeypatch):
+    """Nothing is prepared or embedded twice, and what was published before the kill is searchable."""
+    monkeypatch.setattr("ingest.build.FIRST_PART_S", 0)
+    monkeypatch.setattr("ingest.build.NEXT_PART_S", 0)
+    data, prepared, embedder = tmp_path / "data", [], CountingEmbedder()
+
+    class Killed(BaseException):
+        pass
+
+    def die_at(stage, done):
+        def show(progress):
+            if progress.stage == "indexing":
+                prepared.append(progress.done)
+            if (progress.stage, progress.done) == (stage, done):
+                raise Killed
+
+        return show
+
+    with pytest.raises(Killed):
+        build(data, folder(code), embedder=embedder, progress=die_at("indexing", 4))
+    assert len(symbols(data, "function_0", seeing("code"))) == 1
+    assert check_invariants(data) == []
+    monkeypatch.setattr("ingest.build.EMBED_BATCH", 2)
+    with pytest.raises(Killed):
+        build(data, folder(code), embedder=embedder, progress=die_at("embedding", 4))
+    assert len(prepared) == 4 + 3  # the fourth was not published yet
+    report = build(data, folder(code), embedder=embedder, progress=die_at("", 0))
+    assert len(prepared) == 7
+    assert len(embedder.seen) == 6
+    assert report.manifest.complete
+    assert check_invariants(data) == []
+    with pytest.raises(IndexEmpty, match="is not kept"):
+        roll_back(data, now=NOW)  # a part of a first build is nothing to go back to
+
+
+@pytest.mark.req("I2")
+def test_the_most_important_files_come_first():
+    entries = [Entry(path, "", 0) for path in ("tests/test_a.py", "deep/er/b.py", "module_0.py")]
+    entries.append(Entry("tests/test_z.py", "", 0, uncommitted=True))
+    assert [entry.path for entry in by_importance(entries)] == [
+        "tests/test_z.py",
+        "module_0.py",
+        "deep/er/b.py",
+        "tests/test_a.py",
+    ]

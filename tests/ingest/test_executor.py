@@ -17,6 +17,7 @@ from ingest.executor import (
     BATCH_FILES,
     INLINE_FILES,
     Executor,
+    Task,
     WorkerSettings,
     _Worker,
     make_batches,
@@ -148,7 +149,7 @@ def test_an_entry_that_takes_too_long_is_left_out_and_the_rest_is_kept():
 
 def test_the_detail_names_the_signal():
     worker = _Worker(SETTINGS)
-    (result,) = run_isolating(worker, [hostile_job("a.py", Deadly())])
+    (result,) = run_isolating(worker, Task([hostile_job("a.py", Deadly())]))
     worker.kill()
     assert result.skip is not None
     assert result.skip.detail == "the worker ended with signal SIGKILL"

@@ -14,6 +14,7 @@ from tests.ingest.index.support import (
     EMBEDDER,
     NOW,
     SOURCE,
+    HashEmbedder,
     make_chunks,
     make_entry,
     open_publication,
@@ -192,12 +193,42 @@ def test_index_without_embedder_has_text_only(tmp_path: Path) -> None:
 
 @pytest.mark.req("I12")
 def test_other_embedder_starts_from_nothing(tmp_path: Path) -> None:
-    publish(tmp_path, {"a.py": A}, embedder=None)
-    with open_publication(tmp_path) as publication:
+    publish(tmp_path, {"a.py": A})
+    other = HashEmbedder()
+    other.id = "hash-16/2"
+    with open_publication(tmp_path, embedder=other) as publication:
         assert publication.parent is None
         assert publication.known_files("app") == {}
-    manifest = publish(tmp_path, {"a.py": A})
+    manifest = publish(tmp_path, {"a.py": A}, embedder=other)
     assert (manifest.generation, manifest.parent) == (2, None)
+    assert check_invariants(tmp_path) == []
+
+
+@pytest.mark.req("I12", "I19")
+def test_vectors_can_be_added_to_an_index_without(tmp_path: Path) -> None:
+    """The result is what one publication of both would have been."""
+    publish(tmp_path / "late", {"a.py": A, "b.py": B}, embedder=None)
+    with open_publication(tmp_path / "late") as publication:
+        assert publication.lacks_vectors
+        publication.add_vectors((one, EMBEDDER.embed_query(one.text).tobytes()) for one in publication.passages())
+        late = publication.commit(NOW)
+    assert late.content_hash == publish(tmp_path / "once", {"a.py": A, "b.py": B}).content_hash
+    assert check_invariants(tmp_path / "late") == []
+    publish(tmp_path / "late", {"a.py": None})
+    assert check_invariants(tmp_path / "late") == []
+    with Index.open_current(tmp_path / "late", EMBEDDER) as index:
+        (hit,) = index.search_vector("price of the invoice", see(), 1)
+        assert [chunk.path for chunk in index.chunks([hit.chunk_id])] == ["b.py"]
+
+
+@pytest.mark.req("I10")
+def test_a_publication_that_forgets_a_vector_is_refused(tmp_path: Path) -> None:
+    publish(tmp_path, {"a.py": A, "b.py": B}, embedder=None)
+    with open_publication(tmp_path) as publication:
+        one, *_ = publication.passages()
+        publication.add_vectors([(one, EMBEDDER.embed_query(one.text).tobytes())])
+        with pytest.raises(PublishRefused, match="vector table has 1 rows"):
+            publication.commit(NOW)
     assert check_invariants(tmp_path) == []
 
 

@@ -1,0 +1,419 @@
+"""The worker: takes events into the job table, and builds what is due, beside whoever serves.
+
+All work is the difference between what the job table wants and what is indexed, so it can be killed at any point. One
+worker lives per data directory; another one stands by.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from ingest.build import BuildReport, Progress, Seen
+from ingest.config import SourceConfig, UpkeepConfig
+from ingest.errors import IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
+from ingest.gitio import find_repository
+from ingest.index import control, jobs
+from ingest.index.beacon import WorkerLock, WorkerState, write_state
+from ingest.index.generation import quarantine
+from ingest.index.invariants import check_settled
+from ingest.watch import Watcher
+
+TICK_S = 0.1  # how often it is looked for events of other processes
+STAND_BY_S = 0.5
+SAY_S = 0.2  # between two words on progress
+SLEPT_S = 5.0  # the machine was suspended for longer: events may be lost
+EDITED, ASKED, POLLED = 2, 1, 0  # priorities
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One index that is kept up to date."""
+
+    name: str
+    sources: tuple[SourceConfig, ...]
+    data_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one build has to do."""
+
+    trigger: str
+    only: frozenset[str]
+    seen: Seen | None
+    rehash: bool
+    progress: Callable[[Progress], None]
+
+
+class Build(Protocol):
+    """Brings one index up to date. Raises IngestError."""
+
+    def __call__(self, target: Target, order: Order) -> BuildReport: ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a worker remembers of one index between builds; losing it costs a walk."""
+
+    target: Target
+    db: sqlite3.Connection
+    paths: dict[str, frozenset[str] | None] = field(
+        default_factory=dict
+    )  # changed since the last build; None = unknown
+    built: int | None = None  # generation of the last build, if it succeeded
+    sweeping: set[str] = field(default_factory=set)
+
+
+class Worker:
+    """Runs until stopped. `build` does the work, `utc_now` tells the time."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        targets: Sequence[Target],
+        build: Build,
+        utc_now: Callable[[], str],
+        *,
+        upkeep: UpkeepConfig,
+        debounce_ms: int,
+        watch: bool,
+    ) -> None:
+        self._data_dir = data_dir
+        self._targets = targets
+        self._build = build
+        self._now = utc_now
+        self._upkeep = upkeep
+        self._debounce_ms = debounce_ms
+        self._watches = watch
+        self._stopped = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()  # of what the watching thread and the building one both change
+        self._known: list[_Known] = []
+        self._state = WorkerState(pid=os.getpid())
+        self._said = 0.0
+        self._found: dict[str, str] = {}  # check -> what it found
+
+    def stop(self) -> None:
+        """Stop after the running build."""
+        self._stopped.set()
+        self._wake.set()
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def run(self, *, once: bool = False) -> bool:
+        """Work until stopped, or `once` until nothing is due; tell whether every build succeeded.
+
+        Stands by while another worker of the data directory lives; `once` leaves the work to that one.
+        """
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        lock = WorkerLock(self._data_dir)
+        while not lock.acquire():
+            if once or self._stopped.wait(STAND_BY_S):
+                return True
+        try:
+            with ExitStack() as stack:
+                self._open(stack)
+                return self._work_once() if once else self._work(stack)
+        finally:
+            lock.release()
+
+    def _open(self, stack: ExitStack) -> None:
+        for target in self._targets:
+            db = stack.enter_context(closing(jobs.connect_jobs(target.data_dir)))
+            jobs.forget(db, [source.name for source in target.sources])
+            self._known.append(_Known(target, db))
+
+    def _work_once(self) -> bool:
+        self.want("start", None)
+        good = True
+        for known in self._known:
+            while (due := self._due(known)) and not self._stopped.is_set():
+                good = self._build_due(known, due) and good
+        self._say(force=True)
+        return good
+
+    def _work(self, stack: ExitStack) -> bool:
+        schedule = _Schedule(self._upkeep, polls_all=not self._watches)
+        if self._watches:
+            sources = {source.name: source for target in self._targets for source in target.sources}
+            watcher = Watcher(
+                list(sources.values()), self.want, debounce_ms=self._debounce_ms, first=True, avoid=self._data_dir
+            )
+            watcher.start()
+            stack.callback(watcher.stop)
+        else:
+            watcher = None
+            self.want("start", None)
+        while not self._stopped.is_set():
+            if watcher is not None:
+                self._state = replace(self._state, watching=watcher.mode)
+                self._note("watch", watcher.problem)
+            self._keep_up(schedule)
+            if not self._work_round():
+                self._say()
+                self._wake.wait(TICK_S)
+                self._wake.clear()
+        return True
+
+    def _work_round(self) -> bool:
+        """Build what is due in every index; tell whether there was anything."""
+        worked = False
+        for known in self._known:
+            due = self._due(known)
+            if due and not self._stopped.is_set():
+                self._build_due(known, due)
+                worked = True
+        return worked
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def want(self, trigger: str, paths: frozenset[str] | None) -> None:
+        """Count an event of each source that the changed paths (None: unknown) belong to."""
+        for known in self._known:
+            for source in known.target.sources:
+                seen = paths_of(source, paths) if paths is not None else None
+                if seen is not None and not seen and trigger == "watch":
+                    continue
+                with self._lock:
+                    before = known.paths.get(source.name, frozenset())
+                    known.paths[source.name] = None if seen is None or before is None else before | seen
+                self._want(known, source.name, trigger, EDITED if trigger == "watch" else ASKED)
+        self._wake.set()
+
+    def _want(self, known: _Known, source: str, trigger: str, priority: int) -> None:
+        with self._lock, control.translated(known.target.data_dir / control.CONTROL):
+            jobs.want(known.db, source, trigger, self._now(), priority=priority)
+
+    def _due(self, known: _Known) -> list[jobs.Job]:
+        """Return the most urgent jobs that can be worked on now: what is being edited does not wait for the rest."""
+        with self._lock, control.translated(known.target.data_dir / control.CONTROL):
+            due = jobs.due_jobs(known.db, {source.name for source in known.target.sources}, self._now())
+        return [job for job in due if job.priority == due[0].priority]
+
+    def _keep_up(self, schedule: _Schedule) -> None:
+        """Count the events that time brings: polls, retries, sweeps, scrubs, the end of a machine's sleep."""
+        if schedule.has_slept():
+            self.want("wake", None)
+        for known in self._known:
+            for source in known.target.sources:
+                if schedule.is_poll_due(known.target, source):
+                    with self._lock:
+                        known.paths[source.name] = None
+                    self._want(known, source.name, "poll", POLLED)
+            self._retry_letters(known, schedule)
+            if schedule.is_due("sweep", known, self._now()):
+                known.sweeping = {source.name for source in known.target.sources if not source.is_live}
+                for name in sorted(known.sweeping):
+                    self._want(known, name, "sweep", POLLED)
+            if schedule.is_due("scrub", known, self._now()):
+                self._scrub(known)
+
+    def _retry_letters(self, known: _Known, schedule: _Schedule) -> None:
+        """Try entries again whose time has come."""
+        if not schedule.looks_for_letters():
+            return
+        now = self._now()
+        with self._lock:
+            letters = jobs.read_letters(known.db)
+        for name in sorted({one.source for one in letters if not one.is_dead and not jobs.is_ahead(one.retry_at, now)}):
+            owner = next((s for s in known.target.sources if name in (s.name, f"{s.name}.history")), None)
+            if owner is not None:
+                with self._lock:
+                    known.paths[owner.name] = None
+                self._want(known, owner.name, "retry", POLLED)
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _build_due(self, known: _Known, due: Sequence[jobs.Job]) -> bool:
+        """Build the sources of some jobs; a failure counts against them and the last generation keeps serving."""
+        names = frozenset(job.source for job in due)
+        taken = self._take_paths(known, names)
+        seen = None
+        if known.built is not None:
+            seen = Seen({name: paths for name, paths in taken.items() if paths is not None}, known.built)
+        rehash = bool(known.sweeping & names)
+        self._state = replace(self._state, stage="reading")
+        self._say(force=True)
+        error: Exception | None = None
+        try:
+            report = self._build(known.target, Order(due[0].trigger, names, seen, rehash, self._show))
+            self._after(known, names, report)
+        except WriterBusy as problem:  # `codecairn index` by hand: it takes in the same events
+            error = problem
+            self._put_back(known, names)
+            self._fail(known, names, str(problem))
+        except Exception as problem:  # a worker outlives whatever one build ran into
+            error = problem
+            known.built = None
+            self._put_back(known, names)
+            self._fail(known, self._guilty(problem, names), describe_problem(problem))
+        self._state = replace(
+            self._state, stage="", source="", done=0, total=0, error=describe_problem(error) if error else ""
+        )
+        self._say(force=True)
+        return error is None
+
+    def _take_paths(self, known: _Known, names: frozenset[str]) -> dict[str, frozenset[str] | None]:
+        with self._lock:
+            taken = {name: known.paths.pop(name, frozenset()) for name in names}
+            self._state = replace(self._state, behind=count_behind([*taken.values(), *known.paths.values()]))
+        return taken
+
+    def _put_back(self, known: _Known, names: frozenset[str]) -> None:
+        with self._lock:
+            known.paths.update(dict.fromkeys(names))
+
+    def _after(self, known: _Known, names: frozenset[str], report: BuildReport) -> None:
+        known.built = report.manifest.generation
+        if report.left_out:
+            self._put_back(known, frozenset(report.left_out))
+            for name, reason in report.left_out.items():
+                self._fail(known, frozenset({name}), reason)
+        if known.sweeping & names:
+            drift = {s.name: s.new + s.changed + s.deleted for s in report.sources if s.name in known.sweeping}
+            known.sweeping -= names
+            self._remember(known, "sweep", {"drift": drift, "files": report.manifest.files})
+        with self._lock:
+            self._state = replace(self._state, behind=count_behind(known.paths.values()))
+
+    @staticmethod
+    def _guilty(problem: Exception, names: frozenset[str]) -> frozenset[str]:
+        """Return the sources that a failure counts against: one that would shrink does not hold up the others."""
+        source = problem.source.removesuffix(".history") if isinstance(problem, PublishRefused) else ""
+        return frozenset({source}) if source in names else names
+
+    def _fail(self, known: _Known, names: frozenset[str], reason: str) -> None:
+        with self._lock, control.translated(known.target.data_dir / control.CONTROL):
+            jobs.fail(known.db, names, reason, self._now())
+
+    def _show(self, progress: Progress) -> None:
+        self._state = replace(
+            self._state, stage=progress.stage, source=progress.source, done=progress.done, total=progress.total
+        )
+        self._say()
+
+    def _say(self, *, force: bool = False) -> None:
+        """Tell the world what is being done, not too often."""
+        if not force and time.monotonic() - self._said < SAY_S:
+            return
+        self._said = time.monotonic()
+        self._state = replace(self._state, problems=tuple(self._found.values()))
+        write_state(self._data_dir, self._state)
+
+    def _note(self, check: str, found: str) -> None:
+        if found:
+            self._found[check] = found
+        else:
+            self._found.pop(check, None)
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    def _remember(self, known: _Known, check: str, found: Mapping[str, object]) -> None:
+        with self._lock, control.translated(known.target.data_dir / control.CONTROL):
+            control.write_check(known.db, check, self._now(), found)
+
+    def _scrub(self, known: _Known) -> None:
+        """Compare every file and id of the current generation with what was published; take damaged ones out of use."""
+        self._state = replace(self._state, stage="checking")
+        self._say(force=True)
+        violations = check_settled(known.target.data_dir)
+        damaged: list[int] = []
+        if violations:
+            try:
+                damaged = quarantine(known.target.data_dir)
+            except (WriterBusy, IndexStateError) as problem:
+                self._note("quarantine", str(problem))
+            else:
+                self._note("quarantine", "")
+        if damaged:
+            known.built = None
+            self.want("scrub", None)
+        found = "; ".join(map(str, violations))
+        self._note(f"scrub {known.target.name}", f"The stored index is damaged: {found[:500]}" if found else "")
+        self._remember(known, "scrub", {"violations": len(violations), "damaged": damaged})
+        self._state = replace(self._state, stage="")
+
+
+class _Schedule:
+    """When what is due by time alone. In memory by a clock that only runs forward; sweeps and scrubs are remembered."""
+
+    def __init__(self, upkeep: UpkeepConfig, *, polls_all: bool) -> None:
+        self._upkeep = upkeep
+        self._polls_all = polls_all
+        self._polled: dict[tuple[str, str], float] = {}
+        self._letters = time.monotonic()
+        self._awake = awake_for()
+        self._checked: dict[tuple[str, str], float] = {}
+
+    def has_slept(self) -> bool:
+        """Tell whether the machine was suspended since the last look."""
+        before, self._awake = self._awake, awake_for()
+        return self._awake - before > SLEPT_S
+
+    def is_poll_due(self, target: Target, source: SourceConfig) -> bool:
+        """Tell whether a source that tells nothing by itself is to be asked again. The first build asks anyway."""
+        if not (source.is_polled or self._polls_all):
+            return False
+        key, now = (target.name, source.name), time.monotonic()
+        if now - self._polled.setdefault(key, now) < self._upkeep.poll_s:
+            return False
+        self._polled[key] = now
+        return True
+
+    def looks_for_letters(self) -> bool:
+        """Tell whether to look for entries whose time to be tried again has come."""
+        now = time.monotonic()
+        if now - self._letters < min(30.0, self._upkeep.poll_s):
+            return False
+        self._letters = now
+        return True
+
+    def is_due(self, check: str, known: _Known, now: str) -> bool:
+        """Tell whether a daily check is due; a fresh index waits its full turn."""
+        hours = self._upkeep.sweep_h if check == "sweep" else self._upkeep.scrub_h
+        key, moment = (known.target.name, check), time.monotonic()
+        if not hours or moment - self._checked.get(key, -60.0) < min(60.0, hours * 900):
+            return False
+        self._checked[key] = moment
+        with control.translated(known.target.data_dir / control.CONTROL):
+            last = control.read_check(known.db, check)
+            if last is None:
+                control.write_check(known.db, check, now, {})
+                return False
+        age_s = (jobs.parse_time(now) - jobs.parse_time(last[0])).total_seconds()
+        return age_s >= hours * 3600 or age_s < -3600  # the clock was set back: the last check lies in the future
+
+
+def awake_for() -> float:
+    """Return the seconds that the machine was suspended since it started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def paths_of(source: SourceConfig, paths: frozenset[str]) -> frozenset[str]:
+    """Return the changed paths that belong to a source: below its folder, or in its repository's git folder."""
+    places = {os.path.abspath(source.path)}
+    if source.type == "git" and not source.is_live:
+        try:
+            repository = find_repository(source.path)
+            places |= {os.path.abspath(repository.git_dir), os.path.abspath(repository.common_dir)}
+        except SourceError:  # gone or replaced: the build says so
+            pass
+    return frozenset(path for path in paths if any(path == p or path.startswith(f"{p}{os.sep}") for p in places))
+
+
+def count_behind(waiting: Iterable[frozenset[str] | None]) -> int:
+    """Return how many changed files wait, as far as they are known by name."""
+    return len({path for paths in waiting if paths for path in paths if f"{os.sep}.git{os.sep}" not in path})
+
+
+def describe_problem(error: Exception) -> str:
+    """Return a failure as a sentence."""
+    return str(error) if isinstance(error, IngestError) else f"{type(error).__name__}: {error}"
