@@ -47,9 +47,16 @@ class ServerConfig(Section):
 
 
 class TraceConfig(Section):
-    """The `[trace]` table."""
+    """The `[trace]` table: what is kept of past queries, how long, and where it goes besides."""
 
     enabled: bool = True
+    max_days: int = Field(400, ge=1)
+    max_mb: int = Field(1000, ge=10)
+    min_free_mb: int = Field(500, ge=0)  # with less free space only rows are written
+    jsonl: bool = False  # each trace also as a line of traces/YYYY-MM-DD.jsonl in the data directory
+    jsonl_days: int = Field(30, ge=1)
+    otlp_endpoint: str = ""  # OpenTelemetry over HTTP, such as http://localhost:4318/v1/traces; needs codecairn[otel]
+    otlp_text: bool = False  # also questions and answers, not only ids, hashes and figures
 
 
 class PrincipalConfig(Section):

@@ -34,11 +34,14 @@ from mcp_server.access import (
     visible_settings,
 )
 from mcp_server.config import Setup
+from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
+from traces.export import DailyExport
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
 from traces.recorder import TraceRecorder, TraceRun
-from traces.store import TraceQuery, TraceStore
+from traces.retention import Limits
+from traces.store import Sink, TraceQuery, TraceStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +57,7 @@ MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
 CONTEXT_HITS = 20  # ranked chunks that the context is packed from
 VERSION = "0.1.0"
+GROUNDED = ("supported", "weak", "misattributed")  # verdicts of claims that the evidence bears
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +146,15 @@ class Service:
         self._building: Building | None = None
         self._build_error = ""
         self._listeners: list[Callable[[int], None]] = []
-        self._store = TraceStore(setup.data_dir / "traces.db") if setup.settings.trace.enabled else None
+        self._store = open_store(setup) if setup.settings.trace.enabled else None
         self._recorder = TraceRecorder(
             self._store,
             env=setup.settings.environment,
             service_version=VERSION,
-            code_commit="",
-            redact=lambda text: redact(text).text,
+            code_commit=code_commit(),
+            redact=redact_personal,
+            redact_chunk=lambda text: redact(text).text,  # personal data in it was masked by its source's policy
+            environment=describe_environment,
             clock=now,
             handled=(ServerError,),
         )
@@ -400,6 +406,7 @@ class Service:
                 answer=composed.answer,
                 abstained=composed.abstained,
                 n_claims=len(composed.claims),
+                n_supported=sum(claim.verdict in GROUNDED for claim in composed.claims),
                 n_stale=len(composed.stale),
                 ungrounded=[[item.kind, item.text, item.verdict] for item in composed.ungrounded],
                 filters=describe(filters),
@@ -465,10 +472,7 @@ class Service:
 
     def get_trace(self, trace_id: str, principal: Principal) -> Trace:
         """Return one trace. Raises NotFound."""
-        if self._store is None:
-            raise NotFound("Traces are switched off (trace.enabled = false).")
-        self._store.flush()
-        trace = self._store.get(trace_id.strip(), self._may_read(principal))
+        trace = self.store.get(trace_id.strip(), self.may_read(principal))
         if trace is None:
             raise NotFound(
                 f"There is no trace {trace_id.strip()[:64]!r}. A trace id stands in the last line of each result; "
@@ -476,19 +480,33 @@ class Service:
             )
         return trace
 
-    def list_traces(self, principal: Principal, limit: int = 20) -> list[TraceSummary]:
-        """Return the latest traces that the principal may read."""
-        if self._store is None:
-            return []
-        self._store.flush()
-        return list(self._store.find(TraceQuery(), self._may_read(principal), limit=limit))
+    def list_traces(
+        self, principal: Principal, limit: int = 20, query: TraceQuery = TraceQuery()
+    ) -> list[TraceSummary]:
+        """Return the latest traces that the principal may read and that the query describes."""
+        return self.store.find(query, self.may_read(principal), limit=limit)
 
-    def _may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
+    def now(self) -> datetime:
+        """Return the time now, UTC."""
+        return self._now()
+
+    @property
+    def store(self) -> TraceStore:
+        """The store of traces. Raises NotFound where traces are switched off."""
+        if self._store is None:
+            raise NotFound("Traces are switched off (trace.enabled = false).")
+        return self._store
+
+    def pseudonym(self, principal: Principal) -> str:
+        """Return the name that a principal has in traces."""
+        return hash_principal(principal, self._secret())
+
+    def may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
+        """Return whether a trace may be read: one's own, and only while all of its evidence may still be seen."""
         asked = hash_principal(principal, self._secret())
         settings = self.setup.settings
 
         def allowed(acl: TraceAcl) -> bool:
-            """One's own, and only while all of its evidence may still be seen."""
             return (
                 acl.principal_hash == asked
                 and all(principal.groups.intersection(groups) for groups in acl.groups_required)
@@ -598,6 +616,7 @@ class Service:
             config_snapshot=visible_settings(principal, self.setup.settings),
             arguments=arguments,
         ) as trace:
+            trace.set(policy_flags=[f"redacted:{rule}:{count}" for rule, count in redact_counts(text)])
             try:
                 yield trace
             except Exception as error:
@@ -669,6 +688,26 @@ def check_query(text: str, name: str) -> None:
         raise BadRequest(
             f"`{name}` has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} are taken. Send the part that matters."
         )
+
+
+def open_store(setup: Setup) -> TraceStore:
+    """Return the store of traces with its limits and with where each trace goes besides."""
+    wanted = setup.settings.trace
+    sinks: list[Sink] = []
+    if wanted.jsonl:
+        sinks.append(DailyExport(setup.data_dir / "traces", wanted.jsonl_days))
+    limits = Limits(wanted.max_days, wanted.max_mb, wanted.min_free_mb)
+    return TraceStore(setup.data_dir / "traces.db", limits=limits, sinks=sinks)
+
+
+def redact_personal(text: str) -> str:
+    """Return what somebody typed, or an answer, without secrets and personal data."""
+    return redact(text, personal=True).text
+
+
+def redact_counts(text: str) -> list[tuple[str, int]]:
+    """Return rule and count of what is masked in a question."""
+    return list(redact(text[:MAX_QUERY_CHARS], personal=True).counts)
 
 
 def hash_principal(principal: Principal, key: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -77,7 +77,7 @@ class Draft:
     redact: Redact
     chunks: tuple[ChunkLike, ...] = ()
     config: str | None = None
-    environment: str | None = None
+    environment: Callable[[], Mapping[str, object]] | None = None
     redact_chunk: Redact | None = None  # of indexed text, which ingestion has redacted already; default: `redact`
     content: Mapping[str, str] = field(default_factory=dict)  # arguments, answer, ... as JSON text
     result: str | None = None
@@ -158,7 +158,8 @@ class Sealer:
         redact = draft.redact
         spans = [_redact_slots(span, redact) for span in draft.spans]
         head = redact_value({name: json.loads(text) for name, text in draft.content.items()}, redact)
-        config, environment = (_seal_side(text, redact) for text in (draft.config, draft.environment))
+        config = _seal_side(draft.config, redact)
+        environment = None if draft.environment is None else canonical(draft.environment())
         places = find_positions([(span.name, slots) for span, slots in zip(draft.spans, spans, strict=True)])
         clean = draft.redact_chunk or redact
         chunks = tuple((self._seal_chunk(c, clean), places.get(c.id, Position())) for c in draft.chunks)

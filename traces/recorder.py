@@ -278,11 +278,11 @@ class TraceRecorder:
         handled: tuple[type[BaseException], ...] = (),
         on_error: Callable[[str], None] = write_stderr,
         redact_chunk: Redact | None = None,
-        environment: Mapping[str, object] | None = None,
+        environment: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:
         self.redact = redact
         self.redact_chunk = redact_chunk
-        self.environment = None if environment is None else dump(environment)
+        self.environment = environment  # asked for in the writer's thread: reading it takes a while
         self.failures = 0
         self._store = store
         self._env = env

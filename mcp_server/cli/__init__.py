@@ -11,6 +11,7 @@ from ingest.errors import IngestError
 from mcp_server.cli import asking, bench, golden, indexing, looking, prompting, serving, traces, working
 from mcp_server.cli.common import fail
 from mcp_server.errors import ServerError, describe
+from traces.errors import TraceError
 
 app = typer.Typer(
     name="codecairn",
@@ -35,6 +36,7 @@ for command in (
     indexing.rollback,
     serving.serve,
     working.worker,
+    traces.feedback,
 ):
     app.command()(command)
 app.add_typer(traces.app, name="trace")
@@ -47,7 +49,7 @@ def main() -> None:
     """Run the command line; what we raise on purpose is a sentence, not a traceback."""
     try:
         app()
-    except (IngestError, ServerError) as error:
+    except (IngestError, ServerError, TraceError) as error:
         fail(describe(error, 2000))
     except KeyboardInterrupt:
         fail("Interrupted; nothing half-done is left behind.")

@@ -109,7 +109,7 @@ def plant_in_history(patch):
 
 def plant_in_traces(patch):
     """Everybody may read every trace."""
-    patch.setattr(Service, "_may_read", lambda self, principal: lambda acl: True)
+    patch.setattr(Service, "may_read", lambda self, principal: lambda acl: True)
 
 
 def plant_in_trace_config(patch):
