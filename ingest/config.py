@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingest.access import LOCAL_GROUP
 
+PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 PROJECT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -52,6 +53,10 @@ class SourceConfig(Section):
         if not self.is_live and "path" not in self.model_fields_set:
             raise ValueError(f"a source of type {self.type} needs path")
         return self
+
+    def masks_personal(self, kind: str) -> bool:
+        """Tell whether personal data is masked in documents of a kind."""
+        return self.pii == "mask" or (not self.pii and kind in PERSONAL_KINDS)
 
     @property
     def is_live(self) -> bool:

@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import permutations
 from pathlib import Path
@@ -26,13 +27,72 @@ from ingest.errors import ConfigError
 CONFIG_NAME = "codecairn.toml"
 ENV_PREFIX = "CODECAIRN_"
 NESTED = "__"  # CODECAIRN_INDEX__CHUNK_CHARS = index.chunk_chars
+ENV_SHORT = {"CODECAIRN_DAILY_BUDGET_USD": ["budget", "daily_usd"]}
 EPHEMERAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 
 
 class AnswerConfig(Section):
     """The `[answer]` table."""
 
-    budget_tokens: int = Field(6000, ge=200)  # N14: the context's global cap
+    budget_tokens: int = Field(6000, ge=200)  # N14: the context's global cap, and below those of its parts
+    code_tokens: int = Field(6000, ge=0)
+    tickets_tokens: int = Field(2000, ge=0)
+    designs_tokens: int = Field(2000, ge=0)
+    history_tokens: int = Field(1000, ge=0)
+    file_tokens: int = Field(2400, ge=200)
+    deadline_s: float = Field(25.0, gt=0)  # N1: of a whole answer, retries and rewriting of the question included
+
+
+class PriceConfig(Section):
+    """One `[[llm.price]]` table: USD per million tokens of a model that genai-prices does not know, or has wrong."""
+
+    model: str = Field(min_length=1)
+    input_usd: Decimal = Field(ge=0)
+    output_usd: Decimal = Field(ge=0)
+    cached_usd: Decimal | None = Field(None, ge=0)  # without it, cached input costs as much as other
+
+
+class LlmConfig(Section):
+    """The `[llm]` table: the model that writes answers, at any OpenAI-compatible endpoint; "" = none."""
+
+    model: str = ""
+    base_url: str = ""  # "" = the address of the `openai` package
+    api_key_env: str = "OPENAI_API_KEY"  # name of the variable, never the key
+    temperature: float = Field(0.0, ge=0, le=2)  # N15
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = 7
+    timeout_s: float = Field(15.0, gt=0)  # N1: one generation
+    max_output_tokens: int = Field(1200, ge=64)
+    window_tokens: int = Field(32_000, ge=8000)  # of prompt and answer together
+    judge: bool = False  # the model is asked about statements that the look-ups leave open
+    price: tuple[PriceConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        """Raise where the answer would leave no room for the question and the evidence."""
+        if self.max_output_tokens > self.window_tokens // 4:
+            raise ValueError("max_output_tokens may be at most a quarter of window_tokens")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Tell whether there is a model to ask."""
+        return bool(self.model)
+
+
+class BudgetConfig(Section):
+    """The `[budget]` table: what model calls may cost on one day (UTC)."""
+
+    daily_usd: float = Field(0.0, ge=0)  # 0 = no budget
+    hard_stop: bool = False  # past it no model is asked until the next day
+
+
+class CacheConfig(Section):
+    """The `[cache]` table: answers that are given again while nothing that they cite has changed."""
+
+    enabled: bool = True
+    ttl_s: float = Field(300.0, gt=0, le=3600)  # N5
+    semantic: bool = True  # also for questions in other words, with the same names, paths and numbers
 
 
 class ServerConfig(Section):
@@ -95,6 +155,10 @@ class Settings(Section):
     embedding: EmbeddingConfig = EmbeddingConfig()
     upkeep: UpkeepConfig = UpkeepConfig()
     answer: AnswerConfig = AnswerConfig()
+    llm: LlmConfig = LlmConfig()
+    budget: BudgetConfig = BudgetConfig()
+    cache: CacheConfig = CacheConfig()
+    prompts: dict[str, str] = {}  # prompt id -> "v3": instead of what the environment's label says
     server: ServerConfig = ServerConfig()
     trace: TraceConfig = TraceConfig()
     principal: PrincipalConfig = PrincipalConfig()
@@ -111,6 +175,7 @@ class Setup:
     config_file: Path | None
     origins: Mapping[str, str]  # dotted key -> "file ...", "environment ...", "flag"; absent = default
     api_key: str | None = None  # of the embedding endpoint; never printed
+    llm_api_key: str | None = None
 
     @property
     def config_hash(self) -> str:
@@ -146,7 +211,8 @@ def load_setup(
     settings = settings.model_copy(update={"source": tuple(absolute_sources(settings.source, file, base))})
     check_groups(settings.source, file)
     data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
-    return Setup(settings, base, data_dir, file, origins, env.get(settings.embedding.api_key_env))
+    keys = env.get(settings.embedding.api_key_env), env.get(settings.llm.api_key_env)
+    return Setup(settings, base, data_dir, file, origins, *keys)
 
 
 def check_names(sources: tuple[SourceConfig, ...], file: Path | None) -> None:
@@ -290,6 +356,7 @@ def merge_layers(
         overlay(values, overlays.get(wanted, {}), f"file {file} [env.{wanted}]", origins)
     for variable, text in sorted(env.items()):
         key = variable.removeprefix(ENV_PREFIX).lower().split(NESTED)
+        key = ENV_SHORT.get(variable, key)
         if variable.startswith(ENV_PREFIX) and key[0] in Settings.model_fields:
             overlay(values, nest(key, parse_value(text)), f"environment {variable}", origins)
     overlay(values, dict(flags), "flag", origins)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Freshness = Literal["fresh", "moved", "changed", "gone", "unchecked"]
@@ -178,3 +178,6 @@ class AnswerResult:
     index_age_s: float
     trace_id: str
     nearest: tuple[Hit, ...] = ()  # nearest misses when abstained
+    cached_at: str = ""  # when a cached answer was worked out (ISO 8601, UTC), and in which trace
+    cached_trace_id: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)  # prompt, its hash and model of an answer that a model wrote

@@ -8,17 +8,20 @@ import hashlib
 import hmac
 import json
 import os
+import queue
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import prompts
 from ingest.access import Principal, visible_sources
-from ingest.errors import EmbedderMismatch, IndexEmpty, IndexStateError, SourceError
+from ingest.errors import ConfigError, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
 from mcp_server.access import (
@@ -33,29 +36,39 @@ from mcp_server.access import (
     sees_everything,
     visible_settings,
 )
+from mcp_server.cache import Cache, CachedEmbedder
 from mcp_server.config import Setup
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
-from mcp_server.results import AnswerRequest, AnswerResult, Hit, MissingName, SearchRequest, SearchResult
+from mcp_server.fallback import Cancellation
+from mcp_server.results import (
+    AnswerEvent,
+    AnswerRequest,
+    AnswerResult,
+    Hit,
+    Listener,
+    MissingName,
+    SearchRequest,
+    SearchResult,
+    ignore,
+)
 from traces.export import DailyExport
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
 from traces.recorder import TraceRecorder, TraceRun
 from traces.retention import Limits
-from traces.store import Sink, TraceQuery, TraceStore
+from traces.store import Sink, TraceQuery, TraceStore, write_stderr
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ingest.embedding import Embedder
     from ingest.index import Index
-    from mcp_server.answering.answer import ComposedAnswer
     from mcp_server.answering.freshness import FreshnessChecker
-    from mcp_server.retrieval.model import Retrieval
+    from mcp_server.asking import Asking
     from mcp_server.retrieval.occurrences import Occurrence
 
 MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
-CONTEXT_HITS = 20  # ranked chunks that the context is packed from
 VERSION = "0.1.0"
 GROUNDED = ("supported", "weak", "misattributed")  # verdicts of claims that the evidence bears
 
@@ -146,6 +159,10 @@ class Service:
         self._building: Building | None = None
         self._build_error = ""
         self._listeners: list[Callable[[int], None]] = []
+        self._cache = Cache(setup.data_dir / "cache.db")
+        self._asking: Asking | None = None
+        self._asking_lock = threading.Lock()
+        self.prompts = select_prompts(setup)
         self._store = open_store(setup) if setup.settings.trace.enabled else None
         self._recorder = TraceRecorder(
             self._store,
@@ -160,7 +177,10 @@ class Service:
         )
 
     def close(self) -> None:
-        """Write what is queued and let go of the generation."""
+        """Write what is queued, end connections and let go of the generation."""
+        if self._asking is not None:
+            self._asking.close()
+        self._cache.close()
         if self._store is not None:
             self._store.close()
         for opened in self._opened.values():
@@ -177,7 +197,11 @@ class Service:
         if not self._embedder_loaded:
             from ingest.embedding import load_embedder
 
-            self._embedder = load_embedder(self.setup.settings.embedding, self.setup.api_key)
+            embedder = load_embedder(self.setup.settings.embedding, self.setup.api_key)
+            if embedder is not None and not embedder.local:
+                safe = redact_egress
+                embedder = CachedEmbedder(embedder, self._cache, self._now, safe)
+            self._embedder = embedder
             self._embedder_loaded = True
         return self._embedder
 
@@ -340,20 +364,12 @@ class Service:
     ) -> _Found:
         if request.mode == "all":
             return self._find_all(index, request, filters, trace, offset)
-        retrieval = self._retrieve(index, request.query, filters, trace, strict, offset + request.limit)
+        from mcp_server.retrieval.transforms import retrieve
+
+        retrieval = retrieve(index, request.query, filters, trace, strict, offset + request.limit)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
         return _Found(hits, len(retrieval.files), retrieval.not_found, retrieval.degraded, retrieval.notes)
-
-    def _retrieve(
-        self, index: Index, text: str, filters: Filters, trace: TraceRun, strict: bool, wanted: int = 0
-    ) -> Retrieval:
-        from mcp_server.retrieval.pipeline import search
-
-        try:
-            return search(index, text, filters, trace, strict=strict, wanted=wanted)
-        except EmbedderMismatch as error:
-            raise BadRequest(str(error)) from error
 
     def _find_all(self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, offset: int) -> _Found:
         """Return one page of the lines that hold the query as it is written, and how many there are."""
@@ -386,80 +402,101 @@ class Service:
         entry: EntryPoint = "cli",
         caller: Caller | None = None,
         strict: bool | None = None,
+        use_cache: bool = True,
+        listen: Listener = ignore,
+        cancellation: Cancellation | None = None,
     ) -> AnswerResult:
-        """Answer a question from the index, every pointer checked. Raises BadRequest, NotReady, Unavailable."""
+        """Answer a question from the index, every pointer checked. Raises BadRequest, NotReady, Unavailable.
+
+        `listen` hears of the evidence and of each claim that passed the ledger, before the answer is whole.
+        Raises CancelledError once `cancellation` is set.
+        """
+        from mcp_server.asking import Question
+
         started = time.perf_counter()
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
-            is_strict = self.setup.settings.strict if strict is None else strict
             with self.reading(principal) as index:
                 filters = self._filters(index, principal, request)
-                checker = self._checker(index, principal)
-                composed = self._compose(index, request, filters, checker, trace, is_strict)
-                stale = self._stale_codes((citation.source for citation in composed.citations), principal)
-                degraded = join(index.degraded, composed.degraded, stale, self._trace_codes())
-                generation, age_s = index.generation, round(self.age_s(index), 1)
-            if is_strict and degraded:
-                raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no answer is given.")
+                question = Question(
+                    request=request,
+                    filters=filters,
+                    index=index,
+                    checker=self._checker(index, principal),
+                    trace=trace,
+                    age_s=round(self.age_s(index), 1),
+                    started=started,
+                    strict=self.setup.settings.strict if strict is None else strict,
+                    use_cache=use_cache,
+                    listen=listen,
+                    cancellation=cancellation or Cancellation(),
+                    stale_codes=lambda sources: join(self._stale_codes(sources, principal), self._trace_codes()),
+                )
+                result = self._open_asking().answer(question)
             trace.set(
-                degraded=degraded,
-                answer=composed.answer,
-                abstained=composed.abstained,
-                n_claims=len(composed.claims),
-                n_supported=sum(claim.verdict in GROUNDED for claim in composed.claims),
-                n_stale=len(composed.stale),
-                ungrounded=[[item.kind, item.text, item.verdict] for item in composed.ungrounded],
+                degraded=result.degraded,
+                answer=result.answer,
+                abstained=result.abstained,
+                n_claims=len(result.claims),
+                n_supported=sum(claim.verdict in GROUNDED for claim in result.claims),
+                n_stale=len(result.stale),
+                ungrounded=[[item.kind, item.text, item.verdict] for item in result.ungrounded],
                 filters=describe(filters),
-            )
-            result = AnswerResult(
-                answer=composed.answer,
-                mode=composed.mode,
-                claims=composed.claims,
-                citations=composed.citations,
-                ungrounded=composed.ungrounded,
-                not_found=composed.not_found,
-                stale=composed.stale,
-                abstained=composed.abstained,
-                cached=False,
-                degraded=degraded,
-                latency_ms=round((time.perf_counter() - started) * 1000, 1),
-                generation=generation,
-                index_age_s=age_s,
-                trace_id=trace.id,
-                nearest=composed.nearest,
             )
         self._write_log(trace)
         return result
 
-    def _compose(
+    def stream_answer(
         self,
-        index: Index,
         request: AnswerRequest,
-        filters: Filters,
-        checker: FreshnessChecker,
-        trace: TraceRun,
-        strict: bool,
-    ) -> ComposedAnswer:
-        from mcp_server.answering.answer import AnswerSettings, compose_answer
-        from mcp_server.answering.resolver import IndexResolver
-        from mcp_server.retrieval.context import add_whole_definitions, pack_context
+        principal: Principal,
+        *,
+        entry: EntryPoint = "web",
+        caller: Caller | None = None,
+        strict: bool | None = None,
+        use_cache: bool = True,
+    ) -> Iterator[AnswerEvent | AnswerResult]:
+        """Yield the evidence, each claim that passed the ledger, and at last the whole answer, which replaces them.
 
-        retrieval = self._retrieve(index, request.question, filters, trace, strict)
-        whole = add_whole_definitions(
-            retrieval.chunks[:CONTEXT_HITS],
-            retrieval.entities,
-            lambda source, ref: index.document_chunks(source, ref, filters),
-        )
-        context = pack_context(whole, self.setup.settings.answer.budget_tokens)
-        trace.add_chunks([*(ranked.chunk for ranked in context.kept)])
-        # There is no prompt without a model: its length is that of the context, counted at four characters a token.
-        trace.set(
-            prompt_chars=sum(len(ranked.chunk.text) for ranked in context.kept),
-            tokens_estimated=True,
-            chunks_used=len(context.kept),
-        )
-        resolver = IndexResolver(index, filters)
-        return compose_answer(request.question, retrieval, context, resolver, checker, AnswerSettings(), trace)
+        Closing the iterator stops the work. Raises what `answer` raises.
+        """
+        events: queue.SimpleQueue[AnswerEvent | None] = queue.SimpleQueue()
+        cancellation = Cancellation()
+
+        def work() -> AnswerResult:
+            try:
+                return self.answer(
+                    request, principal, entry=entry, caller=caller, strict=strict, use_cache=use_cache,
+                    listen=events.put, cancellation=cancellation,
+                )  # fmt: skip
+            finally:
+                events.put(None)
+
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer") as pool:
+            future = pool.submit(work)
+            try:
+                while (event := events.get()) is not None:
+                    yield event
+                yield future.result()
+            finally:
+                cancellation.set()
+
+    def _open_asking(self) -> Asking:
+        """Return what answers questions, made on first use: it loads the answering side, and the model's client."""
+        with self._asking_lock:
+            if self._asking is None:
+                from mcp_server.asking import Asking
+
+                self._asking = Asking(
+                    self.setup,
+                    self.prompts,
+                    self._cache,
+                    self.embedder,
+                    self._secret(),
+                    self._now,
+                    write_stderr,
+                )
+            return self._asking
 
     # -- traces, status, documents -----------------------------------------------------------------------------------
 
@@ -676,6 +713,19 @@ class Service:
         asked = [request.query, request.sources, request.product, request.path_glob, request.mode, request.language]
         message = json.dumps([body, principal.id, sorted(principal.groups), asked]).encode()
         return hmac.new(self._secret(), message, hashlib.sha256).hexdigest()[:24]
+
+
+def select_prompts(setup: Setup) -> Mapping[str, int]:
+    """Return the version of each prompt. Raises ConfigError for one that does not exist, before anybody asks."""
+    try:
+        return prompts.select(setup.settings.environment, setup.settings.prompts)
+    except prompts.PromptError as error:
+        raise ConfigError(f"{error} See [prompts] in the configuration and prompts/labels.toml.") from error
+
+
+def redact_egress(text: str) -> str:
+    """Return a query as it may leave this machine."""
+    return redact(text, personal=True).text
 
 
 def check_query(text: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """Versioned prompt text: `prompts/<name>/v<N>.md`, TOML front matter between `+++` lines, then the text.
 
 Published text never changes: `prompts.lock` holds the SHA-256 of every version, and CI compares. Tool descriptions and
-server instructions are prompts too: they are read by the calling agent.
+server instructions are prompts too: they are read by the calling agent. A composition names the versions of its parts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -21,6 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 LOCK_NAME = "prompts.lock"
 LABELS_NAME = "labels.toml"
+NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[a-z][a-z0-9_]*)?")
+REF = re.compile(r"([a-z0-9_/]+)@v([1-9]\d*)")
+VERSION = re.compile(r"v?([1-9]\d*)")
+LATEST = "latest"
+ENVIRONMENTS = ("dev", "staging", "prod")
 VERSION_FILE = re.compile(r"v([1-9]\d*)\.md")
 FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n(.*)\Z", re.DOTALL)
 
@@ -45,6 +51,7 @@ class FrontMatter(BaseModel):
     version: int = Field(ge=1)
     role: str
     vars: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()  # of a composition: "answer/system@v1"
     changelog: tuple[Change, ...] = Field(min_length=1)
 
 
@@ -58,6 +65,8 @@ class Prompt:
     vars: tuple[str, ...]
     changelog: tuple[Change, ...]
     text: str
+    parts: tuple[str, ...] = ()
+    path: str = ""  # within the package
 
     @property
     def sha256(self) -> str:
@@ -80,11 +89,93 @@ class Rendered:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A prompt that is put together from others, each in the version that it names."""
+
+    prompt: Prompt
+    parts: Mapping[str, Prompt]  # last word of the part's id -> part
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the composition's text and those of all its parts, in order."""
+        lines = (f"{part.ref} {part.sha256}" for part in (self.prompt, *self.parts.values()))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def render(self, part: str, **variables: Any) -> Rendered:  # noqa: ANN401 - template values
+        """Return a part with its variables filled in. Raises PromptError."""
+        return _render(self.parts[part], variables)
+
+
+def list_names() -> list[str]:
+    """Return the ids of all prompts."""
+    top = [folder for folder in files("prompts").iterdir() if folder.is_dir() and NAME.fullmatch(folder.name)]
+    inner = [f"{folder.name}/{part.name}" for folder in top for part in folder.iterdir() if part.is_dir()]
+    names = (*(folder.name for folder in top), *inner)
+    return sorted(name for name in names if NAME.fullmatch(name) and _versions(name))
+
+
 def list_prompts() -> list[Prompt]:
     """Return all versions of all prompts, by id and version. Raises PromptError."""
-    folders = (folder for folder in files("prompts").iterdir() if folder.is_dir())
-    names = sorted(folder.name for folder in folders if folder.name[0] not in "._")
-    return [_read(name, version) for name in names for version in _versions(name)]
+    return [_read(name, version) for name in list_names() for version in _versions(name)]
+
+
+def select(environment: str, chosen: Mapping[str, str] | None = None) -> Mapping[str, int]:
+    """Return prompt id -> version for an environment: its label, and what the configuration chose instead.
+
+    Every version is read, so that a missing one fails now and not at the first query. Raises PromptError.
+    """
+    selected = dict(labels(environment))
+    for name, wanted in (chosen or {}).items():
+        if name not in selected:
+            near = get_close_matches(name, selected, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(sorted(selected))}."
+            raise PromptError(f"No prompt is called {name!r}.{hint}")
+        selected[name] = _read_version(name, wanted, environment)
+    for name, version in selected.items():
+        compose(name, version)
+    return selected
+
+
+def _read_version(name: str, wanted: str, environment: str) -> int:
+    if wanted == LATEST:
+        if environment == "prod":
+            raise PromptError(f"Prompt {name} is set to 'latest' in prod: it would change by itself. Name one.")
+        return max(_versions(name))
+    match = VERSION.fullmatch(wanted)
+    if not match:
+        raise PromptError(f"Version {wanted!r} of prompt {name} is none. Write it as 'v3'.")
+    return int(match[1])
+
+
+def compose(name: str, version: int) -> Composition:
+    """Return a prompt with its parts; one without parts is its own only part. Raises PromptError."""
+    prompt = _read(name, version)
+    refs = [REF.fullmatch(ref) for ref in prompt.parts]
+    if not all(refs):
+        raise PromptError(f"{prompt.ref} names its parts {list(prompt.parts)}; each must read like 'answer/system@v1'.")
+    parts = [_read(ref[1], int(ref[2])) for ref in refs if ref]
+    return Composition(prompt, {part.id.split("/")[-1]: part for part in parts or [prompt]})
+
+
+def previous_version(name: str, version: int) -> int:
+    """Return the version before another one. Raises PromptError where there is none."""
+    earlier = [known for known in _versions(name) if known < version]
+    if not earlier:
+        raise PromptError(f"{name}@v{version} has no earlier version to go back to.")
+    return max(earlier)
+
+
+def set_label(text: str, environment: str, name: str, version: int) -> str:
+    """Return the text of the label file with one label moved, everything else as it was. Raises PromptError."""
+    _read(name, version)
+    key = name if "/" not in name else f'"{name}"'
+    head, found, table = text.partition(f"[{environment}]\n")
+    body, border, rest = table.partition("\n[")
+    moved, count = re.subn(rf"(?m)^{re.escape(key)} = .*$", f"{key} = {version}", body)
+    if not found or not count:
+        raise PromptError(f"{LABELS_NAME} has no label for {name} in [{environment}].")
+    return head + found + moved + border + rest
 
 
 def load(name: str, version: int | None = None, label: str = "prod") -> Prompt:
@@ -94,7 +185,10 @@ def load(name: str, version: int | None = None, label: str = "prod") -> Prompt:
 
 def render(name: str, version: int | None = None, /, **variables: Any) -> Rendered:  # noqa: ANN401 - template values
     """Return a prompt with its variables filled in. Raises PromptError."""
-    prompt = load(name, version)
+    return _render(load(name, version), variables)
+
+
+def _render(prompt: Prompt, variables: Mapping[str, Any]) -> Rendered:
     if set(variables) != set(prompt.vars):
         raise PromptError(f"{prompt.ref} takes the variables {sorted(prompt.vars)}, not {sorted(variables)}.")
     try:
@@ -135,7 +229,7 @@ def _complaints(prompts: list[Prompt], locked: Mapping[str, str]) -> Iterator[st
     for ref in sorted(locked.keys() - {prompt.ref for prompt in prompts}):
         yield f"{ref} is locked, but its file is gone. Published versions stay."
     known = {(prompt.id, prompt.version) for prompt in prompts}
-    for label in ("dev", "staging", "prod"):
+    for label in ENVIRONMENTS:
         for name, version in labels(label).items():
             if (name, version) not in known:
                 yield f"Label {label} points to {name}@v{version}, which does not exist."
@@ -143,12 +237,16 @@ def _complaints(prompts: list[Prompt], locked: Mapping[str, str]) -> Iterator[st
 
 @lru_cache
 def _versions(name: str) -> tuple[int, ...]:
+    if not NAME.fullmatch(name) or not (files("prompts") / name).is_dir():
+        return ()
     found = (VERSION_FILE.fullmatch(file.name) for file in (files("prompts") / name).iterdir())
     return tuple(sorted(int(match[1]) for match in found if match))
 
 
 @lru_cache
 def _read(name: str, version: int) -> Prompt:
+    if not NAME.fullmatch(name):
+        raise PromptError(f"{name[:60]!r} is no id of a prompt.")
     try:
         raw = (files("prompts") / name / f"v{version}.md").read_text("utf-8").replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -162,4 +260,5 @@ def _read(name: str, version: int) -> Prompt:
         raise PromptError(f"The front matter of prompts/{name}/v{version}.md is wrong: {error}.") from error
     if (head.id, head.version) != (name, version):
         raise PromptError(f"prompts/{name}/v{version}.md says that it is {head.id}@v{head.version}.")
-    return Prompt(head.id, head.version, head.role, head.vars, head.changelog, match[2].strip())
+    path = f"prompts/{name}/v{version}.md"
+    return Prompt(head.id, head.version, head.role, head.vars, head.changelog, match[2].strip(), head.parts, path)

@@ -24,8 +24,6 @@ KIND_OF_TYPE: Mapping[str, Kind] = {
     "jira": "ticket",
 }
 
-PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
-
 
 def source_infos(config: SourceConfig) -> list[SourceInfo]:
     """Return what one configured source registers: itself and, for git with history, its commits."""
@@ -35,17 +33,12 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
         product=config.product or _default_product(config),
         groups=config.groups,
         trust=config.trust,
-        masks_personal=masks_personal(config, KIND_OF_TYPE[config.type]),
+        masks_personal=config.masks_personal(KIND_OF_TYPE[config.type]),
     )
     if config.type != "git" or not config.history:
         return [info]
-    masked = masks_personal(config, "commit")
+    masked = config.masks_personal("commit")
     return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit", masks_personal=masked)]
-
-
-def masks_personal(config: SourceConfig, kind: Kind) -> bool:
-    """Tell whether personal data is masked in documents of a kind."""
-    return config.pii == "mask" or (not config.pii and kind in PERSONAL_KINDS)
 
 
 def _default_product(config: SourceConfig) -> str:

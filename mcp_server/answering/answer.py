@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from mcp_server.answering.abstain import Decision, abstain_text, decide
 from mcp_server.answering.aspects import Aspect, root, split_question
-from mcp_server.answering.citations import Numbered, number_citations
+from mcp_server.answering.citations import Numbered, Pointer, number_citations
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
@@ -61,6 +61,7 @@ class ComposedAnswer:
     abstained: bool = False
     degraded: tuple[str, ...] = ()
     nearest: tuple[Hit, ...] = ()
+    pointers: tuple[Pointer, ...] = ()  # what the citations were made from
 
 
 def compose_answer(
@@ -192,6 +193,7 @@ def respond(
         not_found=retrieval.not_found,
         stale=tuple(c.id for c in citations if c.freshness in ("moved", "changed", "gone")),
         degraded=join_codes(retrieval.degraded, generated.degraded, checker.degraded),
+        pointers=numbered.pointers,
     )
 
 
