@@ -5,8 +5,9 @@ needs lies beside the text index: one memory-mapped segment per publication, imm
 The newest segment that holds an id counts. Rows of chunks that are gone stay until a segment is written anew; nobody
 asks for them, since ids come from the engines, which the filters restrict.
 
-Segment: a line of JSON with the counts, the arrays of `COLUMNS` one after the other, then `symbols` and `links` as
-UTF-8 and `files` as JSON.
+Segment: a line of JSON with the sizes, then the parts of `PARTS` one after the other: arrays, `symbols` and `links` as
+UTF-8, the rest as JSON. Names of definitions and paths are lists of words, and a word is its place in the segment's
+sorted vocabulary: whether a query is about a word is decided once a query and word, not once a name.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 from zlib import crc32
 
 import numpy as np
 
 from ingest.errors import IndexCorrupt
+from ingest.index.tokens import name_words, path_words, stem
 from ingest.model import Chunk, Prepared
 
 MAX_SEGMENTS = 8  # a look-up asks each of them, 10 us
@@ -32,12 +36,35 @@ FLUSH_ROWS = 250_000  # that a writer holds: some 150 MB
 SPARE_ROWS = 1000
 DEAD_FACTOR = 2  # rewrite all when there are more than twice as many rows as live chunks
 ALIGN = 8
-COLUMNS = (("ids", "<i8"), ("file", "<i4"), ("tokens_at", "<i8"), ("symbols_at", "<i8"), ("links_at", "<i8"))
+PARTS = (
+    ("ids", "<i8"),
+    ("file", "<i4"),  # of each row, its place in `files`
+    ("tokens_at", "<i8"),  # where the tokens of each row begin, one more: the end
+    ("tokens", "<u4"),
+    ("symbols_at", "<i8"),
+    ("symbols", ""),
+    ("links_at", "<i8"),
+    ("links", ""),
+    ("names_at", "<i8"),
+    ("names", "<i4"),  # of each row, places of its names among the segment's names
+    ("name_words_at", "<i8"),
+    ("name_words", "<i4"),
+    ("name_hash", "<u4"),  # of the lower-cased name
+    ("path_words_at", "<i8"),
+    ("path_words", "<i4"),
+    ("stem_of", "<i4"),  # of each word, its place in `stems`
+    ("alpha", "<u1"),  # whether a word has letters only
+    ("files", "json"),
+    ("words", "json"),
+    ("stems", "json"),
+)
 RAGGED = ("tokens", "symbols", "links")
 FIELD, RECORD = "\x1f", "\x1e"
 CONTROL = re.compile("[\x1e\x1f]")
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bits = Ints
+Places = np.ndarray[Any, np.dtype[np.int32]]
 Hashes = np.ndarray[Any, np.dtype[np.uint32]]
 
 
@@ -116,26 +143,73 @@ class _Columns:
 
     def write(self, path: Path) -> None:
         """Write the rows in the order of their ids; of an id that was added twice the last one."""
-        ids = np.frombuffer(self.ids, dtype=np.int64) if self.ids else np.zeros(0, dtype=np.int64)
+        ids = np.array(self.ids, dtype=np.int64)
         _, last = np.unique(ids[::-1], return_index=True)
         order = len(ids) - 1 - last
         ragged = {name: _take(self.data[name], self.ends[name], order) for name in RAGGED}
-        columns = {
-            "ids": ids[order].astype("<i8"),
-            "file": np.array(self.file, dtype="<i4")[order] if self.file else np.zeros(0, "<i4"),
-            "tokens_at": ragged["tokens"][1] // 4,
-            "symbols_at": ragged["symbols"][1],
-            "links_at": ragged["links"][1],
+        values: dict[str, Any] = {
+            "ids": ids[order],
+            "file": np.array(self.file, dtype=np.int32)[order],
+            "files": list(self.files),
+            **{name: data for name, (data, _) in ragged.items()},
+            **{f"{name}_at": starts for name, (_, starts) in ragged.items()},
         }
-        parts = [np.ascontiguousarray(columns[name], dtype=kind).tobytes() for name, kind in COLUMNS]
-        parts += [ragged[name][0] for name in RAGGED]
-        parts.append(json.dumps(list(self.files), ensure_ascii=True, separators=(",", ":")).encode())
+        values["tokens_at"] = values["tokens_at"] // 4
+        values.update(_name_columns(_defined_names(ragged["symbols"]), [path_words(f.path or "") for f in self.files]))
+        parts = [_to_bytes(values[name], kind) for name, kind in PARTS]
         head = json.dumps({"rows": len(order), "sizes": [len(part) for part in parts]}).encode() + b"\n"
         with open(path, "wb") as file:
             file.write(head + b" " * (-len(head) % ALIGN))
             for part in parts:
                 file.write(part)
                 file.write(b"\0" * (-len(part) % ALIGN))
+
+
+def _to_bytes(value: Any, kind: str) -> bytes:  # noqa: ANN401
+    if kind == "json":
+        return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
+    return value if isinstance(value, bytes) else np.ascontiguousarray(value, dtype=kind).tobytes()
+
+
+def _defined_names(symbols: tuple[bytes, Ints]) -> list[list[str]]:
+    """Return the names that each row defines."""
+    data, starts = symbols[0].decode("utf-8", "surrogatepass"), symbols[1].tolist()
+    if len(data) != len(symbols[0]):  # not ASCII: places count bytes
+        rows = (symbols[0][start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts))
+    else:
+        rows = (data[start:end] for start, end in pairwise(starts))
+    return [[record.partition(FIELD)[0] for record in row.split(RECORD)] if row else [] for row in rows]
+
+
+def _name_columns(named: Sequence[Sequence[str]], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the columns of names, of the words of paths, and of the vocabulary of both."""
+    names = {name: place for place, name in enumerate(sorted({name for row in named for name in row}))}
+    words_of = [name_words(name) for name in names]
+    words = {word: place for place, word in enumerate(sorted({w for some in (*words_of, *paths) for w in some}))}
+    stems = {word: place for place, word in enumerate(sorted({stem(word) for word in words}))}
+    names_at, name_places = _ragged([[names[name] for name in row] for row in named])
+    words_at, word_places = _ragged([[words[word] for word in some] for some in words_of])
+    path_at, path_places = _ragged([[words[word] for word in some] for some in paths])
+    return {
+        "names_at": names_at,
+        "names": name_places,
+        "name_words_at": words_at,
+        "name_words": word_places,
+        "name_hash": [token_hash(name.lower()) for name in names],
+        "path_words_at": path_at,
+        "path_words": path_places,
+        "stem_of": [stems[stem(word)] for word in words],
+        "alpha": [word.isalpha() for word in words],
+        "words": list(words),
+        "stems": list(stems),
+    }
+
+
+def _ragged(rows: Sequence[Sequence[int]]) -> tuple[Ints, list[int]]:
+    """Return where each row begins (one more: the end), and all values."""
+    starts = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    return starts, [value for row in rows for value in row]
 
 
 def _take(data: bytearray, ends: Sequence[int], order: Ints) -> tuple[bytes, Ints]:
@@ -221,6 +295,16 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.bin"))
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words of a segment's names, sorted; `stem_of` and `alpha` by word."""
+
+    words: Sequence[str]
+    stems: Sequence[str]
+    stem_of: Places
+    alpha: np.ndarray[Any, np.dtype[np.uint8]]
+
+
 class Segment:
     """One segment, mapped into memory. Raises IndexCorrupt."""
 
@@ -232,39 +316,71 @@ class Segment:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             end = self._map.find(b"\n") + 1
             head = json.loads(self._map[:end])
-            at, places = end + -end % ALIGN, []
-            for size in head["sizes"]:
-                places.append((at, size))
-                at += size + -size % ALIGN
             self.rows = int(head["rows"])
-            columns = {
-                name: np.frombuffer(self._map, dtype=kind, count=size // np.dtype(kind).itemsize, offset=start)
-                for (name, kind), (start, size) in zip(COLUMNS, places, strict=False)
-            }
-            tokens, self._symbols, self._links, files = places[len(COLUMNS) :]
-            self._files: list[FileRow] = [FileRow(*row) for row in json.loads(self._map[files[0] : sum(files)])]
+            self._places, at = {}, end + -end % ALIGN
+            for (name, _), size in zip(PARTS, head["sizes"], strict=True):
+                self._places[name] = (at, size)
+                at += size + -size % ALIGN
+            self._columns = {name: self._column(name, kind) for name, kind in PARTS if kind not in ("", "json")}
+            self._files: list[FileRow] = [FileRow(*row) for row in self._json("files")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IndexCorrupt(f"{path} cannot be read ({error}). Run `codecairn index`.") from error
-        self.ids: Ints = columns["ids"]
-        self.file = columns["file"]
-        self.tokens_at: Ints = columns["tokens_at"]
-        self._symbols_at, self._links_at = columns["symbols_at"], columns["links_at"]
-        self.tokens: Hashes = np.frombuffer(self._map, dtype="<u4", count=tokens[1] // 4, offset=tokens[0])
+
+    def _column(self, name: str, kind: str) -> Any:  # noqa: ANN401
+        start, size = self._places[name]
+        return np.frombuffer(self._map, dtype=kind, count=size // np.dtype(kind).itemsize, offset=start)
+
+    def _json(self, name: str) -> Any:  # noqa: ANN401
+        start, size = self._places[name]
+        return json.loads(self._map[start : start + size])
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words of all names."""
+        return Vocabulary(self._json("words"), self._json("stems"), self._columns["stem_of"], self._columns["alpha"])
 
     def find(self, ids: Ints) -> Ints:
         """Return the row of each id, -1 where this segment does not hold it."""
         if not self.rows:
             return np.full(len(ids), -1, dtype=np.int64)
-        at = np.minimum(np.searchsorted(self.ids, ids), self.rows - 1)
-        return np.where(self.ids[at] == ids, at, -1)
+        at = np.minimum(np.searchsorted(self._columns["ids"], ids), self.rows - 1)
+        return np.where(self._columns["ids"][at] == ids, at, -1)
 
-    def file_of(self, row: int) -> FileRow:
-        """Return the document of a row."""
-        return self._files[int(self.file[row])]
+    def file_places(self, rows: Ints) -> Places:
+        """Return the place of each row's document among the segment's."""
+        places: Places = self._columns["file"][rows]
+        return places
+
+    def file(self, place: int) -> FileRow:
+        """Return a document of the segment."""
+        return self._files[place]
+
+    def take(self, name: str, at: Any) -> tuple[Any, Ints]:  # noqa: ANN401
+        """Return the values of a ragged column at some places, joined, and how many each place has."""
+        starts = self._columns[f"{name}_at"]
+        begin, lengths = starts[at], starts[at + 1] - starts[at]
+        ends = np.cumsum(lengths)
+        picked = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + lengths, lengths)
+        return self._columns[name][picked], lengths
+
+    def name_bits(self, rows: Ints, related: Bits) -> tuple[Ints, Bits, Hashes]:
+        """Return, for every name of the rows: its row's place, the bits of its words, and its hash."""
+        names, counts = self.take("names", rows)
+        words, lengths = self.take("name_words", names)
+        return (
+            np.repeat(np.arange(len(rows)), counts),
+            join_bits(related[words], lengths),
+            self._columns["name_hash"][names],
+        )
+
+    def path_bits(self, files: Places, related: Bits) -> Bits:
+        """Return the bits of the words of some documents' paths."""
+        words, lengths = self.take("path_words", files)
+        return join_bits(related[words], lengths)
 
     def definitions(self, row: int) -> list[Definition]:
         """Return the definitions of a row."""
-        text = self._text(self._symbols, self._symbols_at, row)
+        text = self._text("symbols", row)
         if not text:
             return []
         fields = [record.split(FIELD) for record in text.split(RECORD)]
@@ -272,45 +388,75 @@ class Segment:
 
     def links(self, row: int) -> list[str]:
         """Return the links of a row."""
-        text = self._text(self._links, self._links_at, row)
+        text = self._text("links", row)
         return text.split(RECORD) if text else []
 
-    def _text(self, place: tuple[int, int], starts: Ints, row: int) -> str:
-        start, end = int(starts[row]), int(starts[row + 1])
-        return self._map[place[0] + start : place[0] + end].decode("utf-8", "surrogatepass") if end > start else ""
+    def _text(self, name: str, row: int) -> str:
+        return self._bytes(name, row).decode("utf-8", "surrogatepass")
+
+    def _bytes(self, name: str, row: int) -> bytes:
+        starts, first = self._columns[f"{name}_at"], self._places[name][0]
+        return self._map[first + int(starts[row]) : first + int(starts[row + 1])]
 
     def copy_to(self, columns: _Columns, live: Collection[int] | None) -> None:
         """Append the rows, of some ids where given."""
-        for row, chunk_id in enumerate(self.ids.tolist()):
+        starts, tokens = self._columns["tokens_at"].tolist(), self._columns["tokens"]
+        for row, chunk_id in enumerate(self._columns["ids"].tolist()):
             if live is None or chunk_id in live:
-                tokens = self.tokens[self.tokens_at[row] : self.tokens_at[row + 1]].tobytes()
-                symbols = self._text(self._symbols, self._symbols_at, row).encode("utf-8", "surrogatepass")
-                links = self._text(self._links, self._links_at, row).encode("utf-8", "surrogatepass")
-                columns.add(chunk_id, self.file_of(row), tokens, symbols, links)
+                held = tokens[starts[row] : starts[row + 1]].tobytes()
+                file = self._files[int(self._columns["file"][row])]
+                columns.add(chunk_id, file, held, self._bytes("symbols", row), self._bytes("links", row))
+
+
+def join_bits(bits: Bits, lengths: Ints) -> Bits:
+    """Return the bits of each group of neighbours together; an empty group has none."""
+    joined: Bits = np.zeros(len(lengths), dtype=np.int64)
+    filled = np.flatnonzero(lengths)
+    if len(filled):
+        starts = (np.cumsum(lengths) - lengths)[filled]
+        joined[filled] = np.bitwise_or.reduceat(bits, starts)
+    return joined
+
+
+# Generations share segments by hard links; a segment that is mapped keeps its inode, so that names it for good.
+_MAPPED: WeakValueDictionary[tuple[int, int], Segment] = WeakValueDictionary()
+
+
+def open_segment(path: Path) -> Segment:
+    """Return a segment, that of another open generation where it is the same file. Raises IndexCorrupt."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise IndexCorrupt(f"{path} cannot be read ({error}). Run `codecairn index`.") from error
+    segment = _MAPPED.get((stat.st_dev, stat.st_ino))
+    if segment is None:
+        segment = _MAPPED[stat.st_dev, stat.st_ino] = Segment(path)
+    return segment
 
 
 class RowReader:
     """All rows of one generation. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        """Map the segments."""
-        self._segments = [Segment(path) for path in reversed(segment_files(folder))]
+        """Map the segments, newest first."""
+        self._segments = [open_segment(path) for path in reversed(segment_files(folder))]
 
     def rows(self, ids: Sequence[int]) -> Rows:
         """Return the rows of some chunks in this order. Raises KeyError for an id that no segment holds."""
         wanted = np.array(ids, dtype=np.int64)
-        places: list[tuple[Segment, int] | None] = [None] * len(ids)
+        parts: list[Part] = []
         left = np.arange(len(ids))
         for segment in self._segments:
             found = segment.find(wanted[left])
-            for at, row in zip(left[found >= 0].tolist(), found[found >= 0].tolist(), strict=True):
-                places[at] = (segment, row)
-            left = left[found < 0]
+            held = found >= 0
+            if held.any():
+                parts.append(Part(segment, left[held], found[held]))
+                left = left[~held]
             if not len(left):
                 break
         if len(left):
             raise KeyError(f"No segment holds a row of chunk {ids[left[0]]}.")
-        return Rows(tuple(ids), [place for place in places if place is not None])
+        return Rows(tuple(ids), parts)
 
     def holds(self, ids: Sequence[int]) -> bool:
         """Tell whether every id has a row."""
@@ -320,33 +466,93 @@ class RowReader:
         return not len(left)
 
 
+class Part(NamedTuple):
+    """Rows of one segment, and their places among the chunks that were asked for."""
+
+    segment: Segment
+    places: Ints
+    rows: Ints
+
+
 class Rows:
     """The rows of some chunks, in the order in which they were asked for."""
 
-    def __init__(self, ids: tuple[int, ...], places: Sequence[tuple[Segment, int]]) -> None:
-        """Take the place of each row."""
+    def __init__(self, ids: tuple[int, ...], parts: Sequence[Part]) -> None:
+        """Take where each row lies."""
         self.ids = ids
-        self.files = [segment.file_of(row) for segment, row in places]
-        self._places = places
+        self._parts = parts
+
+    @cached_property
+    def files(self) -> list[FileRow]:
+        """The document of each row."""
+        documents, at = self.documents
+        return [documents[place] for place in at.tolist()]
+
+    @cached_property
+    def documents(self) -> tuple[list[FileRow], Ints]:
+        """The distinct documents (source and path or key), and the place of each row's among them."""
+        places: dict[tuple[str, str], int] = {}
+        documents: list[FileRow] = []
+        at = np.zeros(len(self.ids), dtype=np.int64)
+        for segment, own, rows in self._parts:
+            distinct, inverse = np.unique(segment.file_places(rows), return_inverse=True)
+            numbers = []
+            for place in distinct.tolist():
+                file = segment.file(place)
+                number = places.setdefault((file.source, file.ref), len(documents))
+                if number == len(documents):
+                    documents.append(file)
+                numbers.append(number)
+            at[own] = np.array(numbers, dtype=np.int64)[inverse]
+        return documents, at
 
     def definitions(self, at: int) -> list[Definition]:
         """Return the definitions that start in the chunk at this place."""
-        segment, row = self._places[at]
+        segment, row = self._where[at]
         return segment.definitions(row)
 
     def links(self, at: int) -> list[str]:
         """Return the links of the chunk at this place."""
-        segment, row = self._places[at]
+        segment, row = self._where[at]
         return segment.links(row)
 
-    def holding(self, tokens: Sequence[str]) -> list[int]:
+    @cached_property
+    def _where(self) -> dict[int, tuple[Segment, int]]:
+        return {
+            place: (segment, row)
+            for segment, places, rows in self._parts
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True)
+        }
+
+    def holding(self, tokens: Sequence[str]) -> Bits:
         """Return which of the tokens (at most 62) each chunk holds, one bit each, the first token the lowest."""
-        pieces = [segment.tokens[segment.tokens_at[row] : segment.tokens_at[row + 1]] for segment, row in self._places]
-        if not pieces:
-            return []
-        owner = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
-        values = np.concatenate(pieces)
-        bits = np.zeros(len(pieces), dtype=np.int64)
-        for at, token in enumerate(tokens):
-            bits[owner[values == token_hash(token)]] |= 1 << at
-        return [int(value) for value in bits]
+        bits: Bits = np.zeros(len(self.ids), dtype=np.int64)
+        hashes = [token_hash(token) for token in tokens]
+        for segment, places, rows in self._parts:
+            values, lengths = segment.take("tokens", rows)
+            owner = np.repeat(places, lengths)
+            for at, value in enumerate(hashes):
+                bits[owner[values == value]] |= 1 << at
+        return bits
+
+    def name_bits(self, relate: Callable[[Vocabulary], Bits]) -> tuple[Ints, Bits, Hashes]:
+        """Return, for every name that the chunks define: its chunk's place, the bits of its words, and its hash.
+
+        `relate` gives the bits of each word of a vocabulary.
+        """
+        found = [
+            (places[owner], bits, hashes)
+            for segment, places, rows in self._parts
+            for owner, bits, hashes in [segment.name_bits(rows, relate(segment.vocabulary))]
+        ]
+        owners, bits, hashes = ([part[column] for part in found] for column in range(3))
+        return np.concatenate(owners), np.concatenate(bits), np.concatenate(hashes)
+
+    def path_bits(self, relate: Callable[[Vocabulary], Bits]) -> Bits:
+        """Return the bits of the words of each document's path, in the order of `documents`."""
+        documents, at = self.documents
+        result: Bits = np.zeros(len(documents), dtype=np.int64)
+        for segment, places, rows in self._parts:
+            distinct, first = np.unique(segment.file_places(rows), return_index=True)
+            result[at[places[first]]] = segment.path_bits(distinct, relate(segment.vocabulary))
+        return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import PurePosixPath
 
 from Stemmer import Stemmer
 
@@ -87,3 +88,17 @@ def whole_word(text: str, flags: int = 0) -> re.Pattern[str]:
 def words(text: str) -> list[str]:
     """Return the identifiers and words of a text as written."""
     return [word for word in WORD.findall(text) if len(word) <= MAX_TOKEN]
+
+
+@lru_cache(maxsize=65_536)
+def name_words(name: str) -> tuple[str, ...]:
+    """Return the lower-case words of a file stem or identifier, with the whole name."""
+    parts = [part for word in words(name.replace("-", "_")) for part in split_identifier(word)]
+    return (*parts, name.lower())
+
+
+@lru_cache(maxsize=16_384)
+def path_words(path: str) -> tuple[str, ...]:
+    """Return the words of a path's stem and its nearest directory."""
+    pure = PurePosixPath(path)
+    return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))

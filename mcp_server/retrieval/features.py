@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any
 
-from ingest.index.rows import Definition, FileRow
-from ingest.index.tokens import split_identifier, stem, words
+import numpy as np
+
+from ingest.index.rows import Bits, FileRow, Vocabulary
+from ingest.index.tokens import name_words, stem
 from ingest.model import Chunk
-from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.query import ParsedQuery
 
 MIN_PREFIX = 4  # shared letters from which two words count as related: dependency ~ dependencies
 MAX_WORDS = 4  # named as the reason of a hit
 MAX_NEEDLES = 16  # a long ticket's rarest words; looking for more costs time and changes nothing
-FILE_DEPTH = 3  # how many of a file's nearest chunks speak for it
+MAX_BITS = 62
+LAST = "\U0010ffff"  # sorts behind every letter
 
 # A folder or file part that names one platform. A tree that serves several holds the same names once for each.
 PLATFORMS = frozenset(
@@ -25,21 +27,7 @@ PLATFORMS = frozenset(
 )
 
 FileKey = tuple[str, str]
-
-
-class Row(NamedTuple):
-    """A candidate as the ranking sees it, without its text."""
-
-    id: int
-    file: FileRow
-    kind: str  # of its source
-    definitions: Sequence[Definition] = ()
-    found: int = 0  # the words of the query that it holds, one bit each, see Coverage
-
-    @property
-    def key(self) -> FileKey:
-        """What counts as one file."""
-        return file_key(self.file)
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def file_key(document: FileRow | Chunk) -> FileKey:
@@ -48,20 +36,6 @@ def file_key(document: FileRow | Chunk) -> FileKey:
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=65_536)
-def name_words(name: str) -> tuple[str, ...]:
-    """Return the lower-case words of a file stem or identifier, with the whole name."""
-    parts = [part for word in words(name.replace("-", "_")) for part in split_identifier(word)]
-    return (*parts, name.lower())
-
-
-@lru_cache(maxsize=16_384)
-def path_words(path: str) -> tuple[str, ...]:
-    """Return the words of a path's stem and its nearest directory."""
-    pure = PurePosixPath(path)
-    return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
 
 
 @lru_cache(maxsize=16_384)
@@ -79,58 +53,52 @@ class Matcher:
     """
 
     def __init__(self, keywords: Mapping[str, float]) -> None:
-        self._weights = [weight for _, weight in sorted(keywords.items())]
-        self._total = sum(self._weights)
-        self._by_stem: dict[str, int] = {}
-        self._by_beginning: dict[str, int] = {}
-        self._whole: list[tuple[str, int]] = []
-        for at, word in enumerate(sorted(keywords)):
-            add_bit(self._by_stem, stem(word), at)
+        """Take the words; of more than 62 the weightiest."""
+        heaviest = sorted(keywords, key=lambda word: (-keywords[word], word))[:MAX_BITS]
+        self._words = sorted(heaviest)
+        self._weights = [keywords[word] for word in self._words]
+        self._known: dict[int, Bits] = {}
+
+    def relate(self, vocabulary: Vocabulary) -> Bits:
+        """Return the bits of the keywords that each word of a vocabulary is related to."""
+        bits = self._known.get(id(vocabulary))
+        if bits is None:
+            bits = self._known[id(vocabulary)] = self._relate(vocabulary)
+        return bits
+
+    def _relate(self, vocabulary: Vocabulary) -> Bits:
+        bits: Bits = np.zeros(len(vocabulary.words), dtype=np.int64)
+        for at, word in enumerate(self._words):
+            place = index_of(vocabulary.stems, stem(word))
+            if place is not None:
+                bits[vocabulary.stem_of == place] |= 1 << at
             if len(word) >= MIN_PREFIX:
-                self._whole.append((word, 1 << at))
-            for end in range(MIN_PREFIX, len(word)) if word.isalpha() else ():
-                add_bit(self._by_beginning, word[:end], at)
-        self._beginnings = tuple(word for word, _ in self._whole)
-        self._masks: dict[str, int] = {}
-        self._shares: dict[int, float] = {0: 0.0}
-        self._names: dict[str, float] = {}
+                start, end = bisect_left(vocabulary.words, word), bisect_left(vocabulary.words, word + LAST)
+                bits[start:end][vocabulary.alpha[start:end] > 0] |= 1 << at
+            for length in range(MIN_PREFIX, len(word)) if word.isalpha() else ():
+                place = index_of(vocabulary.words, word[:length])
+                if place is not None:
+                    bits[place] |= 1 << at
+        return bits
 
-    def share(self, names: Iterable[str]) -> float:
-        """Return the share (by weight) of the keywords that are related to one of the names."""
-        mask = 0
-        for name in names:
-            found = self._masks.get(name)
-            mask |= self._related(name) if found is None else found
-        share = self._shares.get(mask)
-        if share is None:
-            share = self._shares[mask] = share_of(mask, self._weights, self._total)
-        return share
-
-    def name_share(self, name: str) -> float:
-        """Return the share of the keywords that are related to the words of one identifier."""
-        share = self._names.get(name)
-        if share is None:
-            share = self._names[name] = self.share(name_words(name))
-        return share
-
-    def _related(self, name: str) -> int:
-        mask = self._by_stem.get(stem(name), 0) | self._by_beginning.get(name, 0)
-        if name.startswith(self._beginnings) and name.isalpha():
-            for word, bit in self._whole:
-                if name.startswith(word):
-                    mask |= bit
-        self._masks[name] = mask
-        return mask
+    def shares(self, bits: Bits) -> Floats:
+        """Return the share (by weight) of the keywords that each mask stands for, 0..1."""
+        return shares_of(bits, self._weights)
 
 
-def add_bit(masks: dict[str, int], key: str, at: int) -> None:
-    """Set one bit of a key's mask."""
-    masks[key] = masks.get(key, 0) | 1 << at
+def index_of(words: Sequence[str], word: str) -> int | None:
+    """Return the place of a word in a sorted list."""
+    place = bisect_left(words, word)
+    return place if place < len(words) and words[place] == word else None
 
 
-def share_of(mask: int, weights: Sequence[float], total: float) -> float:
-    """Return the weight of the set bits over the total."""
-    return sum(weight for at, weight in enumerate(weights) if mask >> at & 1) / total if total else 0.0
+def shares_of(bits: Bits, weights: Sequence[float]) -> Floats:
+    """Return the weight of the set bits of each mask over the total; summed from the lowest bit on."""
+    shares: Floats = np.zeros(len(bits))
+    for at, weight in enumerate(weights):
+        shares += weight * ((bits >> at) & 1)
+    total = sum(weights)
+    return shares / total if total else shares
 
 
 # -- text --------------------------------------------------------------------------------------------------------------
@@ -145,39 +113,11 @@ class Coverage:
         self._weights = [weight for weight, _ in weighed]
         forms = {term.token: term.form for term in query.terms}
         self._forms = [forms[token] for token in self.tokens]
-        self._total = sum(self._weights)
-        self._shares: dict[int, float] = {}
 
-    def share(self, found: int) -> float:
-        """Return the share of the query that the found tokens stand for, 0..1."""
-        share = self._shares.get(found)
-        if share is None:
-            share = self._shares[found] = share_of(found, self._weights, self._total)
-        return share
+    def shares(self, found: Bits) -> Floats:
+        """Return the share of the query that the found tokens of each chunk stand for, 0..1."""
+        return shares_of(found, self._weights)
 
     def words(self, found: int) -> list[str]:
         """Return the words of the query that the found tokens stand for, the rarest first, at most four."""
         return [form for at, form in enumerate(self._forms) if found >> at & 1][:MAX_WORDS]
-
-
-# -- files -------------------------------------------------------------------------------------------------------------
-
-
-def coherence(scores: Iterable[tuple[FileKey, float]]) -> dict[FileKey, float]:
-    """Return each file's sum of fused scores, scaled to a best of 1."""
-    sums: dict[FileKey, float] = {}
-    for key, score in scores:
-        sums[key] = sums.get(key, 0.0) + score
-    best = max(sums.values(), default=0.0) or 1.0
-    return {key: value / best for key, value in sums.items()}
-
-
-def vector_depth(nearest: Sequence[Candidate], files: Mapping[int, FileKey]) -> dict[FileKey, float]:
-    """Return how near each file's three nearest chunks are: mean cosine, the last candidate being 0, the first 1."""
-    if not nearest:
-        return {}
-    low, high = nearest[-1].score, nearest[0].score
-    near: dict[FileKey, list[float]] = {}
-    for candidate in nearest:
-        near.setdefault(files[candidate.chunk_id], []).append(candidate.score - low)
-    return {key: sum(values[:FILE_DEPTH]) / (FILE_DEPTH * (high - low or 1.0)) for key, values in near.items()}

@@ -13,7 +13,13 @@ class Fused(NamedTuple):
 
     chunk_id: int
     score: float
-    contributions: tuple[tuple[str, float], ...]  # (retriever, share of score), sorted by retriever
+    shares: Mapping[str, float]  # by retriever, in the order of their names
+    best: float = 1.0  # the sum of the best chunk's shares
+
+    @property
+    def contributions(self) -> tuple[tuple[str, float], ...]:
+        """(retriever, share of score), sorted by retriever."""
+        return tuple([(name, share / self.best) for name, share in self.shares.items()])
 
 
 def fuse(
@@ -33,6 +39,4 @@ def fuse(
     totals = {chunk_id: sum(parts.values()) for chunk_id, parts in shares.items()}
     best = max(totals.values(), default=0.0) or 1.0
     ordered = sorted(totals, key=lambda chunk_id: (-totals[chunk_id], chunk_id))
-    return [
-        Fused(c, totals[c] / best, tuple([(name, share / best) for name, share in shares[c].items()])) for c in ordered
-    ]
+    return [Fused(c, totals[c] / best, shares[c], best) for c in ordered]

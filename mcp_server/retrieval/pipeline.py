@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
+import numpy as np
+
 from ingest.errors import EmbeddingError, VectorUnavailable
 from ingest.index.schema import SAID_FIELDS
 from ingest.model import Chunk, Filters
@@ -22,13 +24,13 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
-from mcp_server.retrieval.features import Coverage, Row
+from mcp_server.retrieval.features import Coverage, Matcher, file_key
 from mcp_server.retrieval.frames import retrieve_frames
 from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
-from mcp_server.retrieval.rerank import Ranked, Signals, rerank, uses_name
+from mcp_server.retrieval.rerank import Candidates, Ranked, Signals, name_hashes, rerank, uses_name, wanted_names
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
 
@@ -108,31 +110,31 @@ def search(
     lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
-        coverage = Coverage(query, idf)
-        rows = read_rows(index, [item.chunk_id for item in fused], coverage)
+        matcher, coverage = Matcher(keyword_weights(query, idf)), Coverage(query, idf)
+        candidates = read_candidates(index, query, fused, matcher, coverage)
         span.record(
             config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
             output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
         )
     with trace.span("rerank") as span:
-        using = find_users(index, query, fused)
-        signals = read_signals(query, idf, lists, rows, coverage, using)
-        ranked = rerank(query, signals, fused, rows, weights)
-        chunks = index.chunks([item.id for item in ranked[: max(wanted, TRACED)]])
+        signals = read_signals(index, query, lists, fused, candidates)
+        ranking = rerank(query, matcher, coverage, candidates, signals, weights)
+        ranked = ranking.first(max(wanted, TRACED))
+        chunks = index.chunks([item.id for item in ranked])
         span.record(output=[[item.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
         trace.add_chunks(chunks[:TRACED])
     with trace.span("diversify") as span:
         span.record(config={"saturation": weights.saturation}, output=[[r.id, r.score] for r in ranked[:TRACED]])
-        trace.set(chunks_retrieved=len(ranked), degraded=degraded)
+        trace.set(chunks_retrieved=len(fused), degraded=degraded)
     found = {name: {c.chunk_id: c for c in candidates} for name, candidates in lists.items()}
-    reasons = partial(explain, coverage=signals.coverage, found=found)
+    reasons = partial(explain, coverage=coverage, found=found)
     return Retrieval(
         query=query.text,
         route=query.route,
         chunks=tuple(
-            RankedChunk(chunk, r.score, reasons(r), dict(r.features)) for chunk, r in zip(chunks, ranked, strict=False)
+            RankedChunk(chunk, r.score, reasons(r), dict(r.features)) for chunk, r in zip(chunks, ranked, strict=True)
         ),
-        files=tuple(r.file for r in ranked),
+        files=tuple(ranking.files()),
         entities=entities,
         not_found=missing,
         terms=tuple(
@@ -176,15 +178,43 @@ def knowable(index: Index, filters: Filters) -> Filters | None:
     return Filters(filters.groups, frozenset(state.name for state in states))
 
 
-def read_rows(index: Index, ids: Sequence[int], coverage: Coverage) -> dict[int, Row]:
-    """Return what ranking reads of each candidate."""
-    rows = index.rows(ids)
-    holding = rows.holding(coverage.tokens)
-    kinds = {source: index.kind_of(source) for source in {file.source for file in rows.files}}
-    return {
-        chunk_id: Row(chunk_id, file, kinds[file.source], rows.definitions(at), holding[at])
-        for at, (chunk_id, file) in enumerate(zip(rows.ids, rows.files, strict=True))
-    }
+def read_candidates(
+    index: Index, query: ParsedQuery, fused: Sequence[Fused], matcher: Matcher, coverage: Coverage
+) -> Candidates:
+    """Return what ranking reads of each fused chunk."""
+    rows = index.rows([item.chunk_id for item in fused])
+    files, file = rows.documents
+    name_of, name_bits, hashes = rows.name_bits(matcher.relate)
+    asked = name_of[np.isin(hashes, name_hashes(wanted_names(query)))]
+    return Candidates(
+        fused=fused,
+        ids=np.array(rows.ids, dtype=np.int64),
+        file=file,
+        files=files,
+        kinds=[index.kind_of(row.source) for row in files],
+        path_bits=rows.path_bits(matcher.relate),
+        found=rows.holding(coverage.tokens),
+        name_of=name_of,
+        name_bits=name_bits,
+        defining={at: rows.definitions(at) for at in dict.fromkeys(asked.tolist())},
+    )
+
+
+def read_signals(
+    index: Index,
+    query: ParsedQuery,
+    lists: Mapping[str, Sequence[Candidate]],
+    fused: Sequence[Fused],
+    candidates: Candidates,
+) -> Signals:
+    """Return what rerank needs besides the candidates."""
+    keys = {item.chunk_id: file_key(candidates.files[at]) for item, at in zip(fused, candidates.file, strict=True)}
+    return Signals(
+        nearest=lists.get("vector", ()),
+        votes={keys[c.chunk_id]: c.score for c in lists.get("history", ())},
+        frames={c.chunk_id: c.score for c in lists.get("frames", ())},
+        using=find_users(index, query, fused),
+    )
 
 
 def find_users(index: Index, query: ParsedQuery, fused: Sequence[Fused]) -> frozenset[int]:
@@ -192,25 +222,6 @@ def find_users(index: Index, query: ParsedQuery, fused: Sequence[Fused]) -> froz
     if query.route != "symbol":
         return frozenset()
     return frozenset(c.id for c in index.chunks([f.chunk_id for f in fused[:USE_DEPTH]]) if uses_name(query, c.text))
-
-
-def read_signals(
-    query: ParsedQuery,
-    idf: Mapping[str, float],
-    lists: Mapping[str, Sequence[Candidate]],
-    rows: Mapping[int, Row],
-    coverage: Coverage,
-    using: frozenset[int],
-) -> Signals:
-    """Return what rerank needs besides the rows."""
-    return Signals(
-        keywords=keyword_weights(query, idf),
-        coverage=coverage,
-        nearest=lists.get("vector", ()),
-        votes={rows[c.chunk_id].key: c.score for c in lists.get("history", ())},
-        frames={c.chunk_id: c.score for c in lists.get("frames", ())},
-        using=using,
-    )
 
 
 def correct_name(index: Index, query: ParsedQuery, filters: Filters, missing: Sequence[MissingName]) -> ParsedQuery:

@@ -1,31 +1,55 @@
-"""Rerank: code-aware features over the fused chunks. Pure; every feature is kept for the trace."""
+"""Rerank: code-aware features over the fused candidates, as columns. Pure; every feature is kept for the trace."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ingest.index.rows import Definition, FileRow
+import numpy as np
+
+from ingest.index.rows import Bits, Definition, FileRow, Ints, token_hash
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from mcp_server.retrieval.candidates import Candidate
-from mcp_server.retrieval.features import (
-    Coverage,
-    FileKey,
-    Matcher,
-    Row,
-    coherence,
-    file_key,
-    path_platforms,
-    path_words,
-    vector_depth,
-)
+from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key, path_platforms
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import ParsedQuery, bare_name
 from mcp_server.retrieval.weights import RankWeights
 
 SUPERSEDED = "superseded"
 STUB_NAMES = frozenset({"__init__.py", "package-info.java", "mod.rs", "index.ts", "index.js"})
+FILE_DEPTH = 3  # how many of a file's nearest chunks speak for it
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The fused chunks in columns, in fused order; `file` is each one's place in `files` and what goes with these."""
+
+    fused: Sequence[Fused]
+    ids: Ints
+    file: Ints
+    files: Sequence[FileRow]
+    kinds: Sequence[str]  # of the files' sources
+    path_bits: Bits  # of the query's words in each file's path
+    found: Bits  # of the query's tokens in each chunk, see Coverage
+    name_of: Ints  # of every name that is defined, the place of its chunk
+    name_bits: Bits  # ... the bits of its words
+    defining: Mapping[int, Sequence[Definition]]  # place -> definitions, where one may be a name that is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What rerank knows besides the candidates.
+
+    `nearest`: the vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`:
+    what the frames of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is
+    asked for.
+    """
+
+    nearest: Sequence[Candidate] = ()
+    votes: Mapping[FileKey, float] = field(default_factory=dict)
+    frames: Mapping[int, float] = field(default_factory=dict)
+    using: frozenset[int] = frozenset()
 
 
 class Ranked(NamedTuple):
@@ -44,37 +68,37 @@ class Ranked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
-    """What rerank knows besides the chunks.
+class Ranking:
+    """All candidates in final order. `order`: places in the candidates; columns are by place."""
 
-    `keywords`: content words of the query with their weights; `coverage`: its rare words in texts; `nearest`: the
-    vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`: what the frames
-    of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is asked for.
-    """
+    candidates: Candidates
+    order: Ints
+    score: Floats
+    bonuses: Mapping[str, Floats]
+    factor: Floats
+    named: Mapping[str, Floats]
+    saturation: Floats
 
-    keywords: Mapping[str, float]
-    coverage: Coverage
-    nearest: Sequence[Candidate] = ()
-    votes: Mapping[FileKey, float] = field(default_factory=dict)
-    frames: Mapping[int, float] = field(default_factory=dict)
-    using: frozenset[int] = frozenset()
+    def first(self, count: int) -> list[Ranked]:
+        """Return the first chunks with their features."""
+        return [self._ranked(at) for at in self.order[:count].tolist()]
 
+    def _ranked(self, at: int) -> Ranked:
+        candidates = self.candidates
+        fused = candidates.fused[at]
+        shown = [(name, float(values[at])) for name, values in self.bonuses.items() if values[at]]
+        shown.append(("role_factor", float(self.factor[at])))
+        shown += [(name, float(values[at])) for name, values in self.named.items() if values[at]]
+        if self.saturation[at] != 1.0:
+            shown.append(("saturation", float(self.saturation[at])))
+        file, found = candidates.files[candidates.file[at]], int(candidates.found[at])
+        return Ranked(
+            fused.chunk_id, file, float(self.score[at]), fused.score, tuple(shown), fused.contributions, found
+        )
 
-class Scored(NamedTuple):
-    """A chunk with its own features, before those of its file are added. Plain fields: there are hundreds a query."""
-
-    item: Fused
-    row: Row
-    key: FileKey
-    path: float
-    symbol_words: float
-    coverage: float
-    factor: float
-    named: Mapping[str, float]
-    score: float
-
-
-NOTHING: Mapping[str, float] = {}
+    def files(self) -> list[FileRow]:
+        """Return the file of every candidate."""
+        return [self.candidates.files[place] for place in self.candidates.file[self.order].tolist()]
 
 
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
@@ -83,6 +107,11 @@ def wanted_names(query: ParsedQuery) -> dict[str, str]:
     if query.route == "symbol" or len(query.text.split()) == 1:
         wanted.setdefault(bare_name(query.text), query.text)
     return wanted
+
+
+def name_hashes(wanted: Mapping[str, str]) -> list[int]:
+    """Return the hashes under which rows keep names that may be one of these."""
+    return sorted({token_hash(name.lower()) for name in wanted})
 
 
 def match_symbols(wanted: Mapping[str, str], definitions: Iterable[Definition]) -> float:
@@ -125,153 +154,164 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
     return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 
-def role_factor(query: ParsedQuery, row: Row, weights: RankWeights) -> float:
+def role_factor(query: ParsedQuery, file: FileRow, kind: str, weights: RankWeights) -> float:
     """Return the factor of the path's role, turned around when the query asks for that role."""
-    if row.kind == "commit":
+    if kind == "commit":
         return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
-    if row.kind == "design" and row.file.state == SUPERSEDED:
+    if kind == "design" and file.state == SUPERSEDED:
         return weights.superseded_factor
-    if row.kind in ("ticket", "design"):
+    if kind in ("ticket", "design"):
         return 1.0
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
     if any(asked.values()):
-        return 1.0 if asked.get(row.file.role, False) else 0.6 if row.file.role == "source" else 0.5
-    factor = weights.roles.get(row.file.role, 1.0)
-    name = (row.file.path or "").rpartition("/")[2]
+        return 1.0 if asked.get(file.role, False) else 0.6 if file.role == "source" else 0.5
+    factor = weights.roles.get(file.role, 1.0)
+    name = (file.path or "").rpartition("/")[2]
     if name in STUB_NAMES:
         factor *= weights.stub_factor
     if name.endswith(".d.ts"):
         factor *= weights.declaration_factor
-    platforms = path_platforms(row.file.path or "")
+    platforms = path_platforms(file.path or "")
     return factor * (weights.platform_factor if platforms and platforms.isdisjoint(query.keywords) else 1.0)
 
 
-class Scorer:
-    """Scores the chunks of one query; what depends on the query or the path alone is worked out once."""
-
-    def __init__(self, query: ParsedQuery, signals: Signals, weights: RankWeights) -> None:
-        self.coverage = signals.coverage
-        self._query = query
-        self._weights = weights
-        self._matcher = Matcher(signals.keywords)
-        self._wanted = wanted_names(query)
-        self._per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
-        # Where the query is about a key, its other words ("touch", "decided") say little.
-        self.word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
-        self._frames = signals.frames
-        self._using = signals.using
-        self._paths: dict[tuple[str | None, str], tuple[float, float]] = {}
-
-    def score(self, item: Fused, row: Row) -> Scored:
-        """Return the candidate with the features of its own."""
-        path, factor = self._of_path(row)
-        share = 0.0
-        for symbol in row.definitions:
-            share = max(share, self._matcher.name_share(symbol.name))
-        words = self._weights.symbol_match * share
-        covered = self._weights.coverage * self.word_share * self.coverage.share(row.found)
-        named = self._named(row, factor) if self._wanted or self._frames else NOTHING
-        total = (item.score + path + words + covered) * factor
-        return Scored(item, row, row.key, path, words, covered, factor, named, total + sum(named.values()))
-
-    def _of_path(self, row: Row) -> tuple[float, float]:
-        """Return the bonus of the path's words and the factor of its role."""
-        key = (row.file.path, row.kind)
-        known = self._paths.get(key)
-        if known is None:
-            share = self._matcher.share(path_words(row.file.path)) if row.file.path else 0.0
-            bonus = self._weights.path_match * self.word_share * share
-            known = self._paths[key] = (bonus, role_factor(self._query, row, self._weights))
-        return known
-
-    def _named(self, row: Row, factor: float) -> Mapping[str, float]:
-        """Return what the chunk gains by defining or using a name of the query, or by a frame of its stack trace."""
-        # Who asks for a name wants its definition, also where that lies in a test or an example.
-        floored = max(factor, self._weights.definition_role_floor)
-        definition = match_symbols(self._wanted, row.definitions)
-        named = {
-            "definition": self._per_definition * definition * floored,
-            "use": self._weights.use * floored if not definition and row.id in self._using else 0.0,
-            "frame": self._weights.frame * self._frames.get(row.id, 0.0),
-        }
-        return {name: value for name, value in named.items() if value}
+def rerank(
+    query: ParsedQuery,
+    matcher: Matcher,
+    coverage: Coverage,
+    candidates: Candidates,
+    signals: Signals,
+    weights: RankWeights,
+) -> Ranking:
+    """Return all candidates in final order."""
+    file, count = candidates.file, len(candidates.files)
+    # Where the query is about a key, its other words ("touch", "decided") say little.
+    word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
+    fused = np.array([item.score for item in candidates.fused])
+    covered = weights.coverage * word_share * coverage.shares(candidates.found)
+    path = weights.path_match * word_share * matcher.shares(candidates.path_bits)
+    roles = zip(candidates.files, candidates.kinds, strict=True)
+    factor = np.array([role_factor(query, row, kind, weights) for row, kind in roles])[file]
+    bonuses = {
+        "path": path[file],
+        "symbol_words": weights.symbol_match * best_of(matcher.shares(candidates.name_bits), candidates.name_of, fused),
+        "coverage": covered,
+    }
+    named = score_names(query, candidates, signals, factor, weights)
+    own = add_up(fused, bonuses, factor, named)
+    leads = find_leaders(own, candidates.ids, file)
+    of_file = {
+        "coherence": weights.coherence * coherence(fused, file, count),
+        "coverage": largest(covered, file, count),
+        "file_coverage": weights.file_coverage * word_share * coverage.shares(join(candidates.found, file, count)),
+        "vector_depth": weights.vector_depth * vector_depth(signals.nearest, candidates),
+        "history": weights.history * votes_of(signals.votes, candidates.files),
+    }
+    # The best chunk of each file carries the features of the file, in place of its own.
+    bonuses |= {name: np.where(leads, values[file], bonuses.get(name, 0.0)) for name, values in of_file.items()}
+    score = add_up(fused, bonuses, factor, named)
+    saturation = saturate(score, candidates.ids, file, weights.saturation)
+    score = score * saturation
+    order = np.lexsort((candidates.ids, -score))
+    return Ranking(candidates, order, score, bonuses, factor, named, saturation)
 
 
-def add_file_features(scored: Sequence[Scored], features: Mapping[str, Mapping[FileKey, float]]) -> list[Ranked]:
-    """Return ranked chunks; the best chunk of each file carries the features of the file, in place of its own."""
-    leaders: dict[FileKey, Scored] = {}
-    for item in scored:
-        best = leaders.get(item.key)
-        if best is None or (item.score, -item.row.id) > (best.score, -best.row.id):
-            leaders[item.key] = item
-    ranked = []
-    for item in scored:
-        bonuses = {"path": item.path, "symbol_words": item.symbol_words, "coverage": item.coverage}
-        score = item.score
-        if leaders[item.key] is item:
-            bonuses.update((name, values[item.key]) for name, values in features.items() if item.key in values)
-            score = (item.item.score + sum(bonuses.values())) * item.factor + sum(item.named.values())
-        shown = [(name, value) for name, value in bonuses.items() if value]
-        every = (*shown, ("role_factor", item.factor), *item.named.items())
-        ranked.append(
-            Ranked(item.row.id, item.row.file, score, item.item.score, every, item.item.contributions, item.row.found)
-        )
-    return ranked
+def add_up(fused: Floats, bonuses: Mapping[str, Floats], factor: Floats, named: Mapping[str, Floats]) -> Floats:
+    """Return (fused + bonuses) x role factor + what names and frames give, always summed in this order."""
+    total = fused
+    for values in bonuses.values():
+        total = total + values
+    total = total * factor
+    for values in named.values():
+        total = total + values
+    return total
 
 
-def file_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey, float]:
-    """Return the share of the query that each file's candidates cover together."""
-    found: dict[FileKey, int] = {}
-    for item in scored:
-        found[item.key] = found.get(item.key, 0) | item.row.found
-    return {key: coverage.share(bits) for key, bits in found.items()}
+def score_names(
+    query: ParsedQuery, candidates: Candidates, signals: Signals, factor: Floats, weights: RankWeights
+) -> dict[str, Floats]:
+    """Return what chunks gain by defining or using a name of the query, or by a frame of its stack trace."""
+    per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
+    wanted = wanted_names(query)
+    # Who asks for a name wants its definition, also where that lies in a test or an example.
+    floored = np.maximum(factor, weights.definition_role_floor)
+    answers: Floats = np.zeros(len(factor))
+    for at, definitions in candidates.defining.items():
+        answers[at] = match_symbols(wanted, definitions)
+    using = np.array([item.chunk_id in signals.using for item in candidates.fused], dtype=bool)
+    frames = np.array([signals.frames.get(item.chunk_id, 0.0) for item in candidates.fused])
+    return {
+        "definition": per_definition * answers * floored,
+        "use": np.where(using & (answers == 0), weights.use * floored, 0.0),
+        "frame": weights.frame * frames,
+    }
 
 
-def best_coverage(scored: Sequence[Scored], coverage: Coverage) -> dict[FileKey, float]:
-    """Return the largest share of the query that one chunk of each file covers."""
-    best: dict[FileKey, float] = {}
-    for item in scored:
-        best[item.key] = max(best.get(item.key, 0.0), coverage.share(item.row.found))
+def best_of(values: Floats, place: Ints, like: Floats) -> Floats:
+    """Return the largest value of each place, 0 where there is none."""
+    best: Floats = np.zeros(len(like))
+    np.maximum.at(best, place, values)
     return best
 
 
-def scaled(weight: float, values: Mapping[FileKey, float]) -> dict[FileKey, float]:
-    """Return the values times a weight."""
-    return {key: weight * value for key, value in values.items()}
+def largest(values: Floats, file: Ints, count: int) -> Floats:
+    """Return the largest value of each file."""
+    best: Floats = np.zeros(count)
+    np.maximum.at(best, file, values)
+    return best
 
 
-def saturate(ranked: Sequence[Ranked], weights: RankWeights) -> list[Ranked]:
-    """Return the list with each further chunk of a file halved, halved again, ..."""
-    counts: dict[FileKey, int] = {}
-    result = []
-    for item in ranked:
-        key = file_key(item.file)
-        earlier = counts.get(key, 0)
-        counts[key] = earlier + 1
-        if earlier:
-            factor = weights.saturation**earlier
-            item = item._replace(score=item.score * factor, features=(*item.features, ("saturation", factor)))
-        result.append(item)
-    return sort_ranked(result)
+def join(found: Bits, file: Ints, count: int) -> Bits:
+    """Return what the candidates of each file hold together."""
+    joined: Bits = np.zeros(count, dtype=np.int64)
+    np.bitwise_or.at(joined, file, found)
+    return joined
 
 
-def sort_ranked(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """Return in total order: score, then chunk id."""
-    return sorted(ranked, key=lambda item: (-item.score, item.id))
+def find_leaders(score: Floats, ids: Ints, file: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return whether each chunk is the best of its file; of equals the smallest id."""
+    order = np.lexsort((ids, -score))
+    _, first = np.unique(file[order], return_index=True)
+    leads = np.zeros(len(score), dtype=np.bool_)
+    leads[order[first]] = True
+    return leads
 
 
-def rerank(
-    query: ParsedQuery, signals: Signals, fused: Sequence[Fused], rows: Mapping[int, Row], weights: RankWeights
-) -> list[Ranked]:
-    """Return all fused chunks in final order."""
-    scorer = Scorer(query, signals, weights)
-    scored = [scorer.score(item, rows[item.chunk_id]) for item in fused]
-    files = {item.row.id: item.key for item in scored}
-    features = {
-        "coherence": scaled(weights.coherence, coherence((item.key, item.item.score) for item in scored)),
-        "coverage": scaled(weights.coverage * scorer.word_share, best_coverage(scored, scorer.coverage)),
-        "file_coverage": scaled(weights.file_coverage * scorer.word_share, file_coverage(scored, scorer.coverage)),
-        "vector_depth": scaled(weights.vector_depth, vector_depth(signals.nearest, files)),
-        "history": scaled(weights.history, signals.votes),
-    }
-    return saturate(sort_ranked(add_file_features(scored, features)), weights)
+def coherence(fused: Floats, file: Ints, count: int) -> Floats:
+    """Return each file's sum of fused scores, scaled to a best of 1."""
+    sums: Floats = np.bincount(file, weights=fused, minlength=count).astype(np.float64)
+    best = float(sums.max(initial=0.0))
+    return sums / best if best else sums
+
+
+def vector_depth(nearest: Sequence[Candidate], candidates: Candidates) -> Floats:
+    """Return how near each file's three nearest chunks are: mean cosine, the last candidate being 0, the first 1."""
+    depth: Floats = np.zeros(len(candidates.files))
+    if not nearest:
+        return depth
+    low, high = nearest[-1].score, nearest[0].score
+    place = {item.chunk_id: at for at, item in enumerate(candidates.fused)}
+    files = candidates.file[[place[candidate.chunk_id] for candidate in nearest]].tolist()
+    seen = [0] * len(depth)
+    for candidate, file in zip(nearest, files, strict=True):
+        if seen[file] < FILE_DEPTH:
+            seen[file] += 1
+            depth[file] += candidate.score - low
+    return depth / (FILE_DEPTH * (high - low or 1.0))
+
+
+def votes_of(votes: Mapping[FileKey, float], files: Sequence[FileRow]) -> Floats:
+    """Return the votes for each file."""
+    return np.array([votes.get(file_key(file), 0.0) for file in files]) if votes else np.zeros(len(files))
+
+
+def saturate(score: Floats, ids: Ints, file: Ints, saturation: float) -> Floats:
+    """Return the factor of each chunk: each further one of a file counts half, half again, ..."""
+    order = np.lexsort((ids, -score))
+    counts: dict[int, int] = {}
+    earlier = np.zeros(len(score), dtype=np.int64)
+    for at, number in zip(order.tolist(), file[order].tolist(), strict=True):
+        earlier[at] = counts.get(number, 0)
+        counts[number] = int(earlier[at]) + 1
+    factors: Floats = np.power(float(saturation), earlier, dtype=np.float64)
+    return factors

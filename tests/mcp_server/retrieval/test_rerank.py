@@ -1,15 +1,20 @@
 """Rerank on hand-made chunks."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 
-from ingest.index.rows import Definition, file_row
-from ingest.index.tokens import token_stream
+from ingest.index.rows import RowReader, RowWriter, Vocabulary
+from ingest.index.tokens import stem
 from ingest.model import Chunk, Symbol
+from ingest.prepare import prepare_chunk
 from mcp_server.retrieval.candidates import Candidate
-from mcp_server.retrieval.features import Coverage, Matcher, Row
+from mcp_server.retrieval.features import Coverage, Matcher
 from mcp_server.retrieval.fusion import Fused
+from mcp_server.retrieval.pipeline import read_candidates
 from mcp_server.retrieval.query import parse_query
 from mcp_server.retrieval.rerank import Signals, rerank, uses_name
 from mcp_server.retrieval.weights import RankWeights
@@ -25,22 +30,32 @@ def chunk(number, path, *symbols, role="source"):
 
 
 def order(text, *chunks, weights=None, **signals):
-    fused = [Fused(item.id, 1.0 - place / 100, ()) for place, item in enumerate(chunks)]
+    """Rank chunks in the order given, as the pipeline does, from rows that were written and read again."""
+    fused = [Fused(item.id, 1.0 - place / 100, {}) for place, item in enumerate(chunks)]
     query = parse_query(text)
     coverage = Coverage(query, {term.token: 1.0 for term in query.terms})
-    using = frozenset(item.id for item in chunks if uses_name(query, item.text)) if query.route == "symbol" else ()
-    given = {"keywords": dict.fromkeys(query.keywords, 1.0), "coverage": coverage, "using": using, **signals}
-    rows = {item.id: row(item, coverage) for item in chunks}
-    ranked = rerank(query, Signals(**given), fused, rows, weights or RankWeights())
+    matcher = Matcher(dict.fromkeys(query.keywords, 1.0))
+    with TemporaryDirectory() as folder:
+        candidates = read_candidates(StoredRows(Path(folder), chunks), query, fused, matcher, coverage)
+    if query.route == "symbol":
+        signals["using"] = frozenset(item.id for item in chunks if uses_name(query, item.text))
+    ranking = rerank(query, matcher, coverage, candidates, Signals(**signals), weights or RankWeights())
+    ranked = ranking.first(len(chunks))
     return [item.id for item in ranked], ranked
 
 
-def row(item, coverage):
-    defined = [Definition(symbol.name, symbol.qualname, symbol.kind, symbol.start_line) for symbol in item.symbols]
-    held = token_stream(item.text).split()
-    return Row(
-        item.id, file_row(item), item.kind, defined, sum(1 << at for at, t in enumerate(coverage.tokens) if t in held)
-    )
+class StoredRows:
+    """As much of an index as ranking reads."""
+
+    def __init__(self, folder, chunks):
+        writer = RowWriter(folder)
+        for item in chunks:
+            writer.add(prepare_chunk(item))
+        writer.commit(len(chunks), list)
+        self.rows = RowReader(folder).rows
+
+    def kind_of(self, source):
+        return "code"
 
 
 def test_definition_of_the_named_symbol_comes_first():
@@ -115,8 +130,12 @@ def test_a_file_for_one_platform_gives_way_unless_that_is_asked_for():
     ],
 )
 def test_words_are_related_by_their_beginning(one, other, expected):
-    assert (Matcher({one: 1.0}).share([other]) > 0) is expected
-    assert (Matcher({other: 1.0}).share([one]) > 0) is expected
+    assert relates(one, other) is relates(other, one) is expected
+
+
+def relates(keyword, word):
+    vocabulary = Vocabulary([word], [stem(word)], np.zeros(1, np.int32), np.array([word.isalpha()], np.uint8))
+    return bool(Matcher({keyword: 1.0}).relate(vocabulary)[0])
 
 
 def test_use_of_an_undefined_name_beats_its_parts():
