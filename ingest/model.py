@@ -257,6 +257,7 @@ class Filters:
     language: str = ""
     path_glob: str = ""
     history: frozenset[str] = frozenset()  # visible sources of commits whose files may be voted for, asked for or not
+    code: frozenset[str] = frozenset()  # visible sources of code whose references count, asked for or not
 
 
 @dataclass(frozen=True, slots=True)

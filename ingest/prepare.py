@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
-from ingest.index.keys import find_design_keys
+from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.index.rows import hash_tokens
 from ingest.index.schema import SAID_FIELDS
 from ingest.index.tokens import token_stream
@@ -19,7 +19,6 @@ from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
 from ingest.sources.decode import decode_text
 from ingest.sources.designs import read_design
-from ingest.sources.links import find_ticket_keys
 
 if TYPE_CHECKING:
     from ingest.embedding import Embedder

@@ -36,6 +36,7 @@ SPAN_NAMES: tuple[str, ...] = (
     "search.symbol",
     "search.history",
     "search.frames",
+    "search.references",
     "search.link",
     "fusion",
     "rerank",
@@ -56,6 +57,7 @@ RETRIEVERS: tuple[str, ...] = (
     "search.symbol",
     "search.history",
     "search.frames",
+    "search.references",
     "search.link",
 )
 LIST_STAGES: tuple[str, ...] = (*RETRIEVERS, "fusion", "rerank", "diversify", "context", "respond")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ingest import gitio
 from ingest.gitio import Commit, Mirror
-from ingest.index.keys import find_design_keys
+from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.model import FILES_HEADING, RENAME_LINK, Document, Entry, KnownFile, Rename, Skip, SourceInfo
 from ingest.sources.ignore import is_unsafe_path, show_path
-from ingest.sources.links import find_ticket_keys, join_links
+from ingest.sources.links import join_links
 from ingest.sources.worktree import hash_bytes
 
 MAX_COMMITS = 20_000  # newest first; older ones say little about where things are now

@@ -30,6 +30,7 @@ from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
+from mcp_server.retrieval.references import retrieve_references
 from mcp_server.retrieval.rerank import Candidates, Ranked, Signals, name_hashes, rerank, uses_name, wanted_names
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
@@ -64,6 +65,7 @@ FEATURE_WORDS = {
     "use": "uses it",
     "path": "file name",
     "history": "similar commits",
+    "references": "named by similar code",
 }
 RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
     "text": retrieve_text,
@@ -72,6 +74,7 @@ RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[
     "link": retrieve_links,
     "history": retrieve_history,
     "frames": retrieve_frames,
+    "references": retrieve_references,
 }
 
 
@@ -213,6 +216,7 @@ def read_signals(
         nearest=lists.get("vector", ()),
         votes={keys[c.chunk_id]: c.score for c in lists.get("history", ())},
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
+        references={keys[c.chunk_id]: c.score for c in reversed(lists.get("references", ()))},
         using=find_users(index, query, fused),
     )
 
@@ -291,6 +295,8 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
         return bool(filters.history) and query.route == "conceptual" and not query.frames
     if retriever == "frames":
         return bool(query.frames)
+    if retriever == "references":
+        return query.route == "conceptual" and bool(filters.code) and filters.code.isdisjoint(filters.sources)
     return True
 
 

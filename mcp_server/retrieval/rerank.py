@@ -17,6 +17,7 @@ from mcp_server.retrieval.query import ParsedQuery, bare_name
 from mcp_server.retrieval.weights import RankWeights
 
 SUPERSEDED = "superseded"
+NOT_IN_FORCE = frozenset(("draft", "stagnant", "withdrawn", "rejected", "deferred", "abandoned", "deprecated", "moved"))
 STUB_NAMES = frozenset({"__init__.py", "package-info.java", "mod.rs", "index.ts", "index.js"})
 FILE_DEPTH = 3  # how many of a file's nearest chunks speak for it
 
@@ -43,13 +44,14 @@ class Signals:
 
     `nearest`: the vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`:
     what the frames of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is
-    asked for.
+    asked for; `references`: how much similar code names each document, 0..1.
     """
 
     nearest: Sequence[Candidate] = ()
     votes: Mapping[FileKey, float] = field(default_factory=dict)
     frames: Mapping[int, float] = field(default_factory=dict)
     using: frozenset[int] = frozenset()
+    references: Mapping[FileKey, float] = field(default_factory=dict)
 
 
 class Ranked(NamedTuple):
@@ -158,9 +160,10 @@ def role_factor(query: ParsedQuery, file: FileRow, kind: str, weights: RankWeigh
     """Return the factor of the path's role, turned around when the query asks for that role."""
     if kind == "commit":
         return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
-    if kind == "design" and file.state == SUPERSEDED:
-        return weights.superseded_factor
-    if kind in ("ticket", "design"):
+    if kind == "design":
+        superseded = file.state == SUPERSEDED
+        return weights.superseded_factor if superseded else weights.draft_factor if file.state in NOT_IN_FORCE else 1.0
+    if kind == "ticket":
         return 1.0
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
     if any(asked.values()):
@@ -206,6 +209,7 @@ def rerank(
         "file_coverage": weights.file_coverage * word_share * coverage.shares(join(candidates.found, file, count)),
         "vector_depth": weights.vector_depth * vector_depth(signals.nearest, candidates),
         "history": weights.history * votes_of(signals.votes, candidates.files),
+        "references": weights.references * votes_of(signals.references, candidates.files),
     }
     # The best chunk of each file carries the features of the file, in place of its own.
     bonuses |= {name: np.where(leads, values[file], bonuses.get(name, 0.0)) for name, values in of_file.items()}

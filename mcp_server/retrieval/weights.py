@@ -58,11 +58,13 @@ class RankWeights:
     coherence: float = 0.5  # the file's share of all candidates' scores
     vector_depth: float = 0.6  # how near the file's three nearest chunks are
     history: float = 2.0  # votes of similar commits for the file
+    references: float = 2.0  # how much code near to the query names the design or ticket
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
     history_factor: float = 0.4  # commits beside code: their messages repeat the words of what they touched
     stub_factor: float = 1.0  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
     superseded_factor: float = 0.5  # a design that another one replaced
+    draft_factor: float = 0.8  # a design that is a draft, withdrawn, rejected...: what is in force comes first
     declaration_factor: float = 0.7  # .d.ts
     platform_factor: float = 0.6  # a folder or file for one platform that the query does not name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import SourceError
-from ingest.index.keys import find_design_keys
+from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.languages import detect_language
 from ingest.model import Document, Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.decode import decode_text
@@ -21,7 +21,7 @@ from ingest.sources.designs.pdf import read_pdf
 from ingest.sources.designs.records import read_record
 from ingest.sources.files import FileSnapshot
 from ingest.sources.folder import open_folder
-from ingest.sources.links import find_paths, find_ticket_keys, join_links
+from ingest.sources.links import find_paths, join_links
 from ingest.sources.worktree import LFS_HEADER, SNIFF_BYTES, judge_content
 
 PROSE_SUFFIXES = (".md", ".markdown", ".mdx", ".rst", ".adoc", ".asciidoc", ".txt")

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ingest.index.keys import find_design_keys
+from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.model import AuthorRole, Document, Entry, Part, SourceInfo
 from ingest.redact import redact
-from ingest.sources.links import find_paths, find_ticket_keys, join_links
+from ingest.sources.links import find_paths, join_links
 
 TICKET_VERSION = "2"  # part of what is hashed: raise it when the same ticket gives another document
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from ingest import gitio
+from ingest.index.keys import find_ticket_keys
 from ingest.model import Document, Snapshot
 from ingest.sources import history
 from ingest.sources.history import format_time
-from ingest.sources.links import find_paths, find_ticket_keys
+from ingest.sources.links import find_paths
 from tests.ingest.sources.support import commit, git, make_repository, open_all, remember, write
 
 

@@ -1,0 +1,78 @@
+"""The references retriever: designs and tickets that similar code and similar commits name.
+
+Who has a piece of code or the text of a change in hand and asks for its design shares few words with the design, but
+code like it often says which one it follows: `// as in ADR-7`. So code and commits near to the query vote for what they
+name, as commits vote for files. It follows what the caller may see, within one product, and runs only where no code is
+asked for: beside code the designs need no such help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ingest.index.keys import find_design_keys, find_ticket_keys
+from ingest.model import Chunk, Filters
+from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.query import ParsedQuery
+from mcp_server.retrieval.weights import RankWeights
+
+if TYPE_CHECKING:
+    from ingest.index import Index
+
+VOTERS = 40  # chunks of code or commits, by words and again by vector
+SHARPNESS = 2  # power of the similarity
+NAMED_SHARE = 0.5  # a vote is divided by the number of named keys to this power
+VECTOR_SHARE = 0.5  # weight of the vector side beside the words
+MAX_NAMED = 20  # keys whose documents are looked up
+
+
+def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+    """Return the first chunk of each design or ticket that similar code names; the best has the score 1.
+
+    Raises VectorUnavailable or EmbedderMismatch.
+    """
+    voters = replace(filters, sources=filters.code | filters.history, path_glob="", language="")
+    votes: dict[tuple[str, str], float] = {}
+    for chunk, similarity in similar_chunks(index, query, voters, weights):
+        keys = named_keys(chunk)
+        for key in keys:
+            place = (chunk.product, key)
+            votes[place] = votes.get(place, 0.0) + similarity**SHARPNESS / len(keys) ** NAMED_SHARE
+    scored = []
+    for (product, key), vote in sorted(votes.items(), key=lambda item: (-item[1], item[0]))[:MAX_NAMED]:
+        documents = index.chunks(index.find_keys(key, replace(filters, product=product)))
+        first = {chunk.ref: chunk for chunk in sorted(documents, key=lambda c: (-c.start_line, c.id))}
+        scored += [(chunk.id, vote, key) for chunk in first.values()]
+    top = max((vote for _, vote, _ in scored), default=0.0) or 1.0
+    return rank_candidates("references", [(chunk_id, vote / top, key) for chunk_id, vote, key in scored])
+
+
+def similar_chunks(
+    index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights
+) -> list[tuple[Chunk, float]]:
+    """Return the chunks nearest to the query, by words and by vector, with their similarity, best 1."""
+    terms = [(term.token, term.weight) for term in query.terms]
+    words = {item.chunk_id: item.score for item in index.search_text(terms, filters, VOTERS, weights.fields)}
+    vectors = {item.chunk_id: item.score for item in index.search_vector(query.text, filters, VOTERS)}
+    similarity = mix(words, vectors)
+    top = max(similarity.values(), default=0.0) or 1.0
+    order = sorted(similarity, key=lambda chunk_id: (-similarity[chunk_id], chunk_id))
+    return [(chunk, similarity[chunk.id] / top) for chunk in index.chunks(order)]
+
+
+def mix(words: Mapping[int, float], vectors: Mapping[int, float]) -> dict[int, float]:
+    """Return the similarity of each chunk: words against their best, vectors between their last and their best."""
+    top = max(words.values(), default=0.0) or 1.0
+    nearest, last = max(vectors.values(), default=0.0), min(vectors.values(), default=0.0)
+    span = (nearest - last) or 1.0
+    return {
+        chunk_id: words.get(chunk_id, 0.0) / top + VECTOR_SHARE * (vectors.get(chunk_id, last) - last) / span
+        for chunk_id in {*words, *vectors}
+    }
+
+
+def named_keys(chunk: Chunk) -> list[str]:
+    """Return the design ids and ticket keys that a chunk names, once each."""
+    return list(dict.fromkeys((*find_design_keys(chunk.text), *find_ticket_keys(chunk.text))))
