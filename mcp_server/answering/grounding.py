@@ -1,24 +1,34 @@
-"""Grounding: the claim ledger. Every path, name, key, number and quote of a claim is looked up; the worst one decides.
+"""Grounding: the claim ledger. All that a claim names and says of it is looked up; the worst finding decides.
 
 Order of look-up: L1 the cited lines, L2 the same file, L3 other evidence (the citation is repaired), L4 the repository
-within the caller's filters, L7 what is exempt (terms of the question, placeholders), L8 nowhere.
+within the caller's filters, L5 its history (removed or renamed: stale), L6 other people's names (standard library,
+dependencies), L7 what is exempt (terms of the question, placeholders, names that the text defines), L8 nowhere.
+Relations and defaults are compared with the syntax tree of the evidence, absences are searched for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from mcp_server.answering.claims import Anchor, ClaimDraft, find_anchors
+from ingest.chunking.facts import IDENTIFIER, number_of
+from ingest.languages.kinds import CALLABLE_KINDS
+from mcp_server.answering.claims import PATH_LIKE, Anchor, ClaimDraft, find_anchors, passage_anchors
 from mcp_server.answering.evidence import Evidence, Span, collapse
-from mcp_server.answering.resolver import Resolver
+from mcp_server.answering.external import is_external
+from mcp_server.answering.facts import CodeFacts, is_at, name_parts
+from mcp_server.answering.literals import TRUTH_WORD, Said, differing, find_truths, is_call_argument, polarity
+from mcp_server.answering.negation import Absence, find_absences
+from mcp_server.answering.relations import Finding, RelationChecker, bare, find_relations
+from mcp_server.answering.resolver import Past, Resolver
 from mcp_server.results import Ungrounded, Verdict
 
 Place = Literal[
-    "ok", "ok_near", "misattributed", "unsupported_by_context", "exempt", "fabricated", "misquoted", "unverified"
-]
+    "ok", "ok_near", "misattributed", "unsupported_by_context", "stale", "external", "exempt", "fabricated",
+    "misquoted", "unverified", "contradicted",
+]  # fmt: skip
 
 WORST_FIRST: tuple[Verdict, ...] = (
     "fabricated",
@@ -33,20 +43,30 @@ WORST_FIRST: tuple[Verdict, ...] = (
     "supported",
 )
 STRUCK: frozenset[Verdict] = frozenset({"fabricated", "contradicted", "misquoted"})
-OPEN: frozenset[Verdict] = STRUCK | {"unsupported_by_context", "unverified", "no_anchor"}
+OPEN: frozenset[Verdict] = STRUCK | {"stale", "unsupported_by_context", "unverified", "no_anchor"}
 TO_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 TIME_UNIT = re.compile(r"^(ms|milli|s|min|h|d)", re.I)
-NUMBER = re.compile(r"(?<![\w.])\d[\d_,]*(?:\.\d+)?")
+NUMBER = re.compile(r"(?<![\w.])(?:0x[\da-fA-F_]+|\d[\d_,]*(?:\.\d+)?)")
+WORD = re.compile(r"[\w$]+")
+CITING = re.compile(
+    r"\b(?:says?|said|states?|stated|reads?|documented as|described as|comments?|docstrings?|notes?|message|quotes?"
+    r"|warns?|writes?)"
+    r"\b[^.]{0,40}$",
+    re.I,
+)
+PAD = 1  # lines around those that are cited
+UNCOUNTED: frozenset[Place] = frozenset({"exempt", "external"})
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorResult:
-    """One anchor and where it was found."""
+    """One anchor and where it was found; `reason` where the place alone does not say it."""
 
     anchor: Anchor
     place: Place
     found_in: Span | None = None
     nearest: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +78,8 @@ class CheckedClaim:
     reason: str
     spans: tuple[Span, ...]
     anchors: tuple[AnchorResult, ...]
+    relations: tuple[Finding, ...] = ()
+    absences: tuple[Absence, ...] = ()
 
     @property
     def is_struck(self) -> bool:
@@ -73,35 +95,91 @@ class CheckedClaim:
 class Ledger:
     """The evidence of one answer, ready for looking up anchors."""
 
-    def __init__(self, evidence: Sequence[Evidence], question: str, resolver: Resolver) -> None:
-        """Prepare the look-up texts once for all claims."""
+    def __init__(
+        self,
+        evidence: Sequence[Evidence],
+        question: str,
+        resolver: Resolver,
+        own: frozenset[str] = frozenset(),
+        *,
+        cites_all: bool = False,
+    ) -> None:
+        """Prepare the look-up texts once for all claims.
+
+        `own`: names that the text defines itself; `cites_all`: each claim rests on the whole evidence.
+        """
         self.evidence = {block.id: block for block in evidence}
         self.question = question.lower()
         self.resolver = resolver
+        self.own = own
+        self.cites_all = cites_all
+        self.facts = CodeFacts([block.chunk for block in evidence], resolver.definitions)
+        self.relations = RelationChecker(self.facts)
         self._whole = {block.id: searchable(block) for block in evidence}
+        self._lower: dict[str, str] = {}
+        self._plain: dict[str, str] = {}
+        self._all = "\n".join(self._whole.values())
+        self._numbers: dict[str, frozenset[str]] = {}
 
     def check(self, draft: ClaimDraft) -> CheckedClaim:
-        """Resolve every anchor of one claim and decide its verdict."""
+        """Resolve every anchor of one claim, check what it says of them, and decide its verdict."""
         spans = tuple(span for span in draft.spans if span.evidence in self.evidence)
-        results = [self.resolve(anchor, spans) for anchor in find_anchors(draft.text)]
+        anchors = find_anchors(draft.text)
+        absences = tuple(self.search_absence(absence, spans) for absence in find_absences(draft.text, anchors))
+        absent = {absence.name for absence in absences}
+        results = [
+            AnchorResult(anchor, "exempt") if anchor.text in absent else result
+            for anchor in anchors
+            for result in self.resolve_all(anchor, spans)
+        ]
         if draft.quote and not any(r.anchor.text == draft.quote for r in results):
             results.append(self.resolve(Anchor("quote", draft.quote), spans))
+        findings = tuple(self.relations.check(relation) for relation in find_relations(draft.text, anchors))
+        results += [*self.check_truths(draft, anchors, spans), *map(absence_result, absences)]
+        results += [
+            AnchorResult(Anchor("symbol", f.relation.subject), "contradicted", reason=f.reason)
+            for f in findings
+            if f.holds == "no"
+        ]
         verdict, reason = decide_verdict(results)
+        if verdict == "no_anchor" and any(finding.holds == "yes" for finding in findings):
+            verdict, reason = "supported", "The code says so."
         repaired = tuple(dict.fromkeys(r.found_in for r in results if r.place == "misattributed" and r.found_in))
-        return CheckedClaim(draft, verdict, reason, tuple(dict.fromkeys((*spans, *repaired))), tuple(results))
+        return CheckedClaim(
+            draft, verdict, reason, tuple(dict.fromkeys((*spans, *repaired))), tuple(results), findings, absences
+        )
+
+    # -- anchors -----------------------------------------------------------------------------------------------------
+
+    def resolve_all(self, anchor: Anchor, spans: Sequence[Span]) -> list[AnchorResult]:
+        """Find an anchor, or the names inside a code passage that is nowhere as it is written."""
+        if anchor.kind == "lines":
+            return [self.resolve_lines(anchor)]
+        if anchor.kind != "passage" or anchor.exempt:
+            return [self.resolve(anchor, spans)]
+        whole = self.resolve(replace(anchor, kind="quote"), spans)
+        if whole.place not in ("misquoted", "exempt"):
+            return [replace(whole, anchor=anchor)]
+        if other := self.differing_passage(anchor.text):
+            place_there: Place = "unverified" if is_call_argument(anchor.text) else "contradicted"
+            return [AnchorResult(anchor, place_there, reason=f"The code has `{other}`, not `{anchor.text}`.")]
+        parts = (*passage_anchors(anchor), *(Anchor("number", number) for number in long_numbers(anchor.text)))
+        inner = [self.resolve(part, spans) for part in parts]
+        return inner or [AnchorResult(anchor, "exempt")]
 
     def resolve(self, anchor: Anchor, spans: Sequence[Span]) -> AnchorResult:
         """Find one anchor; the first place in the order of the ledger wins."""
-        if anchor.exempt:
+        if anchor.exempt or anchor.text in self.own:
             return AnchorResult(anchor, "exempt")
         for span in spans:
             if self.is_in_lines(anchor, span):
                 return AnchorResult(anchor, "ok", span)
         cited = {(self.evidence[s.evidence].chunk.source, self.evidence[s.evidence].chunk.ref) for s in spans}
         elsewhere: Span | None = None
-        for block in self.evidence.values():
+        is_somewhere = anchor.kind in ("path", "number") or holds_words(self._all, anchor.text)
+        for block in self.evidence.values() if is_somewhere else ():
             where = self.find_in_block(anchor, block)
-            if where and (block.chunk.source, block.chunk.ref) in cited:
+            if where and (self.cites_all or (block.chunk.source, block.chunk.ref) in cited):
                 return AnchorResult(anchor, "ok_near", where)
             elsewhere = elsewhere or where
         if elsewhere:
@@ -109,29 +187,85 @@ class Ledger:
         return self.resolve_outside(anchor)
 
     def resolve_outside(self, anchor: Anchor) -> AnchorResult:
-        """Find an anchor that no evidence holds: in the repository, in the question, or nowhere."""
+        """Find an anchor that no evidence holds: in the repository, its history, the question, or nowhere."""
         if anchor.kind == "quote":
-            return AnchorResult(anchor, "misquoted")
-        if anchor.kind == "number":
-            return AnchorResult(anchor, "exempt" if digits(anchor.text) in self.question else "unverified")
+            return AnchorResult(anchor, "misquoted" if self.is_citing(anchor) else "exempt")
+        if anchor.kind in ("number", "version"):
+            known = anchor.text.lower() in self.question or digits(anchor.text) in self.question
+            return AnchorResult(anchor, "exempt" if known else "unverified")
+        if anchor.kind == "path":
+            return self.resolve_path(anchor)
+        if anchor.kind == "symbol" and not self.resolver.is_current(anchor.text):
+            if past := self.resolver.past(anchor.text):
+                return stale_result(anchor, past)
+        if anchor.kind == "symbol" and is_external(anchor.text):
+            return AnchorResult(anchor, "external")
         if self.exists(anchor):
             return AnchorResult(anchor, "unsupported_by_context")
         if anchor.text.lower() in self.question:
             return AnchorResult(anchor, "exempt")
-        near = self.resolver.near_paths if anchor.kind == "path" else self.resolver.near_names
-        return AnchorResult(anchor, "fabricated", nearest=() if anchor.kind == "ticket" else near(anchor.text))
+        if anchor.kind in ("route", "code") or (anchor.kind == "ticket" and not self.resolver.knows_tickets()):
+            return AnchorResult(anchor, "unverified")
+        near = () if anchor.kind == "ticket" else self.resolver.near_names(anchor.text)
+        return AnchorResult(anchor, "fabricated", nearest=near)
+
+    def is_citing(self, quote: Anchor) -> bool:
+        """Tell whether a quote claims to be somebody's words: in a text of one's own, marks alone do not say so."""
+        return not self.cites_all or bool(CITING.search(quote.before))
+
+    def resolve_path(self, anchor: Anchor) -> AnchorResult:
+        """Find a path that no evidence is of; `app.json` may be an attribute, `and/or` is none of both."""
+        if self.resolver.has_path(anchor.text):
+            last = self.resolver.last_line(anchor.text) if anchor.lines else None
+            if anchor.lines and last is not None and anchor.lines[0] > last:
+                return beyond(anchor, last)
+            return AnchorResult(anchor, "unsupported_by_context")
+        if "/" not in anchor.text:
+            name = Anchor("symbol", anchor.text)
+            parts = anchor.text.split(".")
+            if any(self.find_in_block(name, b) for b in self.evidence.values()) or all(
+                map(self.resolver.has_name, parts)
+            ):
+                return AnchorResult(anchor, "ok_near")
+            if is_external(anchor.text):
+                return AnchorResult(anchor, "external")
+        if past := self.resolver.past(anchor.text, is_path=True):
+            return stale_result(anchor, past)
+        if anchor.text.lower() in self.question or not PATH_LIKE.search(anchor.text):
+            return AnchorResult(anchor, "exempt")
+        return AnchorResult(anchor, "fabricated", nearest=self.resolver.near_paths(anchor.text))
+
+    def differing_passage(self, code: str) -> str:
+        """Return what the evidence has in the place of a passage that differs in nothing but its literals."""
+        words = {word for word in WORD.findall(code) if not word[0].isdigit() and word.lower() not in ("true", "false")}
+        for block in self.evidence.values():
+            if all(word in self._whole[block.id] for word in words):
+                if block.id not in self._plain:
+                    self._plain[block.id] = " ".join(block.chunk.text.split())
+                if other := differing(code, self._plain[block.id]):
+                    return other
+        return ""
+
+    def resolve_lines(self, anchor: Anchor) -> AnchorResult:
+        """Check lines that are named beside a path: they have to be in the file."""
+        last = self.resolver.last_line(anchor.text) if anchor.text and anchor.lines else None
+        if last is not None and anchor.lines and anchor.lines[0] > last:
+            return beyond(anchor, last)
+        return AnchorResult(anchor, "exempt")
 
     def exists(self, anchor: Anchor) -> bool:
         """Tell whether the repository has it."""
-        if anchor.kind == "path":
-            return self.resolver.has_path(anchor.text)
         if anchor.kind == "ticket":
             return self.resolver.has_key(anchor.text)
+        if anchor.kind in ("flag", "route", "code"):
+            return self.resolver.has_text(anchor.text)
         return self.resolver.has_name(anchor.text)
 
     def is_in_lines(self, anchor: Anchor, span: Span) -> bool:
         """Tell whether the cited lines, or what names them, hold an anchor."""
         block = self.evidence[span.evidence]
+        if anchor.kind in ("symbol", "flag", "ticket") and not self.may_hold(block, anchor.text):
+            return False
         text = block.slice(span.start_line, span.end_line)
         if anchor.kind == "quote":
             return holds_quote(text, anchor.text) or holds_quote(naming(block), anchor.text)
@@ -141,21 +275,28 @@ class Ledger:
             return holds_number(text, anchor.text)
         return contains_name(f"{text}\n{naming(block)}", anchor.text)
 
+    def may_hold(self, block: Evidence, name: str) -> bool:
+        """Tell whether a block has the words of a name."""
+        return holds_words(self._whole[block.id], name)
+
     def find_in_block(self, anchor: Anchor, block: Evidence) -> Span | None:
         """Return the lines of a block that hold an anchor."""
         if anchor.kind == "quote":
-            return (
-                next((where for part in quote_parts(anchor.text)[:1] if (where := block.locate(part))), None)
-                if (holds_quote(block.chunk.text, anchor.text))
-                else None
-            )
+            if not self.may_hold(block, anchor.text) or not holds_quote(block.chunk.text, anchor.text):
+                return None
+            return next((where for part in quote_parts(anchor.text)[:1] if (where := block.locate(part))), None)
         if anchor.kind == "path" and is_path_of(block, anchor):
             if not names_path(block, anchor):
                 return None
             return block.span(*(anchor.lines or (block.chunk.start_line, block.chunk.start_line)))
-        test = holds_number if anchor.kind == "number" else contains_name
-        if anchor.kind != "number" and not contains_name(self._whole[block.id], anchor.text):
+        if anchor.kind == "number":
+            if block.id not in self._numbers:
+                self._numbers[block.id] = numbers_in(self._whole[block.id])
+            if not self._numbers[block.id].intersection(readings(anchor.text)):
+                return None
+        elif not self.may_hold(block, anchor.text) or not contains_name(self._whole[block.id], anchor.text):
             return None
+        test = holds_number if anchor.kind == "number" else contains_name
         for number, line in enumerate(block.lines, block.chunk.start_line):
             if test(line, anchor.text):
                 return block.span(number, number)
@@ -163,13 +304,151 @@ class Ledger:
             return block.span(block.chunk.start_line, block.chunk.start_line)
         return None
 
+    # -- what is said of them ----------------------------------------------------------------------------------------
+
+    def check_truths(
+        self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]
+    ) -> Iterator[AnchorResult]:
+        """Compare "`name` is True" with what the cited lines, else the evidence, say of that name."""
+        truths = find_truths(draft.text, anchors)
+        if not truths:
+            return
+        cited = self.cited_lines(draft, anchors, spans)
+        bodies = self.bodies_of(anchors)
+        for said in truths:
+            name, known = self.known_values(said, cited, bodies)
+            if known and said.value not in known:
+                reason = f"'{name or 'it'}' is never {said.value} in the lines that speak of it."
+                yield AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
+
+    def known_values(self, said: Said, cited: Sequence[str], bodies: Sequence[str]) -> tuple[str, frozenset[str]]:
+        """Return the truth values that the cited lines, else the named functions, else all evidence know of a name."""
+        for name in said.names:
+            if near := polarity(cited, name).values(said.form):
+                return name, near
+        if cited and (said.form != "tested" or not said.names) and (near := values_in(cited)):
+            return "", near
+        for name in said.names:
+            if near := polarity(bodies, name).values(said.form) or self.values_anywhere(name, said):
+                return name, near
+        return "", values_in(cited)
+
+    def values_anywhere(self, name: str, said: Said) -> frozenset[str]:
+        """Return the truth values that all evidence knows of a name; of a function those that it returns."""
+        if said.form != "tested":
+            functions = [one for one in self.facts.definitions(name) if one.kind in CALLABLE_KINDS]
+            if functions:
+                returned = {value for one in functions for value in one.returns}
+                return frozenset(returned) if returned and "" not in returned else frozenset()
+        lower = name.lower()
+        lines = [line for block in self.evidence.values() if lower in self.lower(block) for line in block.lines]
+        return polarity(lines, name).values(said.form)
+
+    def bodies_of(self, anchors: Sequence[Anchor]) -> list[str]:
+        """Return the lines of the functions that a claim names."""
+        names = {part for a in anchors if a.kind in ("symbol", "passage") for part in name_parts(bare(a.text))[-1:]}
+        return [
+            line
+            for block in self.evidence.values()
+            for symbol in block.chunk.symbols
+            if symbol.name in names and symbol.kind in CALLABLE_KINDS
+            for line in block.slice(symbol.start_line, symbol.end_line).split("\n")
+        ]
+
+    def lower(self, block: Evidence) -> str:
+        """Return the text of a block in lower case."""
+        if block.id not in self._lower:
+            self._lower[block.id] = block.chunk.text.lower()
+        return self._lower[block.id]
+
+    def cited_lines(self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]) -> list[str]:
+        """Return the lines that a claim rests on: its spans, or the line numbers in its text, with a few around."""
+        found = [self.evidence[s.evidence].slice(s.start_line - PAD, s.end_line + PAD) for s in spans]
+        names = {part for a in anchors if a.kind in ("symbol", "passage") for part in IDENTIFIER.findall(a.text)}
+        for anchor in anchors:
+            if anchor.lines:
+                path = anchor.text if anchor.kind == "path" or anchor.text else draft.place
+                found.append(self.lines_near(path, anchor.lines, names))
+        return [line for text in found for line in text.split("\n")]
+
+    def lines_near(self, path: str, lines: tuple[int, int], names: set[str]) -> str:
+        """Return numbered lines of a document: of the one whose lines hold most of the names, none where none does."""
+        first, last = lines[0] - PAD, lines[1] + PAD
+        found: dict[str, str] = {}
+        for block in self.evidence.values():
+            if first <= block.end_line and block.chunk.start_line <= last:
+                found[block.chunk.ref] = f"{found.get(block.chunk.ref, '')}\n{block.slice(first, last)}"
+        held = {ref: len(names.intersection(IDENTIFIER.findall(text))) for ref, text in found.items()}
+        best = max(found, key=lambda ref: (held[ref], is_at(ref, path)), default="")
+        return found[best] if best and held[best] else ""
+
+    def search_absence(self, absence: Absence, spans: Sequence[Span]) -> Absence:
+        """Look for what is said to be absent, where it is said to be."""
+        if absence.scope == "everywhere":
+            return replace(absence, hits=int(self.resolver.is_defined(absence.name)))
+        last = (IDENTIFIER.findall(absence.name) or [absence.name])[-1]
+        if "/" in absence.scope or PATH_LIKE.search(absence.scope):
+            return replace(absence, hits=int(self.facts.holds(absence.scope, last)), files=(absence.scope,))
+        bodies = [one for one in self.facts.definitions(absence.scope) if one.name != last]
+        files = tuple(dict.fromkeys(f"{one.path}:{one.start_line}-{one.end_line}" for one in bodies))
+        hits = sum(last in (one.calls | one.raises if absence.verb == "call" else one.names) for one in bodies)
+        return replace(absence, hits=hits, files=files)
+
+
+def absence_result(absence: Absence) -> AnchorResult:
+    """Return what an absence search means for its claim."""
+    anchor = Anchor("symbol", absence.name)
+    where = ", ".join(absence.files) or "the index"
+    if absence.hits:
+        return AnchorResult(anchor, "contradicted", reason=f"'{absence.name}' is there: found in {where}.")
+    if absence.files or absence.scope == "everywhere":
+        return AnchorResult(anchor, "ok", reason=f"Searched {where} for '{absence.name}': nothing.")
+    return AnchorResult(anchor, "exempt")
+
+
+def beyond(anchor: Anchor, last: int) -> AnchorResult:
+    """Return the result for a pointer past the end of its file."""
+    first, end = anchor.lines or (0, 0)
+    return AnchorResult(anchor, "contradicted", reason=f"{anchor.text} has {last} lines, not {max(first, end)}.")
+
+
+def stale_result(anchor: Anchor, past: Past) -> AnchorResult:
+    """Return the result for what the history knows and the tree does not."""
+    return AnchorResult(anchor, "stale", nearest=past.replaced_by, reason=past.describe(anchor.text))
+
+
+def long_numbers(code: str) -> list[str]:
+    """Return the numbers of a code passage that are not found anywhere by chance."""
+    return [number for number in NUMBER.findall(code) if len(number) > 1]
+
+
+def holds_words(text: str, name: str) -> bool:
+    """Tell whether a text holds the characters of all words of a name: quick, and never wrongly no."""
+    return all(word in text for word in WORD.findall(name))
+
+
+def values_in(lines: Sequence[str]) -> frozenset[str]:
+    """Return the truth values that lines hold; none where they hold none."""
+    return frozenset(word.lower() for line in lines for word in TRUTH_WORD.findall(line))
+
 
 def check_claims(
-    drafts: Sequence[ClaimDraft], evidence: Sequence[Evidence], question: str, resolver: Resolver
+    drafts: Sequence[ClaimDraft],
+    evidence: Sequence[Evidence],
+    question: str,
+    resolver: Resolver,
+    own: frozenset[str] = frozenset(),
 ) -> tuple[CheckedClaim, ...]:
-    """Pass all claims through the ledger."""
-    ledger = Ledger(evidence, question, resolver)
+    """Pass all claims through the ledger. `own`: names that the text defines itself."""
+    ledger = Ledger(evidence, question, resolver, own)
     return tuple(ledger.check(draft) for draft in drafts)
+
+
+def check_premises(question: str, evidence: Sequence[Evidence], resolver: Resolver) -> tuple[Finding, ...]:
+    """Return what a question takes for granted and the code excludes: "why does X call Y" when it does not."""
+    ledger = Ledger(evidence, "", resolver)
+    relations = find_relations(question, find_anchors(question))
+    return tuple(finding for relation in relations if (finding := ledger.relations.check(relation)).holds == "no")
 
 
 def list_ungrounded_claims(claims: Sequence[CheckedClaim]) -> tuple[Ungrounded, ...]:
@@ -183,17 +462,17 @@ def list_ungrounded_claims(claims: Sequence[CheckedClaim]) -> tuple[Ungrounded, 
 
 def decide_verdict(results: Sequence[AnchorResult]) -> tuple[Verdict, str]:
     """Return the worst verdict of the anchors that count, and why."""
-    counted = [result for result in results if result.place != "exempt"]
+    counted = [result for result in results if result.place not in UNCOUNTED]
     if not counted:
         return "no_anchor", "Nothing in it can be looked up: no path, name, key, number or quote."
     verdicts = [(verdict_of(result.place), result) for result in counted]
     verdict, worst = min(verdicts, key=lambda pair: WORST_FIRST.index(pair[0]))
-    return verdict, REASONS[worst.place].format(text=worst.anchor.text)
+    return verdict, worst.reason or REASONS[worst.place].format(text=worst.anchor.text)
 
 
 def verdict_of(place: Place) -> Verdict:
     """Return the verdict that one anchor's place means for its claim."""
-    return "supported" if place in ("ok", "ok_near", "exempt") else place  # type: ignore[return-value]
+    return "supported" if place in ("ok", "ok_near", "exempt", "external") else place  # type: ignore[return-value]
 
 
 REASONS: dict[Place, str] = {
@@ -201,10 +480,13 @@ REASONS: dict[Place, str] = {
     "ok_near": "Found in the cited lines or the same file.",
     "misattributed": "'{text}' stands in other evidence; the citation was repaired.",
     "unsupported_by_context": "'{text}' exists in the index, but not in the evidence of this answer.",
+    "stale": "'{text}' is no longer there.",
     "fabricated": "'{text}' exists nowhere in the index.",
     "misquoted": "'{text}' is not in the evidence word for word.",
-    "unverified": "'{text}' is not in the cited lines.",
+    "unverified": "'{text}' is not in the evidence.",
+    "contradicted": "The code says otherwise of '{text}'.",
     "exempt": "",
+    "external": "",
 }
 
 
@@ -268,14 +550,21 @@ def digits(text: str) -> str:
     return found[0].replace("_", "").replace(",", "") if found else ""
 
 
+def numbers_in(text: str) -> frozenset[str]:
+    """Return every number of a text in its normal form."""
+    return frozenset(map(number_of, NUMBER.findall(text)))
+
+
+def readings(literal: str) -> list[str]:
+    """Return the normal forms of a number, as written and in other units of time: 30 s = 30000 ms."""
+    value = number_of(digits(literal))
+    unit = TIME_UNIT.match(literal.split()[-1])
+    if not unit or not value:
+        return [value]
+    in_ms = float(value) * TO_MS["ms" if unit[1].lower() in ("ms", "milli") else unit[1][0].lower()]
+    return [value, *(f"{in_ms / factor:.12g}" for factor in TO_MS.values())]
+
+
 def holds_number(text: str, literal: str) -> bool:
     """Tell whether a text holds a number, as written or in another unit of time: 30 s = 30_000 ms."""
-    present = {float(m.replace("_", "").replace(",", "")) for m in NUMBER.findall(text) if m.strip("_,")}
-    value = float(digits(literal) or "nan")
-    if value in present:
-        return True
-    unit = TIME_UNIT.match(literal.split()[-1])
-    if not unit:
-        return False
-    in_ms = value * TO_MS["ms" if unit[1].lower() in ("ms", "milli") else unit[1][0].lower()]
-    return any(in_ms / factor in present for factor in TO_MS.values())
+    return not numbers_in(text).isdisjoint(readings(literal))

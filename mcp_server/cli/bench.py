@@ -134,3 +134,24 @@ def bench_redact(
 
     with bench_errors():
         print_bench(run_redaction(paths, personal=personal, places=places, say=say), as_json)
+
+
+@app.command("grounding")
+def bench_grounding(
+    cases: Annotated[
+        list[Path], typer.Option(help="JSONL of questions with reference answers (`meta.answer`); repeat.")
+    ],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    limit: Annotated[int, typer.Option(min=0, help="Check only so many answers, evenly spread.")] = 0,
+    misses: Annotated[Path | None, typer.Option(help="Write every wrong judgement as JSONL.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the claim ledger: mutated reference answers that it catches, untouched sentences that it flags, its cost.
+
+    Example: `codecairn bench grounding --cases qa.jsonl --corpora corpora/ --misses misses.jsonl`
+    """
+    from golden.bench.grounding import run_grounding
+
+    with bench_errors():
+        print_bench(run_grounding(cases, corpora, limit=limit, misses=misses, cache=cache, say=say), as_json)

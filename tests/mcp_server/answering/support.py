@@ -11,6 +11,7 @@ from textwrap import dedent
 from ingest.index.tokens import split_identifier
 from ingest.model import Chunk, Kind, Role, Symbol, chunk_id, hash_text
 from mcp_server.answering.evidence import Evidence, build_evidence
+from mcp_server.answering.resolver import Past
 from mcp_server.retrieval.context import pack_context
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 
@@ -108,6 +109,27 @@ class ChunkResolver:
 
     def has_key(self, key: str) -> bool:
         return any((c.key or "").lower() == key.lower() for c in self.chunks)
+
+    def knows_tickets(self) -> bool:
+        return any(c.kind == "ticket" for c in self.chunks)
+
+    def has_text(self, text: str) -> bool:
+        return any(text in c.text for c in self.chunks)
+
+    def is_current(self, name: str) -> bool:
+        return self.has_name(name)
+
+    def is_defined(self, name: str) -> bool:
+        return any(symbol.name == name.split(".")[-1] for c in self.chunks for symbol in c.symbols)
+
+    def definitions(self, name: str) -> Sequence[Chunk]:
+        return [c for c in self.chunks if any(symbol.name == name.split(".")[-1] for symbol in c.symbols)]
+
+    def last_line(self, path: str) -> int | None:
+        return max((c.end_line for c in self.chunks if (c.path or "").endswith(path)), default=None)
+
+    def past(self, name: str, *, is_path: bool = False) -> Past | None:
+        return None
 
     def near_names(self, name: str) -> tuple[str, ...]:
         return self.near

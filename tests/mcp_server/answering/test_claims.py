@@ -62,8 +62,8 @@ def test_names_inside_a_quote_are_not_anchors_of_their_own() -> None:
     ]
 
 
-def test_code_passages_are_quotes_and_names_are_symbols() -> None:
-    assert anchors("It does `if x: return y` in `run`.") == [("quote", "if x: return y"), ("symbol", "run")]
+def test_code_passages_and_names_are_told_apart() -> None:
+    assert anchors("It does `if x: return y` in `run`.") == [("passage", "if x: return y"), ("symbol", "run")]
 
 
 @pytest.mark.parametrize(

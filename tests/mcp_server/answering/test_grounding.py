@@ -48,7 +48,7 @@ READ, DROP, PUSH = Span("E1", 10, 12), Span("E1", 14, 17), Span("E2", 1, 2)
         ("`read_entry` waits 30 s", [READ], "supported"),  # 30 s = 30_000 ms
         ("`read_entry` waits 45 s", [READ], "unverified"),
         ("It is quite fast.", [READ], "no_anchor"),
-        ("src/cache.py:400 is where `read_entry` stands", [READ], "unsupported_by_context"),  # beyond the evidence
+        ("src/cache.py:400 is where `read_entry` stands", [READ], "contradicted"),  # the file is shorter
     ],
 )
 def test_ledger_finds_the_worst_anchor(text: str, spans: list[Span], expected: str) -> None:

@@ -1,0 +1,124 @@
+"""The facts of all evidence: what its definitions do, what its names are given. Read when first asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ingest.chunking.facts import IDENTIFIER, OWN, Definition, Value, read_facts
+from ingest.index.tokens import whole_word
+from ingest.model import Chunk
+
+DEFINING = re.compile(r"\s*(?:export\s+|public\s+|async\s+|static\s+)*(?:def|func|function|fn)\b")
+HANDLER_LINES = 8  # between the decorator with a route and the definition below it
+
+
+class CodeFacts:
+    """The facts of all evidence, read when first asked for."""
+
+    def __init__(self, chunks: Iterable[Chunk], find: Callable[[str], Sequence[Chunk]] = lambda _: ()) -> None:
+        """Take the chunks; nothing is parsed yet. `find`: where definitions lie that the evidence lacks."""
+        self._chunks = tuple(chunks)
+        self._find = find
+        self._known: dict[str, list[Definition]] = {}
+
+    def definitions(self, name: str) -> list[Definition]:
+        """Return the definitions of a name, plain or qualified, parts of a split one joined."""
+        parts = name_parts(name)
+        if not parts:
+            return []
+        key = ".".join(parts[-2:])
+        if key not in self._known:
+            found = _definitions_in(self._about(parts[-1]), parts)
+            self._known[key] = found or _definitions_in(self._find(key), parts)
+        return self._known[key]
+
+    def values(self, name: str) -> Iterator[tuple[Chunk, Value]]:
+        """Yield what a name is given anywhere in the evidence."""
+        parts = name_parts(name)
+        for chunk in self._about(parts[-1]) if parts else ():
+            for value in read_facts(chunk).values:
+                if value.name.lstrip("-").replace("-", "_") == parts[-1]:
+                    yield chunk, value
+
+    def holds(self, path: str, name: str) -> bool:
+        """Tell whether the evidence of a path holds a name."""
+        return any(is_at(chunk.path or "", path) and holds_name(chunk.text, name) for chunk in self._chunks)
+
+    def handlers(self, route: str) -> Iterator[tuple[str, str]]:
+        """Yield the lines from each place that registers a route to the definition below it, and `path:line`."""
+        quoted = re.compile(rf"[\"'`]{re.escape(route)}[\"'`]")
+        for chunk in self._chunks:
+            lines = chunk.text.split("\n") if chunk.kind == "code" and route in chunk.text else []
+            for at, line in enumerate(lines):
+                if quoted.search(line):
+                    last = next(
+                        (n for n in range(at, min(at + HANDLER_LINES, len(lines))) if DEFINING.match(lines[n])), at
+                    )
+                    yield "\n".join(lines[at : last + 1]), f"{chunk.path}:{chunk.start_line + at}"
+
+    def imports(self, path: str) -> frozenset[str]:
+        """Return the words of the imports of a path."""
+        return frozenset().union(
+            *(read_facts(chunk).imports for chunk in self._chunks if is_at(chunk.path or "", path))
+        )
+
+    def _about(self, name: str) -> Iterator[Chunk]:
+        last = re.split(r"\.|::|#", name)[-1]
+        for chunk in self._chunks:
+            if holds_name(chunk.text, name) or (chunk.symbol and re.split(r"\.|::|#", chunk.symbol)[-1] == last):
+                yield chunk
+
+
+def _definitions_in(chunks: Iterable[Chunk], parts: Sequence[str]) -> list[Definition]:
+    """Return what chunks define under a name, parts of one definition joined."""
+    found: dict[tuple[str, str], Definition] = {}
+    for chunk in chunks:
+        for one in read_facts(chunk).definitions:
+            if one.name == parts[-1] and _agrees(one, parts):
+                key = (one.path, one.qualname)
+                found[key] = _joined(found[key], one) if key in found else one
+    return list(found.values())
+
+
+def holds_name(text: str, name: str) -> bool:
+    """Tell whether a text holds a name as a whole word."""
+    return name in text and whole_word(name).search(text) is not None
+
+
+def name_parts(name: str) -> list[str]:
+    """Return the parts of a qualified name without calls, `self` and the like."""
+    return [part for part in IDENTIFIER.findall(re.sub(r"\([^()]*\)", "", name)) if part not in OWN]
+
+
+def is_at(path: str, tail: str) -> bool:
+    """Tell whether a path is what was written of it."""
+    return path == tail or path.endswith("/" + tail)
+
+
+def _agrees(definition: Definition, parts: Sequence[str]) -> bool:
+    """Tell whether a qualified name can mean a definition: a head in lower case may be any variable."""
+    if len(parts) == 1 or not parts[-2][:1].isupper():
+        return True
+    return parts[-2] in re.split(r"\.|::|#", definition.qualname)
+
+
+def _joined(one: Definition, other: Definition) -> Definition:
+    """Join two parts of one definition."""
+    return Definition(
+        one.name,
+        one.qualname,
+        one.kind,
+        one.path,
+        min(one.start_line, other.start_line),
+        max(one.end_line, other.end_line),
+        one.is_whole or other.is_whole,
+        one.calls | other.calls,
+        one.raises | other.raises,
+        one.bases or other.bases,
+        one.decorators | other.decorators,
+        [*one.returns, *other.returns],
+        one.parameters if one.parameters is not None else other.parameters,
+        one.names | other.names,
+        max(one.methods, other.methods),
+    )

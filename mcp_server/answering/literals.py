@@ -1,0 +1,145 @@
+"""Literals: whether the code gives a name the value that a claim gives it. Lexical checks miss a flipped True.
+
+A truth value belongs to the name before it ("`debug` is `False`", `stream=True`). What the evidence knows of a name is
+its polarity: values that it is given, and conditions that it stands in (`not x` speaks of false). A code passage that
+differs from the code in nothing but its literals is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ingest.chunking.facts import IDENTIFIER
+from mcp_server.answering.claims import Anchor
+
+TRUTH = re.compile(r"(?<![\w.=!-])(true|false)(?![\w-])|(?<==)\s?(true|false)(?![\w-])", re.I)
+REACH = 70  # characters between a name and the truth value that is said of it
+TOKEN = re.compile(r"(?<![\w.])(?:true|false|\d[\d_]*(?:\.\d+)?)(?![\w]|\.\d)", re.I)
+LEAST_PASSAGE = 8  # letters of a passage beside its literals; less is found by chance
+ASSIGNED = re.compile(
+    r"^\s*(?:\)|[\"'`]|\]|\*)*\s*(?::\s*[\w.\[\]| ]+?)?\s*(?::=|===?|=|:|,|\bis\b|->|to|returns?)\s*"
+    r"(?:[\"'`(]*)(?P<not>not\s+)?(?P<v>true|false)\b",
+    re.I,
+)
+OWNER = r"(?:[\w$]+\s*(?:\.|->|\[[\"'])\s*)*$"  # `self.`, `app.config["`
+NEGATED = re.compile(rf"(?:\bnot\s+|!\s?|\bunless\s+){OWNER}", re.I)
+TESTED = re.compile(rf"(?:\b(?:if|elif|while|and|or|assert|when|until|return)\b|&&|\|\||\?)\s*\(*\s*{OWNER}", re.I)
+COMPARED = re.compile(r"^\s*[\"'\]]*\s*(?:is\b|!=|==|in\b|not\s+in\b|<|>|\.)", re.I)
+JOINED = re.compile(r"^\s*(?:or|and|&&|\|\|)(?!\w)")
+ARGUMENTS = re.compile(r"^\s*\([^()]*\)")
+LEAVES = re.compile(r"\s*(?:return|raise|throw|continue|break)\b")
+TRUTH_WORD = re.compile(r"\b(?:true|false)\b", re.I)
+OTHER = {"true": "false", "false": "true"}
+CONDITIONAL = re.compile(
+    r"\b(?:if|when|whenever|unless|while|until|provided|whether|where|requires?|must be)\b[^.;]*$", re.I
+)
+FIRST = re.compile(r"\b(?:initiali[sz]\w+|initially|starts?|begins?|defaults?)\b[^.;]*$", re.I)
+GIVING = re.compile(
+    r"\b(?:sets?|setting|initiali[sz]ed?|starts?|assigned?|defaults?|becomes?|pass(?:es|ed|ing)|declared)\b[^.;]*$",
+    re.I,
+)
+DENIED = re.compile(r"\bnot\s*[`*_]*$", re.I)
+
+
+Form = Literal["first", "given", "tested", "any"]  # "starts as True", "set to True", "if it is True"
+NAMES = 3  # before a truth value that it may be said of
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A truth value in a claim and the names before it, of one of which it is said."""
+
+    names: tuple[str, ...]  # the nearest first
+    value: str  # true or false
+    form: Form = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Polarity:
+    """The truth values that code gives a name, in order, and those that it tests the name for."""
+
+    given: tuple[str, ...] = ()
+    tested: frozenset[str] = frozenset()
+
+    def values(self, form: Form) -> frozenset[str]:
+        """Return what bears on a statement of one form; none where nothing does."""
+        given = frozenset(self.given[:1] if form == "first" else self.given)
+        if form in ("first", "given"):
+            return given or self.tested
+        return (self.tested or given) if form == "tested" else given | self.tested
+
+
+def find_truths(text: str, anchors: Sequence[Anchor]) -> list[Said]:
+    """Return the truth values of a claim, each with the nearest name before it."""
+    named = sorted((a for a in anchors if a.kind in ("symbol", "passage") and a.end > a.start), key=lambda a: a.start)
+    found: list[Said] = []
+    for match in TRUTH.finditer(text):
+        value = (match[1] or match[2]).lower()
+        if DENIED.search(text[max(0, match.start() - 12) : match.start()]):
+            value = OTHER[value]
+        inside = next((a for a in named if a.start <= match.start() < a.end), None)
+        if inside is not None:
+            names = IDENTIFIER.findall(text[inside.start : match.start()])[-1:]
+        else:
+            before = [a for a in named if a.end <= match.start() and match.start() - a.end <= REACH]
+            names = [
+                name for a in reversed(before[-NAMES:]) for name in IDENTIFIER.findall(a.text.partition("(")[0])[-1:]
+            ]
+        found.append(Said(tuple(names), value, form_of(text, match.start())))
+    return found
+
+
+def form_of(text: str, at: int) -> Form:
+    """Return whether the words before a truth value give it to a name or ask for it."""
+    before = text[max(0, at - 110) : at]
+    if CONDITIONAL.search(before):
+        return "tested"
+    if FIRST.search(before):
+        return "first"
+    return "given" if GIVING.search(before) else "any"
+
+
+def polarity(lines: Sequence[str], name: str) -> Polarity:
+    """Return the truth values that lines of code or documents give a name, and test it for; its case does not count."""
+    word = re.compile(rf"(?<![\w$]){re.escape(name)}(?![\w$])", re.I)
+    given: list[str] = []
+    tested: set[str] = set()
+    for at, line in enumerate(lines):
+        for match in word.finditer(line):
+            before, after = line[: match.start()], ARGUMENTS.sub("", line[match.end() :])
+            if value := ASSIGNED.match(after):
+                said = value["v"].lower()
+                given.append(OTHER[said] if value["not"] else said)
+            elif NEGATED.search(before):
+                # What follows an early exit is what happens when the name is true.
+                tested |= {"false", "true"} if LEAVES.match(lines[at + 1] if at + 1 < len(lines) else "") else {"false"}
+            elif not COMPARED.match(after) and (TESTED.search(before) or JOINED.match(after)):
+                tested.add("true")
+            else:
+                given += [found.lower() for found in TRUTH_WORD.findall(after)]
+    return Polarity(tuple(given), frozenset(tested))
+
+
+def passage_pattern(code: str) -> re.Pattern[str] | None:
+    """Return a pattern for code that differs from a passage in its literals only; None where little else is left."""
+    plain = " ".join(code.split())
+    parts = TOKEN.split(plain)
+    if len(parts) < 2 or len(re.sub(r"\W", "", "".join(parts))) < LEAST_PASSAGE:
+        return None
+    pieces = [re.escape(part) for part in parts]
+    return re.compile(r"(?<!\w)" + r"((?i:true|false)|\d[\d_]*(?:\.\d+)?)(?![\w])".join(pieces))
+
+
+def differing(code: str, text: str) -> str:
+    """Return what a text has in the place of a passage that differs in its literals only, "" if it has none."""
+    pattern = passage_pattern(code)
+    match = pattern.search(text) if pattern else None
+    return match[0] if match else ""
+
+
+def is_call_argument(code: str) -> bool:
+    """Tell whether a passage is nothing but `name=value`: that may be anybody's call."""
+    return bool(re.fullmatch(r"[\w.\[\]\"']+\s*=\s*[\w.\"'-]+", code.strip()))
