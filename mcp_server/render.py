@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from mcp_server.fallback import describe_codes
 from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded
 from mcp_server.service import Status
 
@@ -167,13 +168,14 @@ def missing_lines(missing: Iterable[MissingName]) -> Iterator[str]:
 
 
 def render_answer(result: AnswerResult, response_format: Format = "concise", budget_chars: int = 9000) -> str:
-    """Return an answer as text: ANSWER, CITATIONS, UNGROUNDED (always), STALE, TRACE."""
+    """Return an answer as text: ANSWER with what is degraded first, CITATIONS, UNGROUNDED (always), STALE, TRACE."""
     if response_format == "json":
         return fit_json(answer_to_dict(result), budget_chars)
     if result.mode == "capabilities":
         return clean(result.answer)
     tail = "\n".join(answer_tail(result, response_format))
-    text = clean(result.answer)
+    said = "".join(f"({line})\n" for line in describe_codes(result.degraded))
+    text = clean(f"{said}{result.answer}")
     room = budget_chars - len(tail) - 20
     if len(text) > room:
         text = text[: max(0, room - 30)].rsplit("\n", 1)[0] + "\n(cut to fit)"
@@ -194,7 +196,8 @@ def answer_tail(result: AnswerResult, response_format: Format) -> Iterator[str]:
     if result.stale:
         yield f"\nSTALE\n{', '.join(result.stale)}: changed since they were indexed; see the marks above"
     degraded = f" degraded={','.join(result.degraded)}" if result.degraded else ""
-    yield f"\nTRACE {result.trace_id} index={result.generation} age={format_age(result.index_age_s)}{degraded}"
+    cached = f" cached_at={result.cached_at} from={result.cached_trace_id}" if result.cached else ""
+    yield f"\nTRACE {result.trace_id} index={result.generation} age={format_age(result.index_age_s)}{degraded}{cached}"
     if response_format == "detailed":
         yield from (clean(f"claim {n}: {c.verdict}: {c.text}") for n, c in enumerate(result.claims, 1))
 
@@ -290,11 +293,14 @@ def answer_to_dict(result: AnswerResult) -> dict[str, Any]:
         "stale": list(result.stale),
         "abstained": result.abstained,
         "cached": result.cached,
+        "cached_at": result.cached_at or None,
+        "cached_trace_id": result.cached_trace_id or None,
         "degraded": list(result.degraded),
         "latency_ms": result.latency_ms,
         "generation": result.generation,
         "index_age_s": result.index_age_s,
         "trace_id": result.trace_id,
+        "meta": dict(result.meta),
     }
 
 

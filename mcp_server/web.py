@@ -35,7 +35,7 @@ SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
 )
 SEARCH_FIELDS = {"query", "limit", "cursor", "sources", "product", "path_glob", "mode", "language", "strict"}
-ANSWER_FIELDS = {"question", "sources", "product", "path_glob", "language", "strict"}
+ANSWER_FIELDS = {"question", "sources", "product", "path_glob", "language", "strict", "use_cache"}
 
 
 def is_loopback(host: str) -> bool:
@@ -154,11 +154,11 @@ class Api:
         """POST /v1/query."""
 
         def call(body: dict[str, Any]) -> dict[str, Any]:
-            strict = body.pop("strict", None)
+            strict, use_cache = body.pop("strict", None), body.pop("use_cache", True)
             body["sources"] = tuple(body.get("sources", ()))
-            asked = AnswerRequest(**body)
+            asked, caller, ask = AnswerRequest(**body), caller_of(request), self._service.answer
             return answer_to_dict(
-                self._service.answer(asked, self._principal, entry="web", caller=caller_of(request), strict=strict)
+                ask(asked, self._principal, entry="web", caller=caller, strict=strict, use_cache=use_cache)
             )
 
         return await self._answer(request, ANSWER_FIELDS, "question", call)
@@ -213,7 +213,7 @@ def check_fields(body: dict[str, Any], fields: set[str]) -> None:
             isinstance(value, str)
             if name in TEXTS
             else isinstance(value, bool)
-            if name == "strict"
+            if name in ("strict", "use_cache")
             else isinstance(value, int) and not isinstance(value, bool)
             if name == "limit"
             else isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -10,6 +10,7 @@ from mcp_server.access import local_principal
 from mcp_server.cli.common import (
     EXIT_NOTHING,
     EXIT_USAGE,
+    CacheOption,
     ConfigOption,
     DataOption,
     DetailedOption,
@@ -73,6 +74,7 @@ def answer(
     language: LanguageOption = "",
     detailed: DetailedOption = False,
     strict: StrictOption = None,
+    cache: CacheOption = True,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -80,14 +82,14 @@ def answer(
 ) -> None:
     """Answer a question; every statement cites lines, and what is not supported is listed.
 
-    Example: `codecairn answer "Where is the cookie signed and what is the salt?"`
+    Examples: `codecairn answer "Where is the cookie signed and what is the salt?"`, `codecairn answer --no-cache "..."`
     """
     from mcp_server.render import answer_to_dict, render_answer
 
     setup = open_setup(root, config, data)
     request = AnswerRequest(question, tuple(source or ()), product, path_glob, language)
     with open_service(setup) as service:
-        result = service.answer(request, local_principal(setup.settings), strict=strict)
+        result = service.answer(request, local_principal(setup.settings), strict=strict, use_cache=cache)
     form: Literal["concise", "detailed"] = "detailed" if detailed else "concise"
     text = render_answer(result, form, setup.settings.server.max_result_chars)
     print_json(answer_to_dict(result)) if as_json else print(text)

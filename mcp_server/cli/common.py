@@ -29,6 +29,7 @@ ProductOption = Annotated[str, typer.Option("--product", "-p", help="Only this p
 GlobOption = Annotated[str, typer.Option("--path-glob", "-g", help="Only these paths, such as 'src/**/*.py'.")]
 LanguageOption = Annotated[str, typer.Option("--language", help="Only this language, such as python.")]
 StrictOption = Annotated[bool | None, typer.Option("--strict/--no-strict", help="Refuse degraded results.")]
+CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Take a cached answer that still holds.")]
 DetailedOption = Annotated[bool, typer.Option("--detailed", "-d", help="Longer snippets and the source of each hit.")]
 
 
