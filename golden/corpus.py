@@ -8,15 +8,19 @@ import importlib.util
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from golden.case import GoldenError
+from golden.organisation import build_organisation, planted_secrets
 from ingest.access import Principal
 from ingest.build import BuildReport, Progress, build_index
 from ingest.config import SourceConfig
+from ingest.errors import GitError, SourceError
+from ingest.gitio import head_commit
 from mcp_server.access import local_principal
-from mcp_server.config import Settings, Setup
+from mcp_server.config import AnswerConfig, Settings, Setup
 from mcp_server.results import SearchRequest, SearchResult
 from mcp_server.service import Service
 
@@ -24,15 +28,33 @@ ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = Path(__file__).with_name("corpus")  # tickets and designs written for the golden set
 LIBRARIES = {"rich": "rich", "gitpython": "git", "jinja2": "jinja2"}  # product -> package
 PAGE = 50  # the largest page that the service gives
+ORGANISATION_BUDGET = 2500  # tokens of context: small enough that a budget which nobody keeps shows
+RESTRICTED_WORDS = ("rotate_master", "open_breakglass", "Halvorsen Partners")  # only in what the asker may not see
 
 
-def corpus_sources(name: str) -> tuple[SourceConfig, ...]:
-    """Return the sources of a named corpus. Raises GoldenError."""
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Sources that cases are asked of, with what belongs to them."""
+
+    name: str
+    sources: tuple[SourceConfig, ...]
+    settings: Settings = field(default_factory=Settings)
+    canaries: tuple[str, ...] = ()  # texts that no result of any case may hold, unless the question does
+    after_build: Callable[[], None] = lambda: None  # what happens to the sources once the index is made
+
+
+def open_corpus(name: str, data: Path) -> Corpus:
+    """Return a named corpus; what has to be made for it is made below `data`. Raises GoldenError."""
     if name == "codecairn":
-        return own_sources()
+        return Corpus(name, own_sources())
     if name == "libraries":
-        return tuple(library_source(product) for product in LIBRARIES)
-    raise GoldenError(f"There is no corpus {name!r}. Corpora: codecairn, libraries.")
+        return Corpus(name, tuple(library_source(product) for product in LIBRARIES))
+    if name == "organisation":
+        organisation = build_organisation(data / "organisation-sources")
+        settings = Settings(answer=AnswerConfig(budget_tokens=ORGANISATION_BUDGET))
+        secrets = planted_secrets()
+        return Corpus(name, organisation.sources(), settings, (*secrets, *RESTRICTED_WORDS), organisation.drift)
+    raise GoldenError(f"There is no corpus {name!r}. Corpora: codecairn, libraries, organisation.")
 
 
 def own_sources() -> tuple[SourceConfig, ...]:
@@ -103,6 +125,14 @@ def open_service(setup: Setup) -> Iterator[Service]:
         yield service
     finally:
         service.close()
+
+
+def head_of(root: Path) -> str:
+    """Return the commit that is checked out in a clone, "" outside of one."""
+    try:
+        return head_commit(root) or ""
+    except (SourceError, GitError):
+        return ""
 
 
 def principal_of(setup: Setup) -> Principal:

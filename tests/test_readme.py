@@ -28,7 +28,7 @@ def command_names() -> set[str]:
 
 def test_every_command_that_a_page_shows_exists():
     groups = {name.partition(" ")[0] for name in command_names() if " " in name}
-    shown = re.findall(r"(?:`|\$ |bin/)codecairn +([a-z]+)(?: +([a-z]+)\b)?", EVERYTHING)
+    shown = re.findall(r"(?:`|\$ |bin/)codecairn +([a-z]+)(?: +([a-z-]+)\b)?", EVERYTHING)
     words = {f"{first} {second}" if first in groups and second else first for first, second in shown}
     assert len(words) >= 5
     assert words - command_names() == set()

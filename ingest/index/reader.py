@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -500,6 +500,14 @@ class Index:
             self._cache.update(chunks)
             while len(self._cache) > CHUNK_CACHE:
                 self._cache.popitem(last=False)
+
+    def every_chunk(self, filters: Filters) -> Iterator[Chunk]:
+        """Yield every visible chunk, by id."""
+        visible = set(self._visible(filters))
+        for _, stored in sorted(self._text.every()):
+            chunk = decode_chunk(stored, self._sources)
+            if chunk.source in visible:
+                yield chunk
 
     def first_chunk(self, source: str, path: str, filters: Filters) -> Chunk | None:
         """Return the first chunk of a visible file, None when there is no such file."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from golden.case import Case, Expect
+from golden.blame import Stages, blame_miss
+from golden.case import Case, Expect, SpanExpect
 from golden.corpus import build, make_setup, open_service, principal_of
-from golden.run import Report, ask_case, find_dangling, judge, write_results
+from golden.judge import judge
+from golden.results import write_results
+from golden.run import ask_case, find_dangling
+from golden.stats import Report
 from ingest.config import SourceConfig
 from mcp_server.results import Citation
 
@@ -81,3 +85,71 @@ def test_results_are_one_text_per_case_and_the_statistics(shop, tmp_path):
     write_results(Report((verdict,), 1.0), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["case-1.txt", "stats.txt"]
     assert "PASS" in (tmp_path / "out" / "case-1.txt").read_text("utf-8")
+
+
+@pytest.mark.req("E18")
+def test_a_case_that_names_what_is_gone_is_stale_and_says_so(shop):
+    service, setup = shop
+    verdict = judge(ask_case(service, make_case("total_of_invoice", cites=("gone.py",)), principal_of(setup)))
+    assert "stale case: gone.py is not in the index any more" in verdict.problems[0]
+    assert verdict.blame == ""
+
+
+@pytest.mark.req("E3")
+def test_stages_latency_tokens_and_the_text_of_the_answer_can_be_asked_for(shop):
+    service, setup = shop
+    fine = make_case(
+        "total_of_invoice",
+        shows=("total_of_invoice",),
+        max_latency_ms=60_000,
+        max_tokens=6000,
+        spans=(SpanExpect(name="search.text", min_out=1), SpanExpect(name="model", absent=True)),
+    )
+    assert judge(ask_case(service, fine, principal_of(setup))).problems == ()
+    wrong = make_case(
+        "total_of_invoice",
+        shows=("nothing of the kind",),
+        hides=("Add up the lines",),
+        max_latency_ms=0.001,
+        max_tokens=1,
+        spans=(
+            SpanExpect(name="search.text", absent=True),
+            SpanExpect(name="model"),
+            SpanExpect(name="fusion", max_out=0),
+        ),
+    )
+    problems = "\n".join(judge(ask_case(service, wrong, principal_of(setup))).problems)
+    for expected in (
+        "does not show",
+        "leak",
+        "took",
+        "tokens, at most 1",
+        "search.text ran",
+        "model did not run",
+        "fusion put",
+    ):
+        assert expected in problems
+
+
+@pytest.mark.req("A3", "E14")
+def test_an_answer_from_a_wrong_place_is_confidently_wrong_and_has_a_stage_to_blame(shop):
+    service, setup = shop
+    verdict = judge(ask_case(service, make_case("total_of_invoice", cites=("stock.py",)), principal_of(setup)))
+    assert verdict.blame == "answer"  # the vector side has it, the context too
+    assert verdict.cites_right is False
+    assert verdict.is_confidently_wrong
+
+
+@pytest.mark.req("A3", "D3")
+@pytest.mark.parametrize(
+    ("ranks", "zone", "stage"),
+    [
+        ({"search.text": 0, "fusion": 0}, "answer", "retrieval"),
+        ({"search.text": 30, "rerank": 0, "context": 0}, "answer", "ranking"),
+        ({"search.text": 1, "rerank": 9, "context": 0}, "answer", "context"),
+        ({"search.text": 1, "rerank": 1, "context": 1}, "abstain", "abstention"),
+        ({"search.text": 1, "rerank": 1, "context": 1}, "answer", "answer"),
+    ],
+)
+def test_the_first_stage_that_lost_the_place_is_to_blame(ranks, zone, stage):
+    assert blame_miss(Stages(ranks, zone=zone)) == stage

@@ -1,0 +1,114 @@
+"""What the stages of one answer recorded about the right places, and the stage to blame for a miss (D3, A3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from golden.case import Case
+from ingest.index import Index
+from ingest.model import Filters
+from traces.model import RETRIEVERS, Span, Trace
+
+Stage = Literal["access", "retrieval", "ranking", "context", "answer", "abstention", "freshness", ""]
+STAGES: tuple[Stage, ...] = ("access", "retrieval", "ranking", "context", "answer", "abstention", "freshness")
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The chunks that a case wants, and what it names that the index does not hold."""
+
+    chunk_ids: frozenset[int] = frozenset()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Where the wanted chunks stood in each stage of the answer. Ranks from 1, 0 = not there."""
+
+    ranks: Mapping[str, int] = field(default_factory=dict)  # retriever, fusion, rerank, context
+    outputs: Mapping[str, int] = field(default_factory=dict)  # stage -> entries in its output
+    context_tokens: int = 0
+    repeats: int = 0  # chunks of the context whose text another one has as well
+    zone: str = ""  # answer, warn or abstain
+
+    @property
+    def retrieved(self) -> int:
+        """Best rank in any retriever's list."""
+        return min((rank for name, rank in self.ranks.items() if name in RETRIEVERS and rank), default=0)
+
+
+def targets_of(index: Index, case: Case, filters: Filters) -> Targets:
+    """Return the chunks of the files and tickets that a case expects."""
+    ids: set[int] = set()
+    missing: list[str] = []
+    for name in case.expect.cites:
+        found = file_chunks(index, name, filters)
+        ids.update(found)
+        missing += [] if found else [name]
+    for key in case.expect.tickets:
+        keyed = index.find_keys(key, filters)
+        ids.update(keyed)
+        missing += [] if keyed else [key]
+    missing += [name for name in case.expect.stale if not file_chunks(index, name, filters)]
+    return Targets(frozenset(ids), tuple(dict.fromkeys(missing)))
+
+
+def file_chunks(index: Index, name: str, filters: Filters) -> list[int]:
+    """Return the chunks of a file that is written as `path` or `source:path`."""
+    source, _, path = name.rpartition(":")
+    names = [source] if source else sorted(filters.sources)
+    return [chunk.id for one in names for chunk in index.document_chunks(one, path, filters)]
+
+
+def read_stages(trace: Trace, index: Index, wanted: Collection[int]) -> Stages:
+    """Return what a trace says of the wanted chunks."""
+    ranks: dict[str, int] = {}
+    outputs: dict[str, int] = {}
+    tokens, repeats, zone = 0, 0, ""
+    for span in trace.spans:
+        rows = span.output if isinstance(span.output, list | tuple) else ()
+        outputs[span.name] = span.n_out if span.n_out is not None else len(rows)
+        if span.name in (*RETRIEVERS, "fusion", "rerank", "context"):
+            ranks[span.name] = best_rank(rows, wanted)
+        if span.name == "context":
+            tokens = sum(int(row[2]["tokens"]) for row in rows)
+            repeats = count_repeats(index, rows)
+        if span.name == "coverage":
+            zone = zone_of(span)
+    return Stages(ranks, outputs, tokens, repeats, zone)
+
+
+def best_rank(rows: Sequence[Any], wanted: Collection[int]) -> int:
+    """Return the first rank of a wanted chunk in recorded rows; 0 if there is none."""
+    return next((rank for rank, row in enumerate(rows, 1) if row[0] in wanted), 0)
+
+
+def count_repeats(index: Index, rows: Sequence[Any]) -> int:
+    """Return how many chunks of a context have a text that an earlier one has."""
+    texts = [chunk.text_hash for chunk in index.chunks([int(row[0]) for row in rows])]
+    return len(texts) - len(set(texts))
+
+
+def zone_of(span: Span) -> str:
+    """Return the decision that was recorded."""
+    return str(span.output.get("zone", "")) if isinstance(span.output, Mapping) else ""
+
+
+def blame_miss(stages: Stages) -> Stage:
+    """Return the stage that lost the right place of an answerable question that was not answered from it."""
+    if not stages.retrieved:
+        return "retrieval"
+    if not stages.ranks.get("rerank"):
+        return "ranking"
+    if not stages.ranks.get("context"):
+        return "abstention" if "context" not in stages.ranks else "context"
+    return "abstention" if stages.zone == "abstain" else "answer"
+
+
+def count_blame(blamed: Sequence[Stage]) -> dict[str, int]:
+    """Return how often each stage is to blame, in the order of the stages."""
+    counts: Counter[Stage] = Counter(blamed)
+    return {stage: counts[stage] for stage in STAGES if counts[stage]}
