@@ -6,12 +6,15 @@ the first tool call.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import anyio
+import anyio.from_thread
+import anyio.to_thread
 from mcp.server import MCPServer
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
@@ -26,8 +29,9 @@ from ingest.access import Principal
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
 from mcp_server.errors import ServerError, describe, trace_of
+from mcp_server.fallback import Cancellation
 from mcp_server.render import render_answer, render_search, render_status
-from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.results import AnswerEvent, AnswerRequest, AnswerResult, Listener, SearchRequest, ignore
 from mcp_server.service import VERSION, Service
 from traces.model import Caller, EntryPoint
 
@@ -105,7 +109,7 @@ def make_server(
         "codecairn",
         title="CodeCairn",
         version=VERSION,
-        instructions=prompts.load("mcp_instructions").text,
+        instructions=prompts.load("mcp_instructions", service.prompts["mcp_instructions"]).text,
         cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="public")},
         log_level="WARNING",
     )
@@ -119,10 +123,11 @@ def make_server(
 def add_tools(server: MCPServer, service: Service, principal: Principal, entry: EntryPoint) -> None:
     """Register search_code, answer and explain_trace."""
     budget = service.setup.settings.server.max_result_chars
+    is_slow = service.setup.settings.llm.is_on  # without a model an answer is there before its progress
 
     @server.tool(
         title="Search code, tickets, designs and history",
-        description=prompts.load("tool_search_code").text,
+        description=prompts.load("tool_search_code", service.prompts["tool_search_code"]).text,
         annotations=READ_ONLY,
         meta={"anthropic/alwaysLoad": True, "anthropic/searchHint": "find code by meaning, symbol, path or ticket"},
         structured_output=False,
@@ -145,11 +150,11 @@ def add_tools(server: MCPServer, service: Service, principal: Principal, entry: 
 
     @server.tool(
         title="Answer a question with checked citations",
-        description=prompts.load("tool_answer").text,
+        description=prompts.load("tool_answer", service.prompts["tool_answer"]).text,
         annotations=READ_ONLY,
         structured_output=False,
     )
-    def answer(
+    async def answer(
         context: Context[Any, Any],
         question: Annotated[str, Field(min_length=1, max_length=20_000)],
         sources: Sources = [],  # noqa: B006 - never changed
@@ -159,12 +164,22 @@ def add_tools(server: MCPServer, service: Service, principal: Principal, entry: 
     ) -> str:
         request = AnswerRequest(question, tuple(sources), product, path_glob)
         caller = caller_of(context)
-        result = guarded(lambda: service.answer(request, principal, entry=entry, caller=caller))
+        result = await ask_in_thread(
+            lambda tell, cancellation: service.answer(
+                request,
+                principal,
+                entry=entry,
+                caller=caller,
+                listen=tell if is_slow else ignore,
+                cancellation=cancellation,
+            ),
+            context,
+        )
         return render_answer(result, response_format, budget)
 
     @server.tool(
         title="Explain how a result came about",
-        description=prompts.load("tool_explain_trace").text,
+        description=prompts.load("tool_explain_trace", service.prompts["tool_explain_trace"]).text,
         annotations=READ_ONLY,
         structured_output=False,
     )
@@ -186,6 +201,33 @@ def add_resources(server: MCPServer, service: Service, principal: Principal) -> 
     @server.resource("trace://{id}", name="trace", mime_type="text/plain")
     def trace(id: str) -> str:
         return guarded(lambda: service.explain(id, "", principal), ResourceError)
+
+
+async def ask_in_thread(
+    ask: Callable[[Listener, Cancellation], AnswerResult], context: Context[Any, Any]
+) -> AnswerResult:
+    """Return an answer; a client that asked for progress hears of each checked claim, one that goes stops the work."""
+    cancellation = Cancellation()
+    told = itertools.count(1)
+
+    def tell(event: AnswerEvent) -> None:
+        anyio.from_thread.run(context.report_progress, next(told), None, describe_event(event))
+
+    listen = tell if (context.request_context.meta or {}).get("progress_token") is not None else ignore
+    try:
+        return await anyio.to_thread.run_sync(
+            lambda: guarded(lambda: ask(listen, cancellation)), abandon_on_cancel=True
+        )
+    finally:
+        cancellation.set()
+
+
+def describe_event(event: AnswerEvent) -> str:
+    """Return an event as a line for people: where the evidence stands, or a claim with its places."""
+    if event.claim is None:
+        return f"reading {', '.join(event.places)}"
+    places = (f"{c.path or c.key}:{c.start_line}-{c.end_line}" for c in event.citations)
+    return f"{event.claim.text} ({', '.join(places)})"
 
 
 def guarded(call: Callable[[], T], kind: type[Exception] = ToolError) -> T:

@@ -7,7 +7,9 @@ import threading
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
+import anyio
 import pytest
+from mcp import Client
 
 import prompts
 from ingest.access import LOCAL_PRINCIPAL
@@ -17,6 +19,7 @@ from mcp_server.fallback import Cancellation
 from mcp_server.llm import Message
 from mcp_server.model_calls import serialise
 from mcp_server.results import AnswerRequest, AnswerResult
+from mcp_server.server import make_server
 from mcp_server.service import Service
 from tests.mcp_server.conftest import make_repository, reindex
 from tests.mcp_server.fake_llm import FakeLLM, Step, claim, find_block, reply
@@ -462,3 +465,59 @@ def test_first_claim_is_told_before_the_model_has_finished(endpoint, make):
             break
     assert kinds == ["evidence", "claim"]
     assert endpoint.broken.wait(10), "closing the stream stops the model"
+
+
+@pytest.mark.req("R6", "K9")
+def test_an_agent_hears_of_each_checked_claim(endpoint, make):
+    endpoint.default = signing
+    service = make()
+    heard = []
+
+    async def session():
+        async def hear(progress, total, message):
+            heard.append((progress, message))
+
+        async with Client(make_server(service)) as client:
+            result = await client.call_tool("answer", {"question": QUESTION}, progress_callback=hear)
+            return result.content[0].text
+
+    text = anyio.run(session)
+    assert [progress for progress, _ in heard] == [1, 2]
+    assert heard[0][1].startswith("reading ")
+    assert heard[1][1].startswith("`SessionSigner.sign` signs")
+    assert "shop/session.py:" in heard[1][1]
+    assert text.startswith("ANSWER\n`SessionSigner.sign` signs")
+
+
+@pytest.mark.req("F23")
+def test_F23_agent_that_cancels_stops_the_model(endpoint, make):
+    endpoint.default = Step("drip " * 4000, pause_s=0.05)
+    service = make(timeout_s=60)
+
+    async def session():
+        async with Client(make_server(service)) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.call_tool, "answer", {"question": QUESTION})
+                while not endpoint.requests:
+                    await anyio.sleep(0.01)
+                group.cancel_scope.cancel()
+            with anyio.fail_after(30):
+                while not endpoint.broken.is_set():
+                    await anyio.sleep(0.01)
+
+    anyio.run(session)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.req("F13", "A2")
+def test_what_is_degraded_stands_first_for_an_agent(endpoint, make):
+    endpoint.default = Step(status=401)
+    service = make()
+
+    async def session():
+        async with Client(make_server(service)) as client:
+            return (await client.call_tool("answer", {"question": QUESTION})).content[0].text
+
+    text = anyio.run(session)
+    assert text.startswith("ANSWER\n(llm_down: the model cannot be asked;")
+    assert "degraded=llm_down" in text
