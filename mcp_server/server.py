@@ -213,11 +213,8 @@ async def ask_in_thread(
     def tell(event: AnswerEvent) -> None:
         anyio.from_thread.run(context.report_progress, next(told), None, describe_event(event))
 
-    listen = tell if (context.request_context.meta or {}).get("progress_token") is not None else ignore
     try:
-        return await anyio.to_thread.run_sync(
-            lambda: guarded(lambda: ask(listen, cancellation)), abandon_on_cancel=True
-        )
+        return await anyio.to_thread.run_sync(lambda: guarded(lambda: ask(tell, cancellation)), abandon_on_cancel=True)
     finally:
         cancellation.set()
 
