@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 PIPELINE_VERSION = "1"  # part of a cached answer's key: raise it when the same input gives another answer
 CONTEXT_HITS = 20  # ranked chunks that the context is packed from
+ANSWER_HITS = 60  # ranked chunks that are read to tell what else of their files belongs to an answer
 # What a still valid cached answer is better than, however old it is within the hour.
 OUTAGES = frozenset({"llm_down", "budget_exceeded", "embed_unavailable"})
 RESULT = TypeAdapter(AnswerResult)
@@ -157,7 +158,7 @@ class Asking:
 
     def _compose(self, question: Question, calls: ModelCalls | None) -> ComposedAnswer:
         index, trace, filters = question.index, question.trace, question.filters
-        retrieval = retrieve(index, question.request.question, filters, trace, question.strict)
+        retrieval = retrieve(index, question.request.question, filters, trace, question.strict, ANSWER_HITS)
         question.cancellation.check()
         whole = add_whole_definitions(
             retrieval.chunks[:CONTEXT_HITS],

@@ -25,6 +25,7 @@ class Windows:
 
     def __init__(self, root: Path) -> None:
         self.paths: list[str] = []
+        self.starts: list[int] = []  # first line of each window, 1-based
         self.lengths: list[int] = []
         self.postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for file in sorted(root.rglob("*")):
@@ -41,10 +42,15 @@ class Windows:
             for term, count in counts.items():
                 self.postings[term].append((len(self.paths), count))
             self.paths.append(name)
+            self.starts.append(start + 1)
             self.lengths.append(counts.total())
 
     def ask(self, query: str) -> list[str]:
         """Return the first files, best first."""
+        return list(dict.fromkeys(self.paths[window] for window in self.rank(query)))[:FILES]
+
+    def rank(self, query: str) -> list[int]:
+        """Return the windows that hold a word of the query, best first."""
         mean = sum(self.lengths) / max(len(self.lengths), 1)
         scores: dict[int, float] = defaultdict(float)
         for term in dict.fromkeys(terms(query)):
@@ -53,8 +59,7 @@ class Windows:
             for window, count in found:
                 norm = K1 * (1 - B + B * self.lengths[window] / mean)
                 scores[window] += idf * count * (K1 + 1) / (count + norm)
-        order = sorted(scores, key=lambda window: (-scores[window], self.paths[window], window))
-        return list(dict.fromkeys(self.paths[window] for window in order))[:FILES]
+        return sorted(scores, key=lambda window: (-scores[window], self.paths[window], window))
 
 
 def main() -> None:

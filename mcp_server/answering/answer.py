@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mcp_server.answering.abstain import Decision, abstain_text, decide
-from mcp_server.answering.aspects import Aspect, root, split_question
-from mcp_server.answering.citations import Numbered, Pointer, number_citations
+from mcp_server.answering.aspects import Aspect, content_words, root, split_question
+from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
-from mcp_server.answering.generate import Generated
+from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
+from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
 from mcp_server.retrieval.context import SLOT_OF_KIND, Context, chunk_tokens
@@ -103,8 +104,12 @@ def compose_answer(
         )
     with trace.span("ledger") as span:
         checked = check_claims(generated.claims, evidence, question, resolver)
+        holds = any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked)
+        if holds and generated.mode == "extractive":
+            further, evidence = read_on(question, retrieval, checked, evidence, len(aspects), resolver)
+            checked = (*checked, *further)
         span.record(output=describe_ledger(checked))
-    if not any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked):
+    if not holds:
         none = abstain(retrieval, context, uncovered, checker, trace, list_ungrounded_claims(checked))
         return replace(none, degraded=join_codes(none.degraded, generated.degraded))
     with trace.span("freshness") as span:
@@ -117,6 +122,26 @@ def compose_answer(
         )
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
+
+
+def read_on(
+    question: str,
+    retrieval: Retrieval,
+    checked: Sequence[CheckedClaim],
+    evidence: tuple[Evidence, ...],
+    aspect: int,
+    resolver: Resolver,
+) -> tuple[tuple[CheckedClaim, ...], tuple[Evidence, ...]]:
+    """Return statements that name what else to read, as far as citations may go, and the evidence with their lines."""
+    if len(question.split()) < MIN_WORDS:
+        return (), evidence
+    cited = number_citations([claim.spans for claim in checked if not claim.is_struck], by_id(evidence)).pointers
+    budget = remaining([(*document_of(p.evidence), p.start_line, p.end_line, p.text) for p in cited])
+    rarity = rarity_of(retrieval)
+    weights = {root(word): rarity.get(root(word), DEFAULT_RARITY) for word in content_words(question)}
+    ranges = find_reading(weights, retrieval.chunks, resolver.document, budget)
+    drafts, blocks = state_reading(ranges, evidence, aspect)
+    return check_claims(drafts, blocks, question, resolver), blocks
 
 
 def announce(
@@ -182,7 +207,7 @@ def respond(
     pointers = [() if claim.is_struck else next(ids) for claim in checked]
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
     unanswered = list_unanswered(aspects, generated.covered | {claim.draft.aspect for claim, _ in shown})
-    text = compose_text(shown, citations, len(aspects))
+    text = compose_text(shown, citations, len(aspects) + 1)  # the last: what to read on
     heads = (generated.note, WARNING if decision.zone == "warn" else "")
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),

@@ -16,7 +16,7 @@ from mcp_server.retrieval.history import new_name
 
 if TYPE_CHECKING:
     from ingest.index import Index
-    from ingest.model import Filters
+    from ingest.model import Chunk, Filters
 
 CURRENT = frozenset({"code", "design"})  # kinds of documents that say what is there now
 SCAN = 200  # chunks that are read for one name
@@ -81,6 +81,10 @@ class Resolver(Protocol):
 
     def near_names(self, name: str) -> tuple[str, ...]: ...
     def near_paths(self, path: str) -> tuple[str, ...]: ...
+    def document(self, source: str, ref: str) -> Sequence[Chunk]:
+        """Return the chunks of one document that the caller may see, in order."""
+        ...
+
     def occurring(self, words: Sequence[str]) -> frozenset[str]:
         """Return those words that occur, in any inflection, in at least one chunk that the caller may see."""
         ...
@@ -250,6 +254,10 @@ class IndexResolver:
     def near_paths(self, path: str) -> tuple[str, ...]:
         """Return up to three nearest paths."""
         return tuple(path for _, path in self._index.near_paths(path, self._filters, limit=3))
+
+    def document(self, source: str, ref: str) -> Sequence[Chunk]:
+        """Return the chunks of one document, in order."""
+        return self._index.document_chunks(source, ref, self._filters)
 
     def occurring(self, words: Sequence[str]) -> frozenset[str]:
         """Return those words that occur, in any inflection, in a visible chunk."""

@@ -96,6 +96,25 @@ def bench_mine_designs(
     say(f"{len(questions)} questions in {out}")
 
 
+@app.command("answers")
+def bench_answers(
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions with a reference answer; repeat.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    variant: Annotated[str, typer.Option(help="root, root-history, whole or whole-history.")] = "whole",
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure answers without a model: names of the reference answers inside the cited lines, beside plain BM25.
+
+    Example: codecairn bench answers --cases repo_qa.jsonl --corpora ~/corpora
+    """
+    from golden.bench.answering import run_answers
+
+    with bench_errors():
+        print_bench(run_answers(cases, corpora, limit=limit, variant=variant, cache=cache, say=say), as_json)
+
+
 @app.command("scale")
 def bench_scale(
     folder: Path,

@@ -137,6 +137,9 @@ class ChunkResolver:
     def near_paths(self, path: str) -> tuple[str, ...]:
         return self.near
 
+    def document(self, source: str, ref: str) -> Sequence[Chunk]:
+        return sorted((c for c in self.chunks if (c.source, c.ref) == (source, ref)), key=lambda c: c.start_line)
+
     def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
         return frozenset(token for token in tokens if token in self.tokens)
 

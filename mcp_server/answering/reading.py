@@ -1,0 +1,464 @@
+"""What to read on: the lines that most probably hold the names which a full answer would give, within a budget.
+
+A name (identifier) of a file is worth the probability that an answer names it, from a logistic model over few features
+(`NAME_WEIGHTS`). Ranges of lines are then taken greedily, each the contiguous run of one file with the highest worth of
+names that no range before it holds, less a price per character: budgeted maximum coverage.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from ingest.index.tokens import split_identifier
+from ingest.model import Chunk
+from mcp_server.answering.aspects import root
+from mcp_server.answering.claims import ClaimDraft
+from mcp_server.answering.evidence import Evidence, Span
+from mcp_server.retrieval.context import CHARS_PER_TOKEN
+from mcp_server.retrieval.model import RankedChunk
+
+MAX_CITATIONS = 10  # of a whole answer
+MAX_TOKENS = 2000  # that its cited lines take
+MAX_FILES = 6
+FILE_LINES = 500  # of one file that are looked at, those around its best chunk
+MIN_WORDS = 12  # a shorter question is about one place, which its answer states
+LINE_PRICE = 0.00005  # worth that one more character has to bring
+MIN_CHARS = 300  # what is left of the budget is not worth another range
+RANGE_LINES = 60
+FLOOR = 0.01  # names that are less probable count nothing
+TOKEN = re.compile(r"(\n)|(\.)?\b([A-Za-z_]\w+)(?=([ \t]*[(.=:\[])?)")
+ERRORS = ("Error", "Warning", "Exception")
+NO_NAMES = frozenset(
+    """def return self class if else elif for while in not is and or None True False import from as with try except
+    raise lambda yield pass cls assert del global print str int the of to it this be func fn let const var public
+    private static void new null true false async await function export default type struct impl use mod package end
+    do""".split()
+)
+# Fitted (golden/bench/fitting.py) on the development questions of flask, requests, pytest and sqlfluff (189
+# questions, 1,437 names of their reference answers; a name counts in the gold files). Held out by repository, the
+# figures are those of docs/benchmarks.md.
+NAME_FEATURES = (
+    "bias",
+    "match",  # idf of the question's words in its parts / 8, at most 2
+    "match_share",  # share of its parts that are words of the question
+    "score",  # of the best chunk that holds it, of the best of all
+    "score_squared",
+    "file_rank",
+    "file_score",
+    "file_share",  # of the file's scores, of the first file's
+    "is_docs",
+    "frequency",  # log(1 + chunks of the ranking that hold it)
+    "is_defined",
+    "is_shaped",  # several parts
+    "is_private",
+    "parts",
+    "is_plain",  # an ordinary word in lower case that the file does not define
+    "file_lines",  # thousands
+    "in_code",  # called, assigned, subscripted or a member
+    "is_error",
+)
+NAME_WEIGHTS = (
+    -8.3174, 1.6204, 0.7509, 3.4809, -2.1684, -2.0132, -1.4148, 2.9655, -3.5911,
+    0.6529, 0.665, 0.952, 1.0431, -0.5754, -0.6856, -0.9506, 1.4016, 0.9488,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a file: its length, the chunk that it stands in, and its names with whether they stand in code."""
+
+    length: int
+    chunk: Chunk
+    names: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """The lines of one document that are looked at, by number, and how good a place it is."""
+
+    source: str
+    ref: str
+    role: str
+    lines: Mapping[int, Line]
+    scores: Mapping[int, float]  # chunk id -> score, relative to the best of all
+    best: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Range:
+    """Lines of one document, 1-based inclusive."""
+
+    file: FileText
+    start_line: int
+    end_line: int
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many ranges may be cited in all, how many characters more, and which ranges, names and lines are."""
+
+    ranges: int = MAX_CITATIONS
+    chars: int = MAX_TOKENS * CHARS_PER_TOKEN
+    cited: list[tuple[str, str, int, int]] = field(default_factory=list)  # source, ref, first and last line
+    names: set[str] = field(default_factory=set)
+    lines: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+
+
+ReadDocument = Callable[[str, str], Sequence[Chunk]]
+
+
+def find_reading(
+    weights: Mapping[str, float], ranked: Sequence[RankedChunk], read_document: ReadDocument, budget: Budget
+) -> list[Range]:
+    """Return the ranges to read on. `weights`: word root of the question -> idf; `ranked`: chunks, best first."""
+    files = open_files(ranked, read_document)
+    worth = [
+        {name: p for name, p in zip(names, probabilities(rows), strict=True) if p >= FLOOR}
+        for names, rows in name_features(weights, ranked, files)
+    ]
+    return choose_ranges(files, worth, budget)
+
+
+# ---- files and names
+
+
+def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument) -> list[FileText]:
+    """Return the best files of a ranking with the lines around their best chunk."""
+    top = max((hit.score for hit in ranked), default=0.0) or 1.0
+    scores: dict[tuple[str, str], dict[int, float]] = {}
+    roles: dict[tuple[str, str], str] = {}
+    for hit in ranked:
+        if hit.chunk.path is not None:
+            document = (hit.chunk.source, hit.chunk.ref)
+            scores.setdefault(document, {})[hit.chunk.id] = max(0.0, hit.score / top)
+            roles.setdefault(document, hit.chunk.role)
+    totals = {d: decayed_sum(s.values()) for d, s in scores.items()}
+    best = sorted(scores, key=lambda d: (-(max(scores[d].values()) + 0.5 * totals[d]), d))[:MAX_FILES]
+    return [
+        FileText(
+            source, ref, roles[source, ref], read_near(read_document(source, ref), scores[source, ref]),
+            scores[source, ref], max(scores[source, ref].values()), totals[source, ref],
+        )
+        for source, ref in best
+    ]  # fmt: skip
+
+
+def decayed_sum(scores: Iterable[float]) -> float:
+    """Return a sum in which each further score counts 0.7 of the one before."""
+    return sum(score * 0.7**at for at, score in enumerate(sorted(scores, reverse=True)))
+
+
+def read_near(chunks: Sequence[Chunk], scores: Mapping[int, float]) -> dict[int, Line]:
+    """Return the lines of a document, those nearest to its best chunk."""
+    best = max(chunks, key=lambda chunk: scores.get(chunk.id, 0.0), default=None)
+    if best is None:
+        return {}
+    lines: dict[int, Line] = {}
+    for chunk in sorted(chunks, key=lambda c: (abs(c.start_line - best.start_line), c.start_line)):
+        if len(lines) >= FILE_LINES:
+            break
+        for number, names in enumerate(names_by_line(chunk.text), chunk.start_line):
+            lines.setdefault(number, Line(names[0], chunk, names[1]))
+    return dict(sorted(lines.items()))
+
+
+@lru_cache(maxsize=8192)
+def names_by_line(text: str) -> tuple[tuple[int, tuple[tuple[str, bool], ...]], ...]:
+    """Return length and names of each line of a text, and whether they stand there as code does.
+
+    Without keywords and repeats. Kept, because the same chunks are looked at again and again.
+    """
+    found: list[dict[str, bool]] = [{}]
+    for newline, dot, name, after in TOKEN.findall(text):
+        if newline:
+            found.append({})
+        elif name not in NO_NAMES:
+            found[-1][name] = found[-1].get(name, False) or bool(dot or after)
+    lengths = (len(line) + 1 for line in text.split("\n"))
+    return tuple((length, tuple(names.items())) for length, names in zip(lengths, found, strict=True))
+
+
+@lru_cache(maxsize=8192)
+def names_of(text: str) -> Mapping[str, bool]:
+    """Return the names of a text, and whether they stand there as code does."""
+    found: dict[str, bool] = {}
+    for _, names in names_by_line(text):
+        for name, in_code in names:
+            found[name] = found.get(name, False) or in_code
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a name tells by itself: the roots under which it can match, those of its parts, and its own features."""
+
+    roots: frozenset[str]
+    parts: tuple[str, ...]
+    is_shaped: float
+    is_private: float
+    size: float
+    is_lower: float
+    is_error: float
+
+
+@lru_cache(maxsize=65_536)
+def shape_of(name: str) -> Shape:
+    """Return what a name tells by itself."""
+    parts = tuple(root(part) for part in split_identifier(name)) or (root(name),)
+    shaped = len(parts) > 1
+    return Shape(
+        roots=frozenset((*parts, root(name))),
+        parts=parts,
+        is_shaped=float(shaped),
+        is_private=float(name.startswith("_")),
+        size=len(parts) / 4,
+        is_lower=float(name.islower() and not shaped),
+        is_error=float(name.endswith(ERRORS)),
+    )
+
+
+def name_features(
+    weights: Mapping[str, float], ranked: Sequence[RankedChunk], files: Sequence[FileText]
+) -> list[tuple[list[str], list[tuple[float, ...]]]]:
+    """Return per file its names, and the features of each in the order of NAME_FEATURES."""
+    frequency: Counter[str] = Counter()
+    for hit in ranked:
+        frequency.update(names_of(hit.chunk.text).keys())
+    first = files[0].total if files else 0.0
+    found = []
+    for rank, file in enumerate(files):
+        of_file = (rank / MAX_FILES, file.best, file.total / (first or 1.0), float(file.role == "docs"))
+        chunks = {line.chunk.id: line.chunk for line in file.lines.values()}
+        defined = {symbol.name for chunk in chunks.values() for symbol in chunk.symbols}
+        held = gather_names(file, chunks.values())
+        size = len(file.lines) / 1000
+        rows: list[tuple[float, ...]] = []
+        for name, (score, in_code) in held.items():
+            shape, match, share = shape_of(name), 0.0, 0.0
+            if not shape.roots.isdisjoint(weights):
+                match = sum(weights.get(r, 0.0) for r in sorted(shape.roots))
+                share = sum(part in weights for part in shape.parts) / len(shape.parts)
+            is_defined = float(name in defined)
+            rows.append(
+                (
+                    1.0, min(match / 8, 2.0), share, score, score * score, *of_file, math.log1p(frequency[name]),
+                    is_defined, shape.is_shaped, shape.is_private, shape.size, shape.is_lower * (1.0 - is_defined),
+                    size, in_code, shape.is_error,
+                )
+            )  # fmt: skip
+        found.append((list(held), rows))
+    return found
+
+
+def gather_names(file: FileText, chunks: Iterable[Chunk]) -> dict[str, tuple[float, float]]:
+    """Return the names of a file with the score of the best chunk that holds each, and whether it stands in code."""
+    held: dict[str, tuple[float, float]] = {}
+    for chunk in chunks:
+        score = file.scores.get(chunk.id, 0.0)
+        for name, in_code in names_of(chunk.text).items():
+            before = held.get(name)
+            held[name] = (
+                (score, float(in_code)) if before is None else (max(before[0], score), max(before[1], float(in_code)))
+            )
+    return held
+
+
+def probabilities(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the probability of each name that an answer gives it."""
+    import numpy as np  # here: what answers without reading on needs no arrays
+
+    if not rows:
+        return []
+    found: list[float] = (1 / (1 + np.exp(-np.asarray(rows) @ np.asarray(NAME_WEIGHTS)))).tolist()
+    return found
+
+
+# ---- ranges
+
+
+def choose_ranges(files: Sequence[FileText], worth: Sequence[Mapping[str, float]], budget: Budget) -> list[Range]:
+    """Return ranges in the order in which they were taken; joins neighbours of one file when there are too many."""
+    runs = [
+        [(n, line.length, priced(line, prices)) for n, line in f.lines.items()]
+        for f, prices in zip(files, worth, strict=True)
+    ]
+    gains: dict[int, tuple[float, int, int]] = {}
+    stale = set(range(len(files)))
+    before = cited_ranges(files, budget)
+    taken = list(before)
+    while budget.chars > MIN_CHARS:
+        if len(taken) >= budget.ranges and not join_nearest(taken, budget):
+            break
+        best = best_run(files, runs, gains, stale, budget)
+        if best is None:
+            break
+        file, (_, start, end) = files[best], gains[best]
+        end = fit(file, start, end, budget.chars)
+        if end < start:
+            break
+        take(Range(file, start, end), taken, budget)
+        stale = set(range(len(files)))
+    return [chosen for chosen in taken if chosen not in before]
+
+
+def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
+    """Return what is cited of these files, for others to join; what is cited of other files takes a place away."""
+    open_ = {(file.source, file.ref): file for file in files}
+    found = []
+    for source, ref, start, end in budget.cited:
+        file = open_.get((source, ref))
+        if file is not None and all(number in file.lines for number in range(start, end + 1)):
+            found.append(Range(file, start, end))
+        else:
+            budget.ranges -= 1
+    return found
+
+
+def priced(line: Line, prices: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """Return the names of a line that are worth something."""
+    return tuple((name, prices[name]) for name, _ in line.names if name in prices)
+
+
+def best_run(
+    files: Sequence[FileText],
+    runs: Sequence[Sequence[tuple[int, int, tuple[tuple[str, float], ...]]]],
+    gains: dict[int, tuple[float, int, int]],
+    stale: set[int],
+    budget: Budget,
+) -> int | None:
+    """Return the file with the best run. A gain can only have shrunk: files that cannot win are not looked at again."""
+    while True:
+        order = sorted(range(len(files)), key=lambda at: (-gains[at][0] if at in gains else -math.inf, at))
+        if not order:
+            return None
+        first = order[0]
+        if first not in stale:
+            return first if gains[first][0] > 0 else None
+        file = files[first]
+        gains[first] = find_run(runs[first], budget.names, budget.lines.get((file.source, file.ref), set()))
+        stale.discard(first)
+
+
+def find_run(
+    run: Sequence[tuple[int, int, tuple[tuple[str, float], ...]]], known: set[str], covered: set[int]
+) -> tuple[float, int, int]:
+    """Return gain, first and last line of the best run of a file (Kadane's scan; a name counts once in a run)."""
+    best = (0.0, 0, 0)
+    gain, start, before = 0.0, 0, -1
+    seen: dict[str, int] = {}
+    for number, length, names in run:
+        if number in covered:
+            gain, before = 0.0, -1
+            continue
+        if gain <= 0 or number != before + 1 or number - start >= RANGE_LINES:
+            gain, start = 0.0, number
+        before = number
+        gain -= LINE_PRICE * length
+        for name, price in names:
+            if name not in known:
+                if seen.get(name, -1) < start:
+                    gain += price
+                seen[name] = number
+        if gain > best[0]:
+            best = (gain, start, number)
+    return best
+
+
+def fit(file: FileText, start: int, end: int, chars: int) -> int:
+    """Return the last line up to which a range fits."""
+    left = chars
+    for number in range(start, end + 1):
+        left -= file.lines[number].length
+        if left < 0:
+            return number - 1
+    return end
+
+
+def take(new: Range, taken: list[Range], budget: Budget) -> None:
+    """Add a range, joined with those of the same file that it touches."""
+    start, end = new.start_line, new.end_line
+    for old in [r for r in taken if r.file is new.file and (r.end_line + 1 == start or end + 1 == r.start_line)]:
+        taken.remove(old)
+        start, end = min(start, old.start_line), max(end, old.end_line)
+    taken.append(Range(new.file, start, end))
+    spend(new, budget)
+
+
+def spend(new: Range, budget: Budget) -> None:
+    """Take the lines and names of a range off the budget."""
+    covered = budget.lines.setdefault((new.file.source, new.file.ref), set())
+    for number in range(new.start_line, new.end_line + 1):
+        line = new.file.lines[number]
+        if number not in covered:
+            budget.chars -= line.length
+        covered.add(number)
+        budget.names.update(name for name, _ in line.names)
+
+
+def join_nearest(taken: list[Range], budget: Budget) -> bool:
+    """Join the two ranges of one file with the shortest gap, so that another range has room; False if none can be."""
+    gaps: list[tuple[int, Range, Range]] = []
+    for first in taken:
+        later = [r for r in taken if r.file is first.file and r.start_line > first.end_line]
+        if later:
+            second = min(later, key=lambda r: r.start_line)
+            between = range(first.end_line + 1, second.start_line)
+            if all(number in first.file.lines for number in between):
+                gaps.append((sum(first.file.lines[number].length for number in between), first, second))
+    gap = min(gaps, key=lambda item: (item[0], item[1].start_line), default=None)
+    if gap is None or gap[0] > budget.chars - MIN_CHARS:
+        return False
+    _, first, second = gap
+    taken.remove(first)
+    taken.remove(second)
+    taken.append(Range(first.file, first.start_line, second.end_line))
+    spend(Range(first.file, first.end_line + 1, second.start_line - 1), budget)
+    return True
+
+
+# ---- statements
+
+
+def state_reading(
+    ranges: Sequence[Range], evidence: Sequence[Evidence], aspect: int
+) -> tuple[list[ClaimDraft], tuple[Evidence, ...]]:
+    """Return one statement per file that names what stands there to read, and the evidence with the chunks cited."""
+    blocks = {block.chunk.id: block for block in evidence}
+    drafts: list[ClaimDraft] = []
+    for file in {id(r.file): r.file for r in ranges}.values():
+        spans: list[Span] = []
+        names: dict[str, None] = {}
+        for own in sorted((r for r in ranges if r.file is file), key=lambda r: r.start_line):
+            numbers = range(own.start_line, own.end_line + 1)
+            for chunk in {file.lines[n].chunk.id: file.lines[n].chunk for n in numbers}.values():
+                block = blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))
+                inside = [n for n in numbers if file.lines[n].chunk.id == chunk.id]
+                spans.append(block.span(inside[0], inside[-1]))
+                names.update(dict.fromkeys(names_to_read(chunk, inside)))
+        said = ", ".join(f"`{name}`" for name in list(names)[:4])
+        text = f"Read on in {file.ref}: {said}." if said else f"Read on in {file.ref}."
+        drafts.append(ClaimDraft(text, tuple(spans), aspect=aspect))
+    return drafts, tuple(blocks.values())
+
+
+def names_to_read(chunk: Chunk, lines: Sequence[int]) -> list[str]:
+    """Return the definitions that start in some lines of a chunk, else the one around them."""
+    inside = [s.qualname for s in chunk.symbols if lines[0] <= s.start_line <= lines[-1]]
+    return inside[:2] or ([chunk.symbol] if chunk.symbol else [])
+
+
+def remaining(cited: Sequence[tuple[str, str, int, int, str]]) -> Budget:
+    """Return what may still be cited beside some citations: source, ref, first and last line, text."""
+    budget = Budget()
+    for source, ref, start, end, text in cited:
+        budget.cited.append((source, ref, start, end))
+        budget.chars -= len(text) + 1
+        budget.lines.setdefault((source, ref), set()).update(range(start, end + 1))
+        budget.names.update(names_of(text))
+    return budget

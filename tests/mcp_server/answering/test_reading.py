@@ -1,0 +1,63 @@
+"""What to read on: the lines of the best files that hold the names of an answer, never more than a budget."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcp_server.answering.reading import MAX_CITATIONS, MAX_TOKENS, Budget, find_reading, remaining, state_reading
+from mcp_server.retrieval.context import CHARS_PER_TOKEN
+
+from .support import ChunkResolver, make_chunk, make_evidence, rank
+
+QUESTION = {"retri": 6.0, "payment": 5.0, "gateway": 6.0}
+
+
+def service_file(count: int, start: int = 1, ref: str = "src/payment.py"):
+    """Return one chunk per function, each with names of its own."""
+    chunks, line = [], start
+    for number in range(count):
+        text = f"def retry_payment_{number}(gateway_{number}):\n    gateway_{number}.charge_{number}(LIMIT_{number})\n"
+        text += f"    return audit_{number}.store(ledger_{number})\n"
+        chunks.append(make_chunk(ref, text, start=line))
+        line += text.count("\n") + 3
+    return chunks
+
+
+def read(chunks, budget=None):
+    resolver = ChunkResolver(*chunks)
+    return find_reading(QUESTION, rank(*chunks), resolver.document, budget or Budget())
+
+
+@pytest.mark.req("F1")
+def test_reading_names_lines_of_the_best_file_and_the_ledger_finds_them_there():
+    chunks = [*service_file(3), make_chunk("docs/about.md", "# About\n\nNothing of interest.", role="docs")]
+    found = read(chunks)
+    drafts, blocks = state_reading(found, make_evidence(*chunks[:1]), 2)
+    assert [draft.text.split(":")[0] for draft in drafts] == ["Read on in src/payment.py"]
+    assert "`retry_payment_0`" in drafts[0].text
+    assert {block.chunk.id for block in blocks} >= {chunk.id for chunk in chunks[:2]}
+    assert all(span.evidence in {block.id for block in blocks} for span in drafts[0].spans)
+
+
+@pytest.mark.req("F1")
+def test_what_is_cited_already_is_not_cited_again():
+    chunks = service_file(2)
+    cited = [("app", "src/payment.py", 1, chunks[1].end_line, "\n".join(c.text for c in chunks))]
+    assert read(chunks, remaining(cited)) == []
+
+
+@pytest.mark.req("F10")
+@settings(max_examples=25, deadline=None)
+@given(
+    files=st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    ranges=st.integers(0, MAX_CITATIONS),
+    tokens=st.integers(0, MAX_TOKENS),
+)
+def test_ranges_and_characters_stay_within_the_budget(files, ranges, tokens):
+    chunks = [chunk for n, count in enumerate(files) for chunk in service_file(count, ref=f"src/payment_{n}.py")]
+    found = read(chunks, Budget(ranges, tokens * CHARS_PER_TOKEN))
+    lines = [r.file.lines[n].length for r in found for n in range(r.start_line, r.end_line + 1) if n in r.file.lines]
+    assert len(found) <= ranges
+    assert sum(lines) <= tokens * CHARS_PER_TOKEN
