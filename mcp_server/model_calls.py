@@ -87,7 +87,7 @@ class Prompt:
     @property
     def sha256(self) -> str:
         """Hash of the messages as they are handed to the client: canonical JSON, UTF-8."""
-        return hashlib.sha256(serialise(self.messages)).hexdigest()
+        return hash_messages(self.messages)
 
     @property
     def chars(self) -> int:
@@ -97,6 +97,11 @@ class Prompt:
     def followed_by(self, *more: Message) -> Prompt:
         """Return the prompt with more messages at its end."""
         return Prompt((*self.messages, *more), self.composition, self.variables)
+
+
+def hash_messages(messages: Sequence[Message]) -> str:
+    """Return the SHA-256 over the canonical JSON of messages."""
+    return hashlib.sha256(serialise(messages)).hexdigest()
 
 
 def serialise(messages: Sequence[Message]) -> bytes:

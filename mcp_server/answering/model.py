@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mcp_server.answering.evidence import Evidence
@@ -134,11 +134,7 @@ class ModelGenerator:
     def _render(self, texts: Sequence[str], question: str) -> Prompt:
         evidence = "\n\n".join(texts)
         variables = {"marker": self._egress.marker(evidence), "evidence": evidence, "question": question}
-        messages = (
-            Message("system", self._composition.render("system").text),
-            Message("user", self._composition.render("context_format", **variables).text),
-        )
-        return Prompt(messages, self._composition, variables)
+        return Prompt(render_messages(self._composition, variables), self._composition, variables)
 
     def _fits(self, prompt: Prompt) -> bool:
         size = size_of(serialise(prompt.messages).decode("utf-8", "replace"))
@@ -165,3 +161,11 @@ class ModelGenerator:
             prompt_sha256=prompt.sha256,
             prompt_chars=prompt.chars,
         )
+
+
+def render_messages(composition: Composition, variables: Mapping[str, str]) -> tuple[Message, ...]:
+    """Return the messages of a composition; the same variables give the same bytes."""
+    return (
+        Message("system", composition.render("system").text),
+        Message("user", composition.render("context_format", **variables).text),
+    )

@@ -13,6 +13,8 @@ from mcp import Client
 
 import prompts
 from ingest.access import LOCAL_PRINCIPAL
+from ingest.errors import ConfigError
+from mcp_server.cli.prompting import render_again
 from mcp_server.config import load_setup
 from mcp_server.errors import Unavailable
 from mcp_server.fallback import Cancellation
@@ -521,3 +523,21 @@ def test_what_is_degraded_stands_first_for_an_agent(endpoint, make):
     text = anyio.run(session)
     assert text.startswith("ANSWER\n(llm_down: the model cannot be asked;")
     assert "degraded=llm_down" in text
+
+
+@pytest.mark.req("P5")
+def test_command_line_renders_again_what_a_trace_sent(endpoint, make):
+    endpoint.default = signing
+    service = make()
+    result = ask(service)
+    service.close()
+    text = render_again(service.setup, result.trace_id)
+    assert text.endswith("these are the bytes that were sent")
+    assert endpoint.requests[0]["messages"][1]["content"] in text
+
+
+@pytest.mark.req("P12")
+def test_unknown_prompt_version_fails_at_start_up(built):
+    settings = built.settings.model_copy(update={"prompts": {"answer": "v99"}})
+    with pytest.raises(ConfigError, match="There is no prompt answer@v99"):
+        Service(replace(built, settings=settings))
