@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from ingest.model import Filters
 from ingest.redact import redact
 from ingest.untrusted import clean_text, find_flags
 from mcp_server.access import find_owner
-from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer, compose_answer
+from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generator import Generator
 from mcp_server.answering.model import Egress, ModelGenerator
 from mcp_server.answering.resolver import IndexResolver
+from mcp_server.answering.tape import compose_recorded
 from mcp_server.cache import (
     KEEP_S,
     NEAR_SIMILARITY,
@@ -178,7 +180,7 @@ class Asking:
             policy_flags=flags,
         )
         resolver = IndexResolver(index, filters)
-        return compose_answer(
+        return compose_recorded(
             question.request.question,
             retrieval,
             context,
@@ -209,6 +211,26 @@ class Asking:
             return EXTRACTIVE
         egress = Egress(redact_all, self._redact_block, self._key)
         return ModelGenerator(calls, self._composition, egress, trace)
+
+    @contextmanager
+    def generator(self, trace: TraceRun, prompt_version: int | None = None, model: str = "") -> Iterator[Generator]:
+        """Yield the configured generator, or one with another prompt or model, for a replay. Raises PromptError."""
+        config = self._settings.llm.model_copy(update={"model": model}) if model else self._settings.llm
+        if not config.is_on:
+            yield EXTRACTIVE
+            return
+        from mcp_server.llm import OpenAILLM
+
+        llm = OpenAILLM(config, self._setup.llm_api_key)
+        budget = Deadline(self._settings.answer.deadline_s)
+        label = self._settings.environment
+        calls = ModelCalls(llm, trace, budget, Cancellation(), self._spending, self._estimator, self._now, label)
+        composition = self._composition if prompt_version is None else prompts.compose("answer", prompt_version)
+        try:
+            yield ModelGenerator(calls, composition, Egress(redact_all, self._redact_block, self._key), trace)
+        finally:
+            calls.close()
+            llm.close()
 
     def _redact_block(self, block: Evidence) -> str:
         """Return a block as it may leave this machine: no secrets; personal data by the policy of its source."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import hashlib
 import hmac
 import json
@@ -54,7 +55,7 @@ from mcp_server.results import (
 )
 from traces.export import DailyExport
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
-from traces.recorder import TraceRecorder, TraceRun
+from traces.recorder import Keeper, TraceRecorder, TraceRun
 from traces.retention import Limits
 from traces.store import Sink, TraceQuery, TraceStore, write_stderr
 
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from ingest.embedding import Embedder
     from ingest.index import Index
     from mcp_server.answering.freshness import FreshnessChecker
+    from mcp_server.answering.resolver import IndexResolver
     from mcp_server.asking import Asking
     from mcp_server.retrieval.occurrences import Occurrence
 
@@ -164,17 +166,40 @@ class Service:
         self._asking_lock = threading.Lock()
         self.prompts = select_prompts(setup)
         self._store = open_store(setup) if setup.settings.trace.enabled else None
-        self._recorder = TraceRecorder(
-            self._store,
-            env=setup.settings.environment,
+        self._recorder = self._make_recorder(self._store)
+
+    def _make_recorder(self, keeper: Keeper | None) -> TraceRecorder:
+        return TraceRecorder(
+            keeper,
+            env=self.setup.settings.environment,
             service_version=VERSION,
             code_commit=code_commit(),
             redact=redact_personal,
             redact_chunk=lambda text: redact(text).text,  # personal data in it was masked by its source's policy
             environment=describe_environment,
-            clock=now,
+            clock=self._now,
             handled=(ServerError,),
         )
+
+    def recording_into(self, keeper: Keeper) -> Service:
+        """Return the same service whose queries leave their traces with another keeper: for replays; not to close."""
+        other = copy.copy(self)
+        other._recorder = self._make_recorder(keeper)
+        other._log = False
+        return other
+
+    def retrieve_again(self, index: Index, request: SearchRequest | AnswerRequest, principal: Principal) -> None:
+        """Run what finds chunks for a request, on any generation, and leave its trace. Raises what `search` raises."""
+        text = request.query if isinstance(request, SearchRequest) else request.question
+        tool = "search_code" if isinstance(request, SearchRequest) else "answer"
+        with self._trace(tool, text, "cli", principal, None, vars_of(request)) as trace:
+            filters = self.filters(index, principal, request)
+            if isinstance(request, SearchRequest):
+                self._find(index, request, filters, trace, False, self._read_cursor(request, index, principal))
+            else:
+                from mcp_server.retrieval.transforms import retrieve
+
+                retrieve(index, text, filters, trace, False)
 
     def close(self) -> None:
         """Write what is queued, end connections and let go of the generation."""
@@ -322,12 +347,16 @@ class Service:
     def _search(
         self, index: Index, request: SearchRequest, principal: Principal, trace: TraceRun, strict: bool
     ) -> SearchResult:
-        filters = self._filters(index, principal, request)
+        filters = self.filters(index, principal, request)
         offset = self._read_cursor(request, index, principal)
         found = self._find(index, request, filters, trace, strict, offset)
-        checker = self._checker(index, principal)
+        from mcp_server.answering.tape import Tape, record_page
+
+        tape = Tape()
+        checker = tape.listen("checker", self._checker(index, principal))
         with trace.span("freshness") as span:
-            shown = tuple(self._hit(item, score, why, checker) for item, score, why in found.hits)
+            shown = make_page(found.hits, checker)
+            record_page(tape, found.hits, shown, trace)
             if request.mode == "ranked":
                 shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
@@ -383,15 +412,6 @@ class Service:
         missing = () if found else (MissingName(request.query, tuple(index.near_symbols(request.query, filters))),)
         return _Found([(item, 0.0, describe_occurrence(item)) for item in page], len(found), missing)
 
-    def _hit(self, item: Chunk | Occurrence, score: float, why: tuple[str, ...], checker: FreshnessChecker) -> Hit:
-        from mcp_server.answering.answer import make_hit
-        from mcp_server.retrieval.model import RankedChunk
-
-        if isinstance(item, Chunk):
-            return make_hit(RankedChunk(item, score, why), checker)
-        hit = make_hit(RankedChunk(item.chunk, score, why), checker)
-        return replace(hit, start_line=item.line, end_line=item.line, text=item.text, symbol=item.symbol)
-
     # -- answer ------------------------------------------------------------------------------------------------------
 
     def answer(
@@ -417,7 +437,7 @@ class Service:
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
             with self.reading(principal) as index:
-                filters = self._filters(index, principal, request)
+                filters = self.filters(index, principal, request)
                 question = Question(
                     request=request,
                     filters=filters,
@@ -432,7 +452,7 @@ class Service:
                     cancellation=cancellation or Cancellation(),
                     stale_codes=lambda sources: join(self._stale_codes(sources, principal), self._trace_codes()),
                 )
-                result = self._open_asking().answer(question)
+                result = self.open_asking().answer(question)
             trace.set(
                 degraded=result.degraded,
                 answer=result.answer,
@@ -481,7 +501,7 @@ class Service:
             finally:
                 cancellation.set()
 
-    def _open_asking(self) -> Asking:
+    def open_asking(self) -> Asking:
         """Return what answers questions, made on first use: it loads the answering side, and the model's client."""
         with self._asking_lock:
             if self._asking is None:
@@ -526,6 +546,11 @@ class Service:
     def now(self) -> datetime:
         """Return the time now, UTC."""
         return self._now()
+
+    @property
+    def recorder(self) -> TraceRecorder:
+        """What begins traces."""
+        return self._recorder
 
     @property
     def store(self) -> TraceStore:
@@ -617,7 +642,8 @@ class Service:
 
     # -- shared ------------------------------------------------------------------------------------------------------
 
-    def _filters(self, index: Index, principal: Principal, request: SearchRequest | AnswerRequest) -> Filters:
+    def filters(self, index: Index, principal: Principal, request: SearchRequest | AnswerRequest) -> Filters:
+        """Return the filters of a request. Raises BadRequest for an unknown source."""
         return make_filters(
             principal,
             self.infos(index),
@@ -626,6 +652,14 @@ class Service:
             language=request.language,
             path_glob=request.path_glob,
         )
+
+    def look_ups(
+        self, index: Index, request: SearchRequest | AnswerRequest, principal: Principal
+    ) -> tuple[IndexResolver, FreshnessChecker]:
+        """Return what claims are checked with, under the filters of a request."""
+        from mcp_server.answering.resolver import IndexResolver
+
+        return IndexResolver(index, self.filters(index, principal, request)), self._checker(index, principal)
 
     def _checker(self, index: Index, principal: Principal) -> FreshnessChecker:
         from mcp_server.answering.freshness import FreshnessChecker
@@ -726,6 +760,23 @@ def select_prompts(setup: Setup) -> Mapping[str, int]:
 def redact_egress(text: str) -> str:
     """Return a query as it may leave this machine."""
     return redact(text, personal=True).text
+
+
+def make_page(
+    found: Sequence[tuple[Chunk | Occurrence, float, tuple[str, ...]]], checker: FreshnessChecker
+) -> tuple[Hit, ...]:
+    """Return chunks and lines as hits, with their freshness."""
+    from mcp_server.answering.answer import make_hit
+    from mcp_server.retrieval.model import RankedChunk
+
+    hits = []
+    for item, score, why in found:
+        if isinstance(item, Chunk):
+            hits.append(make_hit(RankedChunk(item, score, why), checker))
+        else:
+            hit = make_hit(RankedChunk(item.chunk, score, why), checker)
+            hits.append(replace(hit, start_line=item.line, end_line=item.line, text=item.text, symbol=item.symbol))
+    return tuple(hits)
 
 
 def check_query(text: str, name: str) -> None:

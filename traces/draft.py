@@ -142,7 +142,9 @@ class Sealed:
 class Sealer:
     """Turns drafts into rows; remembers the chunks it has redacted, because the same ones return all the time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shorten: bool = True) -> None:
+        """Keep whole lists of candidates with `shorten` off: for a look at one query, not for a store."""
+        self._shorten = shorten
         self._known: dict[tuple[object, ...], tuple[str, Row]] = {}
 
     def seal(self, draft: Draft) -> Sealed:
@@ -156,7 +158,7 @@ class Sealer:
 
     def _seal(self, draft: Draft) -> Sealed:
         redact = draft.redact
-        spans = [_redact_slots(span, redact) for span in draft.spans]
+        spans = [_redact_slots(span, redact, self._shorten) for span in draft.spans]
         head = redact_value({name: json.loads(text) for name, text in draft.content.items()}, redact)
         config = _seal_side(draft.config, redact)
         environment = None if draft.environment is None else canonical(draft.environment())
@@ -268,9 +270,9 @@ def _reached(stage: str | None, last: str) -> bool:
     return stage is not None and bool(last) and STAGE_ORDER[stage] >= STAGE_ORDER[last]
 
 
-def _redact_slots(span: SpanDraft, redact: Redact) -> Row:
+def _redact_slots(span: SpanDraft, redact: Redact, shorten: bool) -> Row:
     slots = {name: redact_value(json.loads(text), redact) for name, text in span.slots.items()}
-    return compact_slots(span.name, slots) if span.name in LIST_STAGES else slots
+    return compact_slots(span.name, slots) if shorten and span.name in LIST_STAGES else slots
 
 
 def compact_slots(stage: str, slots: Row) -> Row:

@@ -14,7 +14,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from ulid import ULID
 
@@ -34,7 +34,7 @@ from traces.model import (
     TraceKind,
     TraceSummary,
 )
-from traces.store import TraceStore, write_stderr
+from traces.store import write_stderr
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 VISIBLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -263,12 +263,25 @@ class TraceRun:
         )
 
 
+class Keeper(Protocol):
+    """What takes finished traces: a store, or a capture in memory."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether traces are being kept, as far as it is known."""
+        ...
+
+    def put(self, draft: Draft) -> None:
+        """Take a finished trace, without waiting."""
+        ...
+
+
 class TraceRecorder:
     """Starts traces and hands them to a store; without a store they have an id and are not kept."""
 
     def __init__(
         self,
-        store: TraceStore | None,
+        store: Keeper | None,
         *,
         env: str,
         service_version: str,

@@ -65,7 +65,7 @@ def count_trace(row: Row) -> Iterator[tuple[str, str, dict[str, int]]]:
 
 def list_dimensions(row: Row) -> Iterator[tuple[str, str]]:
     """Yield the dimensions of a trace with their values; one that is unset is `none`."""
-    prompt = f"{row['prompt_id']}@v{row['prompt_version']}" if row["prompt_id"] else None
+    prompt = f"{row['prompt_id']}@{row['prompt_version']}" if row["prompt_id"] else None
     values = {
         "all": "",
         "tool": row["tool"],

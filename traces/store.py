@@ -100,7 +100,7 @@ class TraceQuery:
             name, _, version = self.prompt.partition("@")
             yield "prompt_id = ?", (name,)
             if version:
-                yield "prompt_version = ?", (version.removeprefix("v"),)
+                yield "prompt_version = ?", (version,)
         yield from self._chunk_terms()
         if self.feedback:
             yield _SCORED.format(f"score.name = 'feedback' AND score.label = ? AND {scores.CURRENT}"), (self.feedback,)

@@ -130,6 +130,114 @@ def trace_show(
             print(service.explain(trace_id, stage, principal))
 
 
+@app.command("blame")
+def trace_blame(
+    trace_id: str,
+    path: Annotated[list[str] | None, typer.Option(help="A file that should have been found; repeat.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="A definition that should have been found; repeat.")] = None,
+    ticket: Annotated[list[str] | None, typer.Option(help="A ticket that should have been found; repeat.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="What the answer should have said; repeat.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the stage that lost what was expected: retrieval, ranking, context, prompt, model or post-processing.
+
+    Example: `codecairn trace blame 01M7... --path src/auth/token.py`
+    """
+    from mcp_server.blame import Blamer, Expectation
+
+    expected = Expectation(tuple(path or ()), tuple(symbol or ()), tuple(ticket or ()), tuple(text or ()))
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        blame = Blamer(service, local_principal(setup.settings)).blame(trace_id, expected)
+    print_json(asdict(blame)) if as_json else print(blame)
+
+
+@app.command("replay")
+def trace_replay(
+    trace_id: Annotated[list[str] | None, typer.Argument(help="Traces; none: the latest ones.")] = None,
+    mode: Annotated[str, typer.Option(help="verify, re-retrieve, re-generate or full.")] = "verify",
+    prompt: Annotated[str, typer.Option(help="re-generate: with this version of the prompt, such as v2.")] = "",
+    model: Annotated[str, typer.Option(help="re-generate: with this model.")] = "",
+    repeat: Annotated[int, typer.Option(min=1, max=50, help="Run so often; how often it came out the same.")] = 1,
+    last: Annotated[int, typer.Option(min=1, max=10_000, help="Without an id: so many of the latest live ones.")] = 20,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask recorded queries again and name the first stage that comes out otherwise; exit code 1 when one does.
+
+    Examples: `codecairn trace replay 01M7... --mode full`, `codecairn trace replay --last 200 --mode re-retrieve`
+    """
+    from mcp_server.replay import MODES, Replayer, replay_many
+
+    wanted = next((name for name in MODES if name == mode), None)
+    if wanted is None:
+        fail(f"--mode is {mode!r}; it must be one of {', '.join(MODES)}.", EXIT_USAGE)
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        principal = local_principal(setup.settings)
+        replayer = Replayer(service, principal)
+        if trace_id and len(trace_id) == 1:
+            version = read_version(prompt)
+            replay = replayer.replay(trace_id[0], wanted, prompt=version, model=model, repeat=repeat)
+            print_json(replay.to_dict()) if as_json else print(replay)
+            if not replay.is_same and wanted in ("verify", "re-retrieve"):
+                raise SystemExit(EXIT_ERROR)
+            return
+        ids = trace_id or [row.id for row in service.list_traces(principal, last, TraceQuery(kind="live"))]
+        found = dict(replay_many(replayer, ids, wanted))
+    print_replays(found, as_json)
+
+
+def read_version(text: str) -> int | None:
+    """Return the number of `v2`; None for nothing."""
+    digits = text.removeprefix("v")
+    if text and not digits.isdecimal():
+        fail(f"--prompt is {text!r}; it must be a version such as v2.", EXIT_USAGE)
+    return int(digits) if digits else None
+
+
+def print_replays(found: dict[str, Any], as_json: bool) -> None:
+    """Print which replays differ and which were not possible; exit code 1 for a difference."""
+    impossible = {trace_id: why for trace_id, why in found.items() if isinstance(why, str)}
+    differing = {trace_id: one for trace_id, one in found.items() if trace_id not in impossible and not one.is_same}
+    same = len(found) - len(impossible) - len(differing)
+    if as_json:
+        shown = {trace_id: one.to_dict() for trace_id, one in differing.items()}
+        print_json({"same": same, "differing": shown, "impossible": impossible})
+    else:
+        print("\n".join(str(one) for one in differing.values()) + "\n" * bool(differing), end="")
+        for trace_id, why in impossible.items():
+            print(f"{trace_id}: {why}")
+        print(f"{same} same, {len(differing)} different, {len(impossible)} not possible")
+    if differing:
+        raise SystemExit(EXIT_ERROR)
+
+
+@app.command("diff")
+def trace_diff(
+    one: str,
+    other: str,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two traces: configuration, environment, versions, and each stage; the first that differs is named.
+
+    Example: `codecairn trace diff 01M7... 01M8...`
+    """
+    from traces.diff import diff_traces
+
+    with open_records(root, config, data) as records:
+        diff = diff_traces(records.get(one), records.get(other))
+    print_json({**asdict(diff), "first": diff.first}) if as_json else print(diff)
+
+
 @app.command("annotate")
 def trace_annotate(
     trace_id: str,
