@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,10 @@ class Baseline(BaseModel):
     def by_id(self) -> dict[str, CaseRow]:
         """The rows by their case."""
         return {row.id: row for row in self.cases}
+
+    def only(self, ids: Collection[str]) -> Baseline:
+        """Return the baseline of some of the cases."""
+        return self.model_copy(update={"cases": tuple(row for row in self.cases if row.id in ids)})
 
 
 METRICS: Mapping[str, Callable[[CaseRow], float | None]] = {

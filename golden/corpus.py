@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from golden.case import GoldenError
-from golden.organisation import build_organisation, planted_secrets
+from golden.organisation import Organisation, build_organisation, planted_secrets
 from ingest.access import Principal
 from ingest.build import BuildReport, Progress, build_index
 from ingest.config import SourceConfig
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MATERIAL = Path(__file__).with_name("corpus")  # tickets and designs written for the golden set
 LIBRARIES = {"rich": "rich", "gitpython": "git", "jinja2": "jinja2"}  # product -> package
 PAGE = 50  # the largest page that the service gives
+ORGANISATION = "organisation"
 ORGANISATION_BUDGET = 2500  # tokens of context: small enough that a budget which nobody keeps shows
 RESTRICTED_WORDS = ("rotate_master", "open_breakglass", "Halvorsen Partners")  # only in what the asker may not see
 
@@ -49,12 +50,16 @@ def open_corpus(name: str, data: Path) -> Corpus:
         return Corpus(name, own_sources())
     if name == "libraries":
         return Corpus(name, tuple(library_source(product) for product in LIBRARIES))
-    if name == "organisation":
-        organisation = build_organisation(data / "organisation-sources")
-        settings = Settings(answer=AnswerConfig(budget_tokens=ORGANISATION_BUDGET))
-        secrets = planted_secrets()
-        return Corpus(name, organisation.sources(), settings, (*secrets, *RESTRICTED_WORDS), organisation.drift)
+    if name == ORGANISATION:
+        return organisation_corpus(build_organisation(data / "organisation-sources"))
     raise GoldenError(f"There is no corpus {name!r}. Corpora: codecairn, libraries, organisation.")
+
+
+def organisation_corpus(organisation: Organisation) -> Corpus:
+    """Return the corpus of an organisation that was built."""
+    settings = Settings(answer=AnswerConfig(budget_tokens=ORGANISATION_BUDGET))
+    canaries = (*planted_secrets(), *RESTRICTED_WORDS)
+    return Corpus(ORGANISATION, organisation.sources(), settings, canaries, organisation.drift)
 
 
 def own_sources() -> tuple[SourceConfig, ...]:

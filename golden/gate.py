@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import prompts
 from golden.baseline import Baseline, find_regressions, machine_name
 from golden.case import GoldenError, Removed
+from golden.judge import fresh_though_changed
 from golden.metrics import percentile, wilson
 from golden.results import render_stats, render_times, to_junit, write_results
 from golden.stats import BucketStats, Report
@@ -69,6 +70,8 @@ def find_breaches(report: Report) -> Iterator[str]:
             yield f"{name}: {outcome.stages.repeats} texts stand in the context twice"
         if outcome.dangling:
             yield f"{name}: cites lines that are not there: {outcome.dangling[0]}"
+        for cited in fresh_though_changed(outcome):
+            yield f"{name}: cites as fresh what has changed: {cited}"
         tokens, budget = outcome.stages.context_tokens, outcome.budget_tokens
         if tokens > budget:
             yield f"{name}: the context has {tokens} tokens, its budget is {budget}"

@@ -218,10 +218,14 @@ class Organisation:
                     (self.folder / name / path).write_text(text, "utf-8")
 
 
-def build_organisation(folder: Path) -> Organisation:
-    """Build everything below a folder, as it is before `drift`. Raises GoldenError."""
+def build_organisation(folder: Path, behind: int = 0) -> Organisation:
+    """Build everything below a folder, as it is before `drift`. Raises GoldenError.
+
+    `behind`: so many of the latest commits of each product are left out.
+    """
     for name in REPOSITORIES:
-        build_repository(folder / name, read_history((MATERIAL / f"{name}.history").read_text("utf-8")))
+        steps = read_history((MATERIAL / f"{name}.history").read_text("utf-8"))
+        build_repository(folder / name, steps[: len(steps) - behind] if name in PRODUCTS else steps)
     for item in sorted(MATERIAL.iterdir()):
         if item.is_dir():
             shutil.rmtree(folder / item.name, ignore_errors=True)
