@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +14,7 @@ from ingest.access import LOCAL_GROUP
 PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 PROJECT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+CODE_TYPES = ("git", "folder")
 
 
 class Section(BaseModel):
@@ -27,7 +29,7 @@ class SourceConfig(Section):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     type: Literal["git", "folder", "tickets", "designs", "github", "jira"]
     path: Path = Path()  # required for what lies on this machine
-    product: str = ""  # "" = the folder's name
+    product: str = ""  # "" = the folder's name, of tickets and designs that of the code if there is only one
     groups: tuple[str, ...] = (LOCAL_GROUP,)
     trust: Literal["high", "normal", "low"] = "normal"
     pii: Literal["", "off", "mask"] = ""  # personal data; "" = mask in tickets and commits, off in code and designs
@@ -67,6 +69,31 @@ class SourceConfig(Section):
     def is_polled(self) -> bool:
         """Tell whether nothing on this machine says when the content changes."""
         return self.is_live
+
+
+def product_of(source: SourceConfig) -> str:
+    """Return the product of a source: what it says, else the repository, project or folder that it comes from."""
+    return source.product or source.repo.rpartition("/")[2] or source.project or name_product(source.path)
+
+
+def name_product(path: Path) -> str:
+    """Return the name of a repository or folder."""
+    absolute = path.absolute()
+    return absolute.name.removesuffix(".git") or absolute.parent.name or "root"
+
+
+def share_product(sources: Sequence[SourceConfig]) -> Iterator[SourceConfig]:
+    """Yield the sources; tickets and designs that name no product get that of the code where there is only one.
+
+    Links stay within a product, and who sets up a repository with its tickets beside it means one. Those who may not
+    see the code do not learn its name: then the source keeps a product of its own.
+    """
+    code = [source for source in sources if source.type in CODE_TYPES]
+    products = {product_of(source) for source in code}
+    for source in sources:
+        alone = source.type in CODE_TYPES or source.product or len(products) != 1
+        known = all(set(source.groups) <= set(other.groups) for other in code)
+        yield source if alone or not known else source.model_copy(update={"product": next(iter(products))})
 
 
 class IndexConfig(Section):

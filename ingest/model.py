@@ -257,7 +257,7 @@ class Filters:
     language: str = ""
     path_glob: str = ""
     history: frozenset[str] = frozenset()  # visible sources of commits whose files may be voted for, asked for or not
-    code: frozenset[str] = frozenset()  # visible sources of code whose references count, asked for or not
+    followed: frozenset[str] = frozenset()  # visible sources that links are followed through, asked for or not
 
 
 @dataclass(frozen=True, slots=True)

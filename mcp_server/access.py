@@ -147,5 +147,5 @@ def make_filters(
         language=language,
         path_glob=path_glob,
         history=frozenset(source.name for source in visible if source.kind == "commit"),
-        code=frozenset(source.name for source in visible if source.kind == "code"),
+        followed=frozenset(source.name for source in visible),
     )

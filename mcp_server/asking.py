@@ -280,7 +280,7 @@ class Asking:
         asked = [
             sorted(filters.groups),
             sorted(filters.sources),
-            sorted(filters.history),
+            sorted(filters.followed),
             sorted(filters.kinds),
             [filters.product, filters.language, filters.path_glob],
             self._composition.sha256 if llm.is_on else "",

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ingest.access import LOCAL_GROUP
-from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig, UpkeepConfig
+from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig, UpkeepConfig, share_product
 from ingest.errors import ConfigError
 
 CONFIG_NAME = "codecairn.toml"
@@ -208,7 +208,8 @@ def load_setup(
     check_names(settings.source, file)
     if not settings.source:
         settings = settings.model_copy(update={"source": (default_source(base, settings),)})
-    settings = settings.model_copy(update={"source": tuple(absolute_sources(settings.source, file, base))})
+    placed = tuple(absolute_sources(settings.source, file, base))
+    settings = settings.model_copy(update={"source": tuple(share_product(placed))})
     check_groups(settings.source, file)
     data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
     keys = env.get(settings.embedding.api_key_env), env.get(settings.llm.api_key_env)

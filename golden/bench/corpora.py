@@ -14,10 +14,9 @@ from typing import Literal
 from golden.bench import BenchError
 from golden.bench.questions import Question
 from golden.corpus import build, fingerprint, make_setup
-from ingest.config import SourceConfig
+from ingest.config import SourceConfig, product_of
 from ingest.errors import IngestError
 from ingest.gitio import head_commit
-from ingest.sources import name_product
 from mcp_server.config import Setup, source_name
 from mcp_server.service import Service
 
@@ -100,7 +99,7 @@ def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant)
 
 def designs_source(folder: Path, code: SourceConfig) -> SourceConfig:
     """Return designs as a source of the product whose code they are about."""
-    product = code.product or name_product(code.path)
+    product = product_of(code)
     return SourceConfig(name=f"{code.name}.designs", type="designs", path=folder, product=product)
 
 

@@ -477,6 +477,10 @@ class Index:
         """Return the kind of a source of this generation."""
         return self._sources[source].kind
 
+    def product_of(self, source: str) -> str:
+        """Return the product of a source of this generation."""
+        return self._sources[source].product
+
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
         """Return chunks in the order of the ids. An id that the generation does not hold raises KeyError."""
         with self._cache_lock:
@@ -529,12 +533,16 @@ class Index:
 
     def document_chunks(self, source: str, ref: str, filters: Filters) -> list[Chunk]:
         """Return every visible chunk of one document (path or key) in line order."""
+        ids = self.document_ids(source, ref, filters)
+        return sorted(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.end_line, chunk.id))
+
+    def document_ids(self, source: str, ref: str, filters: Filters) -> list[int]:
+        """Return the ids of every visible chunk of one document (path or key), in no order of its lines."""
         where = self._where(replace(filters, sources=filters.sources & {source}))
         if where is None:
             return []
         ids = self._text.ids_by_term("full_path", clean(ref), where, LOOKUP_LIMIT)
-        ids = ids or self._text.ids_by_term("key", normalise_key(ref), where, LOOKUP_LIMIT)
-        return sorted(self.chunks(ids), key=lambda chunk: (chunk.start_line, chunk.end_line, chunk.id))
+        return ids or self._text.ids_by_term("key", normalise_key(ref), where, LOOKUP_LIMIT)
 
 
 @lru_cache(maxsize=256)

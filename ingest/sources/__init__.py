@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ingest.config import IndexConfig, SourceConfig
+from ingest.config import IndexConfig, SourceConfig, product_of
 from ingest.model import HISTORY_SUFFIX, Kind, KnownFile, Snapshot, SourceInfo
 from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
@@ -30,7 +30,7 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
     info = SourceInfo(
         name=config.name,
         kind=KIND_OF_TYPE[config.type],
-        product=config.product or _default_product(config),
+        product=product_of(config),
         groups=config.groups,
         trust=config.trust,
         masks_personal=config.masks_personal(KIND_OF_TYPE[config.type]),
@@ -39,17 +39,6 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
         return [info]
     masked = config.masks_personal("commit")
     return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit", masks_personal=masked)]
-
-
-def _default_product(config: SourceConfig) -> str:
-    """Return the product of a source that names none: the repository, project or folder that it comes from."""
-    return config.repo.rpartition("/")[2] or config.project or name_product(config.path)
-
-
-def name_product(path: Path) -> str:
-    """Return the product of a source that names none: its repository's or folder's name."""
-    absolute = path.absolute()
-    return absolute.name.removesuffix(".git") or absolute.parent.name or "root"
 
 
 def open_snapshots(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ingest.model import Filters, is_marked
+from ingest.model import Filters
 from mcp_server.retrieval.query import ParsedQuery, bare_name
 from mcp_server.retrieval.weights import RankWeights
 
@@ -17,7 +17,6 @@ Retriever = Literal["text", "vector", "symbol", "link", "history", "frames", "re
 HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25}
 MAX_PHRASE_WORDS = 3
 MAX_PHRASES = 16
-MAX_LINKED_FILES = 20
 
 
 class Candidate(NamedTuple):
@@ -81,28 +80,3 @@ def retrieve_symbol(index: Index, query: ParsedQuery, filters: Filters, weights:
         for hit in index.find_symbol(phrase, filters, 10, loose=False):
             scored.append((hit.chunk_id, 0.5, "words"))
     return rank_candidates("symbol", scored)[: weights.candidates]
-
-
-def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
-    """Documents with a ticket key or design id of the query, documents that name it, and files that those name."""
-    scored: list[tuple[int, float, str]] = []
-    for key in (*query.tickets, *query.designs):
-        own = index.find_keys(key, filters)
-        naming = [chunk for chunk in index.linked_to(key, filters, weights.candidates) if chunk not in own]
-        scored.extend((chunk, 1.0, "key") for chunk in own)
-        scored.extend((chunk, 0.6, "names it") for chunk in naming)
-        scored.extend((chunk, 0.8, "named by it") for chunk in named_files(index, own, filters))
-        scored.extend((chunk, 0.5, "touched for it") for chunk in named_files(index, naming, filters))
-    return rank_candidates("link", scored)[: weights.candidates]
-
-
-def named_files(index: Index, chunk_ids: Sequence[int], filters: Filters) -> list[int]:
-    """Return the first chunk of each file that documents name or, as commits, touched; one hop."""
-    named = (link for chunk in index.chunks(chunk_ids) for link in chunk.links)
-    links = dict.fromkeys(link for link in named if "." in link and not is_marked(link))
-    found: list[int] = []
-    for link in list(links)[:MAX_LINKED_FILES]:
-        for source, path in index.find_paths(link, filters, 2):
-            first = index.first_chunk(source, path, filters)
-            found.extend([first.id] if first else [])
-    return found

@@ -39,11 +39,12 @@ def resolve_entities(
             entities.append(Entity(path, "path", (), tuple(p for _, p in found)))
         else:
             missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide))))
+    followed = replace(wide, sources=filters.followed | filters.sources)  # a ticket's key may be asked of code alone
     for key in (*query.tickets, *query.designs):
-        chunks = index.find_keys(key, wide)
+        chunks = index.find_keys(key, followed)
         if chunks:
             entities.append(Entity(key, "design" if key in query.designs else "ticket", tuple(chunks), ()))
-        elif not index.linked_to(key, wide, 1) and not is_named(index, key, wide):
+        elif not index.linked_to(key, followed, 1) and not is_named(index, key, followed):
             missing.append(MissingName(key, ()))
     return tuple(entities), tuple(missing)
 

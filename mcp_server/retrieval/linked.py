@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.index.keys import key_token
-from ingest.model import SUPERSEDED_BY, Chunk, Filters, is_marked
-from mcp_server.retrieval.features import file_key
+from ingest.model import SUPERSEDED_BY, Chunk, Filters
+from mcp_server.retrieval.links import Linked, read_linked, touched_paths
 
 if TYPE_CHECKING:
     from ingest.index import Index
 
 MAX_LINKED = 60  # documents looked at for one hit
+MAX_COMMITS = 300  # a file can have thousands
+MAX_KEYS = 10  # tickets of a file that are looked up
 SHOWN = 3
 KEY = re.compile(r"#\d+|[A-Z][A-Z0-9]*-\d+")
 
@@ -26,21 +28,48 @@ def linked_items(index: Index, chunk: Chunk, filters: Filters) -> tuple[str, ...
 
 
 def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
-    """Yield one short text for each kind of link that there is."""
+    """Yield one short text for each kind of link that there is, within the chunk's product."""
     yield from successors(chunk)
+    own = replace(filters, product=chunk.product)
     name = chunk.key if chunk.kind in ("ticket", "design") and chunk.key else chunk.path
     if chunk.kind == "commit":
         yield from listed("ticket", (link for link in chunk.links if KEY.fullmatch(link)))
     elif name:
-        # Of code the commits are left out: a file can have thousands, and which of them matter is the history's part.
-        kinds = filters.kinds - {"commit"} if chunk.kind == "code" else filters.kinds
-        naming = index.chunks(index.linked_to(name, replace(filters, kinds=kinds), MAX_LINKED))
-        others = [other for other in naming if file_key(other) != file_key(chunk)]
+        naming = read_linked(index, index.linked_to(name, without_commits(index, own), MAX_LINKED))
+        others = [other for other in naming if (other.file.source, other.file.ref) != (chunk.source, chunk.ref)]
+        commits = newest_first(read_linked(index, index.linked_to(name, only_commits(index, own), MAX_COMMITS)))
         for kind, label in (("design", "design"), ("ticket", "ticket")):
-            yield from listed(label, (other.key or other.ref for other in others if other.kind == kind))
+            yield from listed(label, (other.file.key or other.file.ref for other in others if other.kind == kind))
+        if chunk.kind == "code":
+            shown = {other.file.key for other in others}
+            yield from listed("changed for", (key for key in tickets_of(index, commits, own) if key not in shown))
         if chunk.kind in ("ticket", "design"):
-            yield from changes(others)
-            yield from listed("named in", naming_code(index, name, filters))
+            yield from changes(commits)
+            yield from listed("named in", naming_code(index, name, own))
+
+
+def only_commits(index: Index, filters: Filters) -> Filters:
+    """Return the filters for commits alone."""
+    return replace(filters, sources=frozenset(s for s in filters.sources if index.kind_of(s) == "commit"))
+
+
+def without_commits(index: Index, filters: Filters) -> Filters:
+    """Return the filters for all but commits."""
+    return replace(filters, sources=frozenset(s for s in filters.sources if index.kind_of(s) != "commit"))
+
+
+def newest_first(commits: Sequence[Linked]) -> list[Linked]:
+    """Return commits once each, the newest first."""
+    once = {commit.file.ref: commit for commit in commits}
+    return sorted(once.values(), key=lambda commit: (commit.file.created_at, commit.file.ref), reverse=True)
+
+
+def tickets_of(index: Index, commits: Sequence[Linked], filters: Filters) -> Iterator[str]:
+    """Yield the indexed tickets that the newest commits name."""
+    named = (link for commit in commits for link in commit.links if KEY.fullmatch(link))
+    for key in list(dict.fromkeys(named))[:MAX_KEYS]:
+        if index.find_keys(key, filters):
+            yield key
 
 
 def naming_code(index: Index, key: str, filters: Filters) -> list[str]:
@@ -57,12 +86,10 @@ def successors(chunk: Chunk) -> Iterator[str]:
     )
 
 
-def changes(naming: Sequence[Chunk]) -> Iterator[str]:
-    """Yield the commits that name a ticket or design, the newest first, and the files that they touched most."""
-    commits = {other.ref: other for other in naming if other.kind == "commit"}
-    newest = sorted(commits.values(), key=lambda commit: (commit.created_at, commit.ref), reverse=True)
-    yield from listed("commit", (commit.ref for commit in newest))
-    touched = Counter(link for commit in newest for link in commit.links if "." in link and not is_marked(link))
+def changes(newest: Sequence[Linked]) -> Iterator[str]:
+    """Yield the commits that name a ticket or design, and the files that they touched most."""
+    yield from listed("commit", (commit.file.ref for commit in newest))
+    touched = Counter(path for commit in newest for path in touched_paths(commit.links))
     yield from listed("touched", (path for path, _ in sorted(touched.items(), key=lambda item: (-item[1], item[0]))))
 
 

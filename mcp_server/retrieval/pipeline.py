@@ -18,7 +18,6 @@ from mcp_server.errors import Unavailable
 from mcp_server.results import MissingName
 from mcp_server.retrieval.candidates import (
     Candidate,
-    retrieve_links,
     retrieve_symbol,
     retrieve_text,
     retrieve_vector,
@@ -28,6 +27,7 @@ from mcp_server.retrieval.features import Coverage, Matcher, file_key
 from mcp_server.retrieval.frames import retrieve_frames
 from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
+from mcp_server.retrieval.links import retrieve_links
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.references import retrieve_references
@@ -296,7 +296,7 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "frames":
         return bool(query.frames)
     if retriever == "references":
-        return query.route == "conceptual" and bool(filters.code) and filters.code.isdisjoint(filters.sources)
+        return query.route == "conceptual" and filters.followed > filters.sources
     return True
 
 

@@ -33,7 +33,9 @@ def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weig
 
     Raises VectorUnavailable or EmbedderMismatch.
     """
-    voters = replace(filters, sources=filters.code | filters.history, path_glob="", language="")
+    voters = replace(filters, sources=voting_sources(index, filters), path_glob="", language="")
+    if not voters.sources:
+        return []
     votes: dict[tuple[str, str], float] = {}
     for chunk, similarity in similar_chunks(index, query, voters, weights):
         keys = named_keys(chunk)
@@ -47,6 +49,13 @@ def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weig
         scored += [(chunk.id, vote, key) for chunk in first.values()]
     top = max((vote for _, vote, _ in scored), default=0.0) or 1.0
     return rank_candidates("references", [(chunk_id, vote / top, key) for chunk_id, vote, key in scored])
+
+
+def voting_sources(index: Index, filters: Filters) -> frozenset[str]:
+    """Return the visible sources of code and commits, none where code is asked for."""
+    code = {name for name in filters.followed if index.kind_of(name) == "code"}
+    commits = {name for name in filters.followed if index.kind_of(name) == "commit"}
+    return frozenset(code | commits) if code.isdisjoint(filters.sources) else frozenset()
 
 
 def similar_chunks(

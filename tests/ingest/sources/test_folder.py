@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest.config import name_product
 from ingest.errors import SourceError
 from ingest.model import SKIP_REASONS, KnownFile, Rename
-from ingest.sources import folder, name_product, worktree
+from ingest.sources import folder, worktree
 from ingest.sources.decode import decode_text
 from tests.ingest.sources.support import contents, entry_of, open_all, open_files, reasons, remember, write
 

@@ -42,14 +42,17 @@ groups = ["local", "staff"]
 name = "shop"
 type = "git"
 path = "{repository}"
+product = "shop"
 [[source]]
 name = "issues"
 type = "tickets"
 path = "{tmp_path / "issues.json"}"
+product = "shop"
 [[source]]
 name = "adrs"
 type = "designs"
 path = "{designs}"
+product = "shop"
 groups = ["staff"]
 """
     )
@@ -111,6 +114,66 @@ def test_a_text_that_gives_orders_is_marked(linked, tmp_path):
     assert hit.flags
     assert "text that gives orders" in hit_block(hit, "logging", "concise")
     assert hit_of(linked, "ADR-2 server sessions", "adr-2.md").flags == ()
+
+
+@pytest.mark.req("R16")
+def test_a_ticket_leads_through_a_pull_request_to_the_lines_that_it_is_about(linked, repository, tmp_path):
+    tickets = [
+        {"number": 50, "title": "Backoff is missing", "body": "Sleep longer before each retry.", "state": "closed"},
+        {"number": 51, "title": "Wait longer", "body": "Fixes #50.", "state": "closed", "pull_request": {}},
+    ]
+    (tmp_path / "issues.json").write_text(json.dumps(TICKETS + tickets))
+    code = repository / "shop" / "retry.py"
+    filler = "".join(f"\n\ndef step_{n}(value):\n    return value * {n} + sum(range({n}))\n" for n in range(60))
+    code.write_text(code.read_text().replace("def wait_before", f"{filler}\n\ndef wait_before"))
+    subprocess.run(["git", "-C", str(repository), "commit", "-qam", "Wait longer (#51)"], check=True)
+    reindex(linked)
+    principal = local_principal(linked.setup.settings)
+    result = linked.search(SearchRequest("#50", sources=("code",)), principal)
+    first = result.hits[0]
+    assert first.path == "shop/retry.py"
+    assert "def wait_before_retry" in first.text  # not the head of the file
+    assert "touched for #51, which names it, by " in linked.explain(result.trace_id, "search.link", principal)
+    linked_to_code = hit_of(linked, "wait before retry", "shop/retry.py", sources=("code",)).linked
+    assert linked_to_code == ("changed for: #51, #12",)
+    assert not result.not_found
+
+
+@pytest.mark.req("R13")
+def test_links_stay_within_their_product(linked, repository, tmp_path):
+    other = tmp_path / "other"
+    (other / "shop").mkdir(parents=True)
+    (other / "shop" / "session.py").write_text("# See #12 and ADR-2.\nSIGNED = False\n")
+    (tmp_path / "other.json").write_text(json.dumps([{"number": 12, "title": "Another", "body": "`shop/session.py`"}]))
+    config = tmp_path / "codecairn.toml"
+    config.write_text(
+        config.read_text()
+        + f"""
+[[source]]
+name = "other"
+type = "folder"
+path = "{other}"
+product = "other"
+[[source]]
+name = "otherissues"
+type = "tickets"
+path = "{tmp_path / "other.json"}"
+product = "other"
+"""
+    )
+    service = Service(load_setup(root=repository, config=config, data=tmp_path / "both", env=dict(os.environ)))
+    try:
+        reindex(service)
+        principal = local_principal(service.setup.settings)
+        hits = service.search(SearchRequest("session", limit=30), principal).hits
+        by_place = {(hit.product, hit.path or hit.key): hit.linked for hit in hits}
+        assert by_place["other", "shop/session.py"] == ("ticket: #12",)
+        assert not [item for item in by_place["other", "#12"] if "commit" in item]
+        designs = service.search(SearchRequest("ADR-2", sources=("designs",)), principal).hits
+        assert "named in: shop/session.py" in designs[0].linked
+        assert not [item for item in designs[0].linked if "(+" in item]
+    finally:
+        service.close()
 
 
 @pytest.mark.req("S9")
