@@ -545,6 +545,7 @@ class Rows:
             for segment, places, rows in self._parts
             for owner, bits, hashes in [segment.name_bits(rows, relate(segment.vocabulary))]
         ]
+        found = found or [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint32))]  # no chunk at all
         owners, bits, hashes = ([part[column] for part in found] for column in range(3))
         return np.concatenate(owners), np.concatenate(bits), np.concatenate(hashes)
 
