@@ -418,8 +418,7 @@ class Index:
         return near[0] if near and _similarity(wanted, near[0].lower()) >= SLIP else None
 
     def _names_in(self, ids: Iterable[int]) -> set[str]:
-        rows = self.rows(list(dict.fromkeys(ids)))
-        return {symbol.name for at in range(len(rows.ids)) for symbol in rows.definitions(at)}
+        return self.rows(list(dict.fromkeys(ids))).names()
 
     # -- paths, keys, links ----------------------------------------------------------------------------------------
 
@@ -517,18 +516,18 @@ class Index:
         """Return the first chunk of a visible file, None when there is no such file."""
         return next(iter(self.document_chunks(source, path, filters)), None)
 
-    def containing(self, tokens: Sequence[str], filters: Filters) -> list[int]:
-        """Return the ids of every visible chunk whose text holds all index tokens, ascending."""
+    def containing(self, tokens: Sequence[str], filters: Filters, limit: int | None = None) -> list[int]:
+        """Return the ids of every visible chunk whose text holds all index tokens, ascending, or the first of them."""
         where = self._where(filters)
         if where is None or not tokens:
             return []
-        return self._text.ids_holding(SAID_FIELDS, tokens, where, self.manifest.chunks)
+        return self._text.ids_holding(SAID_FIELDS, tokens, where, limit or self.manifest.chunks)
 
     def holds_word(self, word: str, filters: Filters) -> bool:
         """Tell whether a visible chunk's text holds a word as it is written, but for case."""
         tokens = index_tokens(word)
         pattern = whole_word(word, re.IGNORECASE)
-        ids = self.containing(tokens[:1], filters)[:WORD_SCAN]
+        ids = self.containing(tokens[:1], filters, WORD_SCAN)
         return any(pattern.search(chunk.text) for i in ids for chunk in self.chunks([i]))
 
     def document_chunks(self, source: str, ref: str, filters: Filters) -> list[Chunk]:

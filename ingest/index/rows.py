@@ -386,6 +386,11 @@ class Segment:
         fields = [record.split(FIELD) for record in text.split(RECORD)]
         return [Definition(name, qualname, kind, int(line)) for name, qualname, kind, line in fields]
 
+    def names(self, row: int) -> list[str]:
+        """Return the names that a row defines."""
+        text = self._text("symbols", row)
+        return [record.partition(FIELD)[0] for record in text.split(RECORD)] if text else []
+
     def links(self, row: int) -> list[str]:
         """Return the links of a row."""
         text = self._text("links", row)
@@ -510,6 +515,10 @@ class Rows:
         """Return the definitions that start in the chunk at this place."""
         segment, row = self._where[at]
         return segment.definitions(row)
+
+    def names(self) -> set[str]:
+        """Return the names that the chunks define."""
+        return {name for segment, _, rows in self._parts for row in rows.tolist() for name in segment.names(row)}
 
     def links(self, at: int) -> list[str]:
         """Return the links of the chunk at this place."""

@@ -52,8 +52,8 @@ class RankWeights:
     definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
     definition_in_text: float = 0.7  # ... where the name stands within a sentence
     path_match: float = 1.2  # share of the query's words in file stem and directory
-    symbol_match: float = 0.3  # share of the query's words in one defined symbol's name
-    coverage: float = 0.9  # share of the query, by rarity, that stands in the chunk
+    symbol_match: float = 0.4  # share of the query's words in one defined symbol's name
+    coverage: float = 1.3  # share of the query, by rarity, that stands in the chunk
     file_coverage: float = 0.6  # ... in the file's candidates together
     coherence: float = 0.5  # the file's share of all candidates' scores
     vector_depth: float = 0.6  # how near the file's three nearest chunks are
