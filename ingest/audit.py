@@ -54,6 +54,7 @@ class Verdict:
     rows: int
     head: str
     broken_row: int | None
+    has_expected: bool = True
 
 
 def describe_actor() -> str:
@@ -77,24 +78,25 @@ def record_failure(data_dir: Path, record: BuildRecord, now: str) -> None:
             db.close()
 
 
-def show(data_dir: Path, path: str = "", limit: int = 100) -> list[AuditRow]:
-    """Return the newest rows, of one path where given. Raises IndexEmpty before the first build."""
+def show(data_dir: Path, path: str = "", limit: int = 100, event: str = "") -> list[AuditRow]:
+    """Return the newest rows, of one path or event where given. Raises IndexEmpty before the first build."""
     _require(data_dir)
     db = control.connect(data_dir)
     try:
-        return control.read_audit(db, path, limit)
+        return control.read_audit(db, path, limit, event)
     finally:
         db.close()
 
 
-def verify(data_dir: Path) -> Verdict:
-    """Recompute the hash chain. Raises IndexEmpty before the first build."""
+def verify(data_dir: Path, expected: str = "") -> Verdict:
+    """Recompute the hash chain, and look for a hash that it had before. Raises IndexEmpty before the first build."""
     _require(data_dir)
     db = control.connect(data_dir)
     try:
         rows, head = db.execute("SELECT count(*), coalesce(max(seq), 0) FROM audit").fetchone()
         last = db.execute("SELECT hash FROM audit WHERE seq = ?", (head,)).fetchone()
-        return Verdict(int(rows), str(last[0]) if last else "", control.broken_audit_row(db))
+        held = not expected or db.execute("SELECT 1 FROM audit WHERE hash = ?", (expected,)).fetchone() is not None
+        return Verdict(int(rows), str(last[0]) if last else "", control.broken_audit_row(db), held)
     finally:
         db.close()
 

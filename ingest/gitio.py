@@ -65,6 +65,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
             "--upload-pack=git-upload-pack",
         }
     ),
+    "config": frozenset({"--file", "--no-includes", "--default", "--get"}),
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
     "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
     "cat-file": frozenset({"--batch"}),
@@ -350,6 +351,20 @@ def _read_text(folder: Path, name: str, max_bytes: int) -> str | None:
         return read_worktree_file(folder, name, max_bytes).decode("utf-8", "surrogateescape")
     except SourceError:
         return None
+
+
+def read_config_value(file: Path, key: str) -> str:
+    """Return a value of one git configuration file, "" where there is none. No include is followed.
+
+    Git reads the file as data; nothing in it takes effect. Raises GitError for a broken one.
+    """
+    if not file.is_file():
+        return ""
+    try:
+        output = run_git("config", "--file", str(file), "--no-includes", "--default", "", "--get", key)
+    except GitError as error:
+        raise GitError(f"{file} cannot be read as a git configuration: {error}") from None
+    return output.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def read_exclude_file(repository: Repository) -> str:

@@ -185,6 +185,11 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def connect_copy(path: Path) -> sqlite3.Connection:
+    """Open a copy of control.db that nobody else knows of."""
+    return sqlite3.connect(path, isolation_level=None)
+
+
 def _drop_early_jobs(connection: sqlite3.Connection) -> None:
     """Remove the job table of the first releases, in which nothing was ever written."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(job)")}
@@ -380,12 +385,12 @@ def read_check(connection: sqlite3.Connection, name: str) -> tuple[str, dict[str
     return str(data["at"]), dict(data["found"])
 
 
-def read_audit(connection: sqlite3.Connection, path: str = "", limit: int = 100) -> list[AuditRow]:
-    """Return the newest audit rows, of one path where given."""
-    where, values = ("WHERE path = ?", [path]) if path else ("", [])
+def read_audit(connection: sqlite3.Connection, path: str = "", limit: int = 100, event: str = "") -> list[AuditRow]:
+    """Return the newest audit rows, of one path or event where given."""
     rows = connection.execute(
-        f"SELECT seq, at, generation, event, source, path, detail FROM audit {where} ORDER BY seq DESC LIMIT ?",
-        [*values, limit],
+        "SELECT seq, at, generation, event, source, path, detail FROM audit"
+        " WHERE :path IN ('', path) AND :event IN ('', event) ORDER BY seq DESC LIMIT :limit",
+        {"path": path, "event": event, "limit": limit},
     )
     return [AuditRow(*row) for row in rows]
 

@@ -8,7 +8,20 @@ from __future__ import annotations
 import typer
 
 from ingest.errors import IngestError
-from mcp_server.cli import asking, bench, configuring, golden, indexing, looking, prompting, serving, traces, working
+from mcp_server.cli import (
+    asking,
+    auditing,
+    bench,
+    configuring,
+    golden,
+    indexing,
+    keeping,
+    looking,
+    prompting,
+    serving,
+    traces,
+    working,
+)
 from mcp_server.cli.common import fail
 from mcp_server.errors import ServerError, describe
 from traces.errors import TraceError
@@ -34,6 +47,8 @@ for command in (
     looking.status,
     looking.doctor,
     indexing.rollback,
+    keeping.backup,
+    keeping.restore,
     serving.serve,
     working.worker,
     traces.feedback,
@@ -41,6 +56,8 @@ for command in (
     app.command()(command)
 app.add_typer(traces.app, name="trace")
 app.add_typer(configuring.app, name="config")
+app.add_typer(auditing.app, name="audit")
+app.add_typer(keeping.hook_app, name="hook")
 app.add_typer(prompting.app, name="prompts")
 app.add_typer(golden.app, name="golden")
 app.add_typer(bench.app, name="bench")

@@ -141,6 +141,27 @@ def bench_serve(path: Path, rounds: Annotated[int, typer.Option(min=1)] = 20, as
         print_bench(run_serve(path, rounds=rounds, say=say), as_json)
 
 
+@app.command("soak")
+def bench_soak(
+    path: Path,
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Of what is done at random.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write every sample as JSON.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Edit, switch branches, kill the worker and query for an hour: memory, open files, disk, lost changes, damage.
+
+    Example: codecairn bench soak ~/src/project --minutes 60 --out soak.json
+    """
+    from golden.bench.soaking import run_soak
+
+    with bench_errors():
+        result = run_soak(path, minutes=minutes, seed=seed, say=say)
+    if out is not None:
+        out.write_text(json.dumps(result.to_dict(), indent=1), "utf-8")
+    print_bench(result, as_json)
+
+
 @app.command("redact")
 def bench_redact(
     paths: list[Path],

@@ -39,6 +39,16 @@ def fail(sentence: str, code: int = EXIT_ERROR) -> NoReturn:
     raise SystemExit(code)
 
 
+def read_environment() -> dict[str, str]:
+    """Return the variables of this process."""
+    return dict(os.environ)
+
+
+def read_setup(root: Path | None, config: Path | None, data: Path | None) -> Setup:
+    """Read the settings without touching the data directory."""
+    return load_setup(root=root, config=config, data=data, env=read_environment())
+
+
 def open_setup(root: Path | None, config: Path | None, data: Path | None, **flags: Any) -> Setup:  # noqa: ANN401
     """Read the settings and make sure that the data directory can be written."""
     given = {name: value for name, value in flags.items() if value is not None}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from mcp_server.service import Building, Service
 FOLLOW_S = 0.05  # between two looks at what the worker published; each costs microseconds
 FIRST_LOOK_S = 0.3  # let `initialize` be answered first
 STOP_S = 10.0  # for the worker to end
+LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
 
 class Background:
@@ -35,6 +37,7 @@ class Background:
         self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
         self._generation = 0
         self._error = ""
+        self._started = self._ended = self._delay_s = 0.0
 
     def start(self, *options: str, work: bool) -> None:
         """Start following, and where there is work to do a worker with these options."""
@@ -60,15 +63,37 @@ class Background:
     def _follow(self) -> None:
         self._stop.wait(FIRST_LOOK_S)
         if self._options is not None and not self._stop.is_set():
-            command = worker_command(self._setup, "--child", *self._options)
-            # Not this process's stdout, which belongs to the client.
-            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
+            self._start_worker()
         while not self._stop.wait(FOLLOW_S):
             try:
                 self._look()
             except Exception as error:  # the next look may find it mended; whoever asks meanwhile is told why it fails
                 print(json.dumps({"event": "follow_failed", "error": str(error)}), file=sys.stderr, flush=True)
                 self._stop.wait(1.0)
+
+    def _restart(self) -> None:
+        """Start a worker that watches again after it died: at once, and ever later while it keeps dying."""
+        if self._child is None or self._child.poll() is None or self._options:  # with --once it is meant to end
+            return
+        now = time.monotonic()
+        if now - self._started > LIVED_S:
+            self._delay_s = 0.0
+        if now - self._ended_at(now) >= self._delay_s:
+            self._delay_s = min(60.0, 2 * self._delay_s + 1)
+            self._start_worker()
+
+    def _ended_at(self, now: float) -> float:
+        """Return when the worker was first seen dead."""
+        self._ended = self._ended or now
+        return self._ended
+
+    def _start_worker(self) -> None:
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
+        command = worker_command(self._setup, "--child", *(self._options or ()))
+        # Not this process's stdout, which belongs to the client.
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
+        self._started, self._ended = time.monotonic(), 0.0
 
     def _look(self) -> None:
         from ingest.index.beacon import read_state  # here: it loads an engine, and `initialize` does not wait for that
@@ -81,6 +106,7 @@ class Background:
         elif self._child is not None and self._child.poll() is not None:
             ended = f"The worker ended with status {self._child.returncode}; its reason is on stderr."
             self._service.set_building(None, self._error or (ended if self._child.returncode else ""))
+        self._restart()
         try:
             generation = self._service.generation()
         except NotReady:

@@ -2,8 +2,11 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 
 import pytest
 
@@ -125,3 +128,39 @@ def test_repositories_in_odd_states(codecairn, tmp_path, git, repository, state)
     codecairn("index", cwd=folder)
     name = "SessionSigner" if state == "detached" else "only_here"
     assert ":1 " in codecairn("search", name, cwd=folder) or state == "detached"
+
+
+@pytest.mark.req("I8")
+def test_the_audit_trail_can_be_shown_and_verified(codecairn, tmp_path):
+    codecairn("index")
+    record = json.loads(codecairn("audit", "show", "--json").splitlines()[0])
+    assert (record["event"], record["detail"]["result"]) == ("build", "published")
+    assert "added" in codecairn("audit", "show", "shop/session.py")
+    head = json.loads(codecairn("audit", "verify", "--json"))["head"]
+    (file,) = (tmp_path / "xdg").rglob("control.db")
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TRIGGER audit_no_delete")
+        db.execute("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)")
+        db.commit()
+    assert "was cut or replaced" in codecairn("audit", "verify", "--expect", head, code=1)
+
+
+@pytest.mark.req("V13", "I4")
+def test_backup_restore_and_a_commit_that_the_hook_sees(codecairn, repository, tmp_path, git):
+    """The restored index serves at once; the hook, put in once and run by git, brings a commit in."""
+    codecairn("index")
+    codecairn("backup", str(tmp_path / "b.tar"))
+    place = ("--data", str(tmp_path / "restored"))
+    codecairn("restore", str(tmp_path / "b.tar"), *place)
+    assert json.loads(codecairn("search", "SessionSigner", "--json", *place))["hits"][0]["path"] == "shop/session.py"
+    codecairn("hook", "install", *place)
+    (repository / "shop" / "late.py").write_text("def arrives_late():\n    pass\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "late")
+    with closing(sqlite3.connect(tmp_path / "restored" / "control.db", timeout=30)) as db:
+        for _ in range(1200):
+            if db.execute("SELECT 1 FROM file WHERE path = 'shop/late.py'").fetchone():
+                break
+            time.sleep(0.05)
+    assert "shop/late.py" in codecairn("search", "arrives_late", *place)
+    assert not (repository / ".git" / "hooks" / "post-commit").read_text().startswith("# >>>")

@@ -55,7 +55,7 @@ def test_first_start_indexes_in_the_background_and_says_so(setup):
         )
         async with Client(parameters) as client:
             first = await client.call_tool("search_code", {"query": "SessionSigner"})
-            for _ in range(100):
+            for _ in range(600):
                 later = await client.call_tool("search_code", {"query": "SessionSigner"})
                 if not later.is_error:
                     return first.content[0].text, later.content[0].text
@@ -112,7 +112,7 @@ def http(service, setup):
     port = free_port()
     command = [*COMMAND, "--http", f"127.0.0.1:{port}", "--no-watch", *arguments(setup)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
                     break

@@ -1,0 +1,185 @@
+"""Backup and restore of a data directory: one tar file, checked when it is written and before it is put in place.
+
+In it: the pointed generation of every index, consistent copies of the databases, the signing key. Not in it: mirrors
+and older generations, which the next build makes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.errors import IndexCorrupt, IndexEmpty, IngestError
+from ingest.index import control, files
+from ingest.index.files import sync_file
+from ingest.index.generation import disk_errors
+from ingest.index.invariants import check_invariants
+from ingest.index.lease import take_lease
+
+FORMAT = 1
+LISTING = "codecairn-backup.json"
+LEFT_OUT = frozenset({"mirrors", "leases", files.GENERATIONS})
+KEY = "secret.key"
+DATABASE = ".db"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a backup holds. `generations`: folder of an index within the data directory ("." for the main one)."""
+
+    file: Path
+    generations: dict[str, int]
+    files: int
+    bytes: int
+
+
+def create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
+    """Write a backup; a running server and worker may go on. Raises IndexEmpty, IndexCorrupt, DiskFull."""
+    if not (data_dir / control.CONTROL).exists():
+        raise IndexEmpty(f"There is nothing to back up in {data_dir}: nothing was indexed. Run `codecairn index`.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    with disk_errors(target.parent), ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codecairn-", dir=target.parent)))
+        stack.callback(partial.unlink, missing_ok=True)
+        generations: dict[str, int] = {}
+        listing: dict[str, list[object]] = {}
+        with tarfile.open(partial, "w") as archive:
+            for name, source in _members(data_dir, scratch, generations, stack):
+                listing[name] = [source.stat().st_size, files.hash_file(source)]
+                archive.add(source, name, recursive=False)
+            about = {"format": FORMAT, "created_at": now, "generations": generations, "files": listing}
+            _add_bytes(archive, LISTING, json.dumps(about, sort_keys=True).encode())
+        sync_file(partial)
+        partial.replace(target)
+        sync_file(target.parent)
+    return BackupReport(target, generations, len(listing), target.stat().st_size)
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    archive.addfile(info, io.BytesIO(data))
+
+
+def _members(
+    data_dir: Path, scratch: Path, generations: dict[str, int], stack: ExitStack
+) -> Iterator[tuple[str, Path]]:
+    """Yield (name in the backup, file to read): databases as consistent copies, generations under a lease."""
+    for folder, folders, names in os.walk(data_dir):
+        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
+        place = Path(folder)
+        inside = place.relative_to(data_dir).as_posix()
+        for name in sorted(names):
+            if name == control.CONTROL:
+                yield from _index_members(place, inside, scratch, generations, stack)
+            elif name.endswith(DATABASE):
+                yield _join(inside, name), _copy_database(place / name, scratch)
+            elif name == KEY:
+                yield _join(inside, name), place / name
+
+
+def _join(folder: str, name: str) -> str:
+    return name if folder == "." else f"{folder}/{name}"
+
+
+def _index_members(
+    place: Path, inside: str, scratch: Path, generations: dict[str, int], stack: ExitStack
+) -> Iterator[tuple[str, Path]]:
+    copy = _copy_database(place / control.CONTROL, scratch)
+    with closing(control.connect_copy(copy)) as db:
+        pointed = control.read_pointer(db)
+        if pointed is not None:
+            lease = take_lease(place, pointed[0])
+            if lease is not None:
+                stack.callback(lease.release)
+            _keep_only(db, pointed[0])
+    if pointed is not None:
+        generations[inside] = pointed[0]
+        folder = files.generation_folder(place, pointed[0])
+        manifest = files.read_file_manifest(folder, pointed[1])
+        files.verify_files(folder, manifest, "full")
+        for name in (*manifest.files, files.FILE_MANIFEST):
+            yield _join(inside, f"{files.GENERATIONS}/{pointed[0]}/{name}"), folder / name
+    yield _join(inside, control.CONTROL), copy
+
+
+def _keep_only(db: sqlite3.Connection, pointed: int) -> None:
+    """Make a copy of control.db say that no other generation is kept: their folders are not in the backup."""
+    others = [row.id for row in control.read_generations(db) if row.id != pointed]
+    db.execute("BEGIN IMMEDIATE")
+    control.abandon_after(db, pointed)
+    db.execute("COMMIT")
+    control.retire(db, [number for number in others if number < pointed], pointed)
+
+
+def _copy_database(file: Path, scratch: Path) -> Path:
+    """Return a copy that holds one moment of a database that others may be writing to."""
+    copy = scratch / hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
+    try:
+        with closing(sqlite3.connect(file, timeout=30)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+    except sqlite3.DatabaseError as error:
+        raise IndexCorrupt(f"{file} cannot be copied ({error}). Run `codecairn doctor --deep`.") from error
+    return copy
+
+
+def restore_backup(file: Path, data_dir: Path) -> BackupReport:
+    """Put a backup in place of an empty or missing data directory, after checking everything in it.
+
+    Raises IngestError for a data directory in use, a damaged backup, or one of another format.
+    """
+    if data_dir.exists() and any(path.name != "secret.key" for path in data_dir.iterdir()):
+        raise IngestError(f"{data_dir} is not empty, so nothing is restored over it. Move it away, or give --data DIR.")
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{data_dir.name}.restoring-", dir=data_dir.parent))
+    try:
+        with disk_errors(data_dir.parent):
+            about = _extract(file, fresh)
+        for place in about["generations"]:
+            violations = check_invariants(fresh / place)
+            if violations:
+                raise IndexCorrupt(f"The backup {file} holds a damaged index: {violations[0]}. Use another backup.")
+        shutil.rmtree(data_dir, ignore_errors=True)
+        fresh.chmod(0o700)
+        fresh.rename(data_dir)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return BackupReport(file, about["generations"], len(about["files"]), file.stat().st_size)
+
+
+def _extract(file: Path, target: Path) -> dict[str, dict[str, int]]:
+    """Unpack into an empty folder and compare every file with the listing. Raises IngestError, IndexCorrupt."""
+    try:
+        with tarfile.open(file, "r:") as archive:
+            archive.extractall(target, filter="data")
+        about = json.loads((target / LISTING).read_bytes())
+    except FileNotFoundError as error:
+        raise IngestError(f"{file} is no backup of CodeCairn, or does not exist.") from error
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise IndexCorrupt(f"The backup {file} cannot be read ({error}). Use another backup.") from error
+    if about.get("format") != FORMAT:
+        raise IngestError(
+            f"The backup {file} has format {about.get('format')}, this program reads {FORMAT}. "
+            "Restore it with the release that made it, or index anew."
+        )
+    (target / LISTING).unlink()
+    found = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if path.is_file()}
+    for name, (size, expected) in about["files"].items():
+        path = found.pop(name, None)
+        if path is None or path.stat().st_size != size or files.hash_file(path) != expected:
+            raise IndexCorrupt(f"{name} in the backup {file} is not as it was written. Use another backup.")
+    if found:
+        raise IndexCorrupt(f"The backup {file} holds {min(found)}, which it does not list. Use another backup.")
+    return dict(about)
