@@ -180,7 +180,7 @@ def test_re_generate_asks_another_model_on_the_same_context_and_changes_nothing_
     assert endpoint.requests[-1]["messages"] == before["messages"]
     assert not replay.is_same and replay.diff.first == "model"
     assert "SESSION_SALT" in replay.answer
-    assert [stage.stage for stage in replay.diff.stages if stage.is_same][:2] == ["context", "coverage"]
+    assert [stage.stage for stage in replay.diff.stages if stage.is_same][:2] == ["context", "prompt"]
 
 
 @pytest.mark.req("D8")
