@@ -53,7 +53,8 @@ def render_search(
     footer = "\n".join((*notes, *missing_lines(result.not_found), search_footer(result, result)))
     if not result.hits:
         return f"0 hits. {empty_hint(result)}\n{footer}"
-    blocks = [hit_block(hit, query, response_format) for hit in result.hits]
+    several = len({hit.product for hit in result.hits}) > 1
+    blocks = [hit_block(hit, query, response_format, names_product=several) for hit in result.hits]
     shown = fit(blocks, budget_chars - len(footer) - 80)
     cut = "" if len(shown) == len(blocks) else f"({len(blocks) - len(shown)} more hits do not fit; use the cursor.)\n"
     end = search_footer(result, result.first(len(shown)))
@@ -72,13 +73,14 @@ def fit_search_json(result: SearchResult, budget_chars: int) -> str:
     return fit_json(search_to_dict(result.first(1)), budget_chars)
 
 
-def hit_block(hit: Hit, query: str, response_format: Format) -> str:
+def hit_block(hit: Hit, query: str, response_format: Format, *, names_product: bool = False) -> str:
     """Return one hit: a line that says where and why, and a snippet."""
+    product = f"  product {hit.product}" if names_product else ""
     marks: list[str] = [] if hit.freshness == "fresh" else [hit.freshness]
     marks += [f"text that gives orders: {', '.join(hit.flags)}"] if hit.flags else []
     why = hit.why if response_format == "detailed" else hit.why[:3]
     reasons = f"  [{', '.join((*why, *marks))}]" if why or marks else ""
-    product = f"  {hit.source}" if response_format == "detailed" else ""
+    product += f"  {hit.source}" if response_format == "detailed" else ""
     symbol = f"  {hit.symbol}" if hit.symbol else f"  {hit.context}" if PAGED.match(hit.context) else ""
     if hit.start_line == hit.end_line and "\n" not in hit.text.strip() and hit.path:
         return clean(f"{hit.path}:{hit.start_line}{symbol}{product}{reasons}: {hit.text.strip()[:LINE_CHARS]}")

@@ -393,12 +393,15 @@ class Service:
     ) -> _Found:
         if request.mode == "all":
             return self._find_all(index, request, filters, trace, offset)
+        from mcp_server.answering.products import competing_products, product_note
         from mcp_server.retrieval.transforms import retrieve
 
         retrieval = retrieve(index, request.query, filters, trace, strict, offset + request.limit)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
-        return _Found(hits, len(retrieval.files), retrieval.not_found, retrieval.degraded, retrieval.notes)
+        apart = product_note(competing_products(request.query, retrieval.chunks))
+        notes = (*retrieval.notes, *filter(None, [apart]))
+        return _Found(hits, len(retrieval.files), retrieval.not_found, retrieval.degraded, notes)
 
     def _find_all(self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, offset: int) -> _Found:
         """Return one page of the lines that hold the query as it is written, and how many there are."""

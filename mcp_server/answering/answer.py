@@ -16,6 +16,7 @@ from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
+from mcp_server.answering.products import competing_products, group_by_product, product_note
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
@@ -207,8 +208,10 @@ def respond(
     pointers = [() if claim.is_struck else next(ids) for claim in checked]
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
     unanswered = list_unanswered(aspects, generated.covered | {claim.draft.aspect for claim, _ in shown})
-    text = compose_text(shown, citations, len(aspects) + 1)  # the last: what to read on
-    heads = (generated.note, WARNING if decision.zone == "warn" else "")
+    products = competing_products(retrieval.query, retrieval.chunks)
+    text = compose_by_product(shown, citations, len(aspects) + 1, products)  # the last: what to read on
+    kept_apart = product_note(products, [citation.product for citation in citations])
+    heads = (generated.note, WARNING if decision.zone == "warn" else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),
         mode=generated.mode,
@@ -220,6 +223,24 @@ def respond(
         degraded=join_codes(retrieval.degraded, generated.degraded, checker.degraded),
         pointers=numbered.pointers,
     )
+
+
+def compose_by_product(
+    shown: Sequence[tuple[CheckedClaim, tuple[str, ...]]],
+    citations: Sequence[Citation],
+    aspects: int,
+    products: Sequence[str],
+) -> str:
+    """Return the claims as prose, those of each product under its name where there are several."""
+    product_of = {citation.id: citation.product for citation in citations}
+    groups: dict[str, list[tuple[CheckedClaim, tuple[str, ...]]]] = {name: [] for name in products}
+    for claim, pointers in shown:
+        groups.setdefault(group_by_product(product_of, pointers), []).append((claim, pointers))
+    filled = {name: own for name, own in groups.items() if own}
+    if len(filled) < 2 and not products:
+        return compose_text(shown, citations, aspects)
+    texts = ((name, compose_text(own, citations, aspects)) for name, own in filled.items())
+    return "\n\n".join(f"In {name}:\n{text}" if name else text for name, text in texts)
 
 
 def compose_text(
