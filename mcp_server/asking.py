@@ -23,6 +23,7 @@ from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generator import Generator
 from mcp_server.answering.model import Egress, ModelGenerator
 from mcp_server.answering.resolver import IndexResolver
+from mcp_server.answering.rewriting import ModelRewriter
 from mcp_server.answering.tape import compose_recorded
 from mcp_server.cache import (
     KEEP_S,
@@ -37,7 +38,7 @@ from mcp_server.cache import (
     SingleFlight,
     make_key,
 )
-from mcp_server.config import Setup
+from mcp_server.config import Setup, TransformSetting
 from mcp_server.errors import Unavailable
 from mcp_server.fallback import Cancellation, Deadline
 from mcp_server.model_calls import ModelCalls
@@ -74,6 +75,7 @@ class Question:
     started: float  # time.perf_counter()
     strict: bool = False
     use_cache: bool = True
+    transform: TransformSetting | None = None  # None: as configured
     listen: Listener = ignore
     cancellation: Cancellation = Cancellation()
     stale_codes: Callable[[Iterable[str]], tuple[str, ...]] = lambda sources: ()
@@ -94,6 +96,7 @@ class Asking:
     ) -> None:
         self._setup = setup
         self._settings = setup.settings
+        self._versions = versions
         self._composition = prompts.compose("answer", versions["answer"])
         self._cache = cache
         self._embedder = embedder
@@ -160,7 +163,16 @@ class Asking:
 
     def _compose(self, question: Question, calls: ModelCalls | None) -> ComposedAnswer:
         index, trace, filters = question.index, question.trace, question.filters
-        retrieval = retrieve(index, question.request.question, filters, trace, question.strict, ANSWER_HITS)
+        retrieval = retrieve(
+            index,
+            question.request.question,
+            filters,
+            trace,
+            question.strict,
+            ANSWER_HITS,
+            question.transform or self._settings.answer.transform,
+            None if calls is None else ModelRewriter(calls, self._versions, redact_all),
+        )
         question.cancellation.check()
         whole = add_whole_definitions(
             retrieval.chunks[:CONTEXT_HITS],
@@ -288,6 +300,8 @@ class Asking:
             self._settings.answer.model_dump(mode="json"),
             question.index.manifest.embedder,
             question.strict,
+            question.transform,
+            [f"{name}@{version}" for name, version in sorted(self._versions.items())],
             PIPELINE_VERSION,
         ]
         return make_key(normalise_query(question.request.question), asked)

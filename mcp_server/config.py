@@ -31,6 +31,9 @@ ENV_SHORT = {"CODECAIRN_DAILY_BUDGET_USD": ["budget", "daily_usd"]}
 EPHEMERAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 
 
+TransformSetting = Literal["auto", "none", "multi", "decompose", "hyde"]
+
+
 class AnswerConfig(Section):
     """The `[answer]` table."""
 
@@ -40,6 +43,7 @@ class AnswerConfig(Section):
     designs_tokens: int = Field(2000, ge=0)
     history_tokens: int = Field(1000, ge=0)
     file_tokens: int = Field(2400, ge=200)
+    transform: TransformSetting = "auto"  # how else a question is searched
     deadline_s: float = Field(25.0, gt=0)  # N1: of a whole answer, retries and rewriting of the question included
 
 

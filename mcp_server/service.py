@@ -38,7 +38,7 @@ from mcp_server.access import (
     visible_settings,
 )
 from mcp_server.cache import Cache, CachedEmbedder
-from mcp_server.config import Setup
+from mcp_server.config import Setup, TransformSetting
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.fallback import Cancellation
@@ -426,6 +426,7 @@ class Service:
         caller: Caller | None = None,
         strict: bool | None = None,
         use_cache: bool = True,
+        transform: TransformSetting | None = None,
         listen: Listener = ignore,
         cancellation: Cancellation | None = None,
     ) -> AnswerResult:
@@ -451,6 +452,7 @@ class Service:
                     started=started,
                     strict=self.setup.settings.strict if strict is None else strict,
                     use_cache=use_cache,
+                    transform=transform,
                     listen=listen,
                     cancellation=cancellation or Cancellation(),
                     stale_codes=lambda sources: join(self._stale_codes(sources, principal), self._trace_codes()),
@@ -478,6 +480,7 @@ class Service:
         caller: Caller | None = None,
         strict: bool | None = None,
         use_cache: bool = True,
+        transform: TransformSetting | None = None,
     ) -> Iterator[AnswerEvent | AnswerResult]:
         """Yield the evidence, each claim that passed the ledger, and at last the whole answer, which replaces them.
 
@@ -490,7 +493,7 @@ class Service:
             try:
                 return self.answer(
                     request, principal, entry=entry, caller=caller, strict=strict, use_cache=use_cache,
-                    listen=events.put, cancellation=cancellation,
+                    transform=transform, listen=events.put, cancellation=cancellation,
                 )  # fmt: skip
             finally:
                 events.put(None)

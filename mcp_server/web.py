@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import urlsplit
 
 import anyio.to_thread
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingest.access import Principal
 from ingest.errors import IngestError
 from mcp_server.access import local_principal
+from mcp_server.config import TransformSetting
 from mcp_server.errors import BadRequest, NotFound, NotReady, Overloaded, ServerError, Unavailable, trace_of
 from mcp_server.render import answer_to_dict, search_to_dict, status_to_dict
 from mcp_server.results import AnswerRequest, SearchRequest
@@ -35,7 +36,7 @@ SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
 )
 SEARCH_FIELDS = {"query", "limit", "cursor", "sources", "product", "path_glob", "mode", "language", "strict"}
-ANSWER_FIELDS = {"question", "sources", "product", "path_glob", "language", "strict", "use_cache"}
+ANSWER_FIELDS = {"question", "sources", "product", "path_glob", "language", "strict", "use_cache", "transform"}
 
 
 def is_loopback(host: str) -> bool:
@@ -155,10 +156,19 @@ class Api:
 
         def call(body: dict[str, Any]) -> dict[str, Any]:
             strict, use_cache = body.pop("strict", None), body.pop("use_cache", True)
+            transform = read_transform(body.pop("transform", None))
             body["sources"] = tuple(body.get("sources", ()))
             asked, caller, ask = AnswerRequest(**body), caller_of(request), self._service.answer
             return answer_to_dict(
-                ask(asked, self._principal, entry="web", caller=caller, strict=strict, use_cache=use_cache)
+                ask(
+                    asked,
+                    self._principal,
+                    entry="web",
+                    caller=caller,
+                    strict=strict,
+                    use_cache=use_cache,
+                    transform=transform,
+                )
             )
 
         return await self._answer(request, ANSWER_FIELDS, "question", call)
@@ -200,7 +210,14 @@ async def read_body(request: Request, fields: set[str], required: str) -> dict[s
     return body
 
 
-TEXTS = {"query", "question", "cursor", "product", "path_glob", "mode", "language"}
+def read_transform(wanted: str | None) -> TransformSetting | None:
+    """Return a transform's name. Raises BadRequest that names the ones that there are."""
+    if wanted is not None and wanted not in get_args(TransformSetting):
+        raise BadRequest(f"`transform` is {wanted!r}; it must be one of {', '.join(get_args(TransformSetting))}.")
+    return cast("TransformSetting | None", wanted)
+
+
+TEXTS = {"transform", "query", "question", "cursor", "product", "path_glob", "mode", "language"}
 
 
 def check_fields(body: dict[str, Any], fields: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
@@ -21,11 +21,13 @@ from mcp_server.cli.common import (
     RootOption,
     SourcesOption,
     StrictOption,
+    TransformOption,
     fail,
     open_service,
     open_setup,
     print_json,
 )
+from mcp_server.config import TransformSetting
 from mcp_server.results import AnswerRequest, SearchRequest
 
 
@@ -75,6 +77,7 @@ def answer(
     detailed: DetailedOption = False,
     strict: StrictOption = None,
     cache: CacheOption = True,
+    transform: TransformOption = None,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -89,9 +92,17 @@ def answer(
     setup = open_setup(root, config, data)
     request = AnswerRequest(question, tuple(source or ()), product, path_glob, language)
     with open_service(setup) as service:
-        result = service.answer(request, local_principal(setup.settings), strict=strict, use_cache=cache)
+        asking, wanted = local_principal(setup.settings), check_transform(transform)
+        result = service.answer(request, asking, strict=strict, use_cache=cache, transform=wanted)
     form: Literal["concise", "detailed"] = "detailed" if detailed else "concise"
     text = render_answer(result, form, setup.settings.server.max_result_chars)
     print_json(answer_to_dict(result)) if as_json else print(text)
     if result.abstained:
         raise SystemExit(EXIT_NOTHING)
+
+
+def check_transform(wanted: str | None) -> TransformSetting | None:
+    """Return a transform's name, or fail with the ones that there are."""
+    if wanted is not None and wanted not in get_args(TransformSetting):
+        fail(f"--transform is {wanted!r}; it must be one of {', '.join(get_args(TransformSetting))}.", EXIT_USAGE)
+    return cast("TransformSetting | None", wanted)

@@ -30,6 +30,9 @@ GlobOption = Annotated[str, typer.Option("--path-glob", "-g", help="Only these p
 LanguageOption = Annotated[str, typer.Option("--language", help="Only this language, such as python.")]
 StrictOption = Annotated[bool | None, typer.Option("--strict/--no-strict", help="Refuse degraded results.")]
 CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Take a cached answer that still holds.")]
+TransformOption = Annotated[
+    str | None, typer.Option("--transform", help="How else to search: auto, none, multi, decompose, hyde.")
+]
 DetailedOption = Annotated[bool, typer.Option("--detailed", "-d", help="Longer snippets and the source of each hit.")]
 
 

@@ -541,3 +541,51 @@ def test_unknown_prompt_version_fails_at_start_up(built):
     settings = built.settings.model_copy(update={"prompts": {"answer": "v99"}})
     with pytest.raises(ConfigError, match="There is no prompt answer@v99"):
         Service(replace(built, settings=settings))
+
+
+# -- transforms -------------------------------------------------------------------------------------------------------
+
+
+def sub_queries(service, result):
+    return [s.output for s in spans_of(service, result, "transform") if (s.output or {}).get("queries")]
+
+
+@pytest.mark.req("R14", "T6", "T17")
+@pytest.mark.parametrize("kind", ["multi", "decompose", "hyde"])
+def test_the_model_puts_the_question_into_other_words(endpoint, make, kind):
+    text = "def sign_cookie(key):\n    return hmac(key)" if kind == "hyde" else "1. cookie hmac salt\n- who calls sign"
+    endpoint.script = [Step(text), signing]
+    service = make(answer={"transform": kind})
+    result = ask(service)
+    assert (result.mode, result.degraded) == ("model", ())
+    recorded = sub_queries(service, result)[0]
+    assert (recorded["transform"], recorded["by"]) == (kind, "model")
+    expected = ["def sign_cookie(key): return hmac(key)"] if kind == "hyde" else ["cookie hmac salt", "who calls sign"]
+    assert list(recorded["queries"]) == expected
+    row = trace_of(service, result).summary
+    assert row.transform == kind
+    assert (row.tokens_in, row.tokens_out) == (1800, 180), "both calls are on the account"
+    assert len(endpoint.requests[0]["messages"]) == 1
+
+
+@pytest.mark.req("F22", "A2")
+@pytest.mark.parametrize("step", [Step(status=401), Step("")], ids=["refused", "empty"])
+def test_F22_failed_rewriting_searches_the_question_as_it_is(endpoint, make, step):
+    endpoint.script = [step, signing]
+    service = make(answer={"transform": "multi"})
+    result = ask(service)
+    assert (result.mode, result.degraded) == ("model", ("transform_skipped",))
+    assert trace_of(service, result).summary.degraded == ("transform_skipped",)
+    endpoint.script = [step, signing]
+    with pytest.raises(Unavailable, match="transform_skipped"):
+        ask(service, strict=True)
+
+
+@pytest.mark.req("R14")
+def test_without_a_model_a_transform_goes_by_rule(make):
+    service = make(model="")
+    result = ask(service, "How are session cookies signed and how is a payment retried?", transform="decompose")
+    recorded = sub_queries(service, result)[0]
+    assert recorded["by"] == "rule"
+    assert list(recorded["queries"]) == ["How are session cookies signed", "how is a payment retried"]
+    assert {c.path for c in result.citations} >= {"shop/session.py", "shop/retry.py"}
