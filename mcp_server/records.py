@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +16,14 @@ from mcp_server.service import Service, redact_personal
 from traces.errors import TraceStoreError
 from traces.export import export_days
 from traces.model import Score, Trace, TraceSummary
+from traces.reports import DAYS, Report, report_costs, report_latency, report_quality
 from traces.retention import Limits, Pruned
 from traces.scores import ESCALATED, FEEDBACK, make_score
 from traces.store import TraceQuery
 from traces.verify import Verification
 
 Thumb = Literal["up", "down"]
+ReportName = Literal["costs", "latency", "quality"]
 
 MAX_NOTE_CHARS = 2000
 MAX_EXPORTED = 10_000  # traces in one export; a longer one is made by days
@@ -99,6 +102,19 @@ class Records:
             last = [score for score in self._service.store.scores(row.id) if score.name == FEEDBACK][-1]
             rated.append(Rated(row, last))
         return rated
+
+    # -- reports -------------------------------------------------------------------------------------------------------
+
+    def report(self, name: ReportName, days: int = DAYS) -> Report:
+        """Return a report over the counters of all queries. Raises BadRequest for who may not see all of them."""
+        self._require_all()
+        today = self._service.now().astimezone(UTC).date()
+        with self._service.store.reading() as connection:
+            if name == "costs":
+                budget = self._service.setup.settings.budget.daily_usd
+                return report_costs(connection, today, days=days, daily_usd=budget)
+            build = report_latency if name == "latency" else report_quality
+            return build(connection, today, days=days)
 
     # -- the whole store: for whoever may see all of it ----------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from mcp_server.cli import (
     keeping,
     looking,
     prompting,
+    reporting,
     serving,
     traces,
     working,
@@ -55,6 +56,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(traces.app, name="trace")
+app.add_typer(reporting.app, name="report")
 app.add_typer(configuring.app, name="config")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(keeping.hook_app, name="hook")

@@ -1,0 +1,65 @@
+"""`report`: what queries cost, how long they took, how good they were."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mcp_server.cli.common import ConfigOption, DataOption, JsonOption, RootOption, print_json
+from mcp_server.cli.traces import open_records
+
+app = typer.Typer(no_args_is_help=True, help="What queries cost, how long they took, how good they were.")
+
+DaysOption = Annotated[int, typer.Option(min=1, max=3650, help="Over so many days, today included.")]
+
+
+@app.command("costs")
+def report_costs(
+    days: DaysOption = 30,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show spend per day, model, module, transform and bucket, cache hit rates, and the day's budget.
+
+    Example: `codecairn report costs --days 7`
+    """
+    with open_records(root, config, data) as records:
+        report = records.report("costs", days)
+    print_json(report.to_dict()) if as_json else print(report)
+
+
+@app.command("latency")
+def report_latency(
+    days: DaysOption = 30,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show p50, p90, p95 and p99 of whole queries and of each stage; errors and degraded codes.
+
+    Example: `codecairn report latency`
+    """
+    with open_records(root, config, data) as records:
+        report = records.report("latency", days)
+    print_json(report.to_dict()) if as_json else print(report)
+
+
+@app.command("quality")
+def report_quality(
+    days: DaysOption = 30,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show abstained, ungrounded and stale rates by day, prompt, model, generation and deployment; alarms of drift.
+
+    Example: `codecairn report quality --json`
+    """
+    with open_records(root, config, data) as records:
+        report = records.report("quality", days)
+    print_json(report.to_dict()) if as_json else print(report)
