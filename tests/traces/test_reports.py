@@ -28,14 +28,14 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def answer(desk: Desk, days_ago: int = 0, kind: TraceKind = "live", **values: object) -> str:
     desk.recorder._clock = lambda: NOON - timedelta(days=days_ago)
-    given = {
+    usual = {
         "abstained": False,
         "n_claims": 4,
         "n_supported": 4,
         "n_stale": 0,
         "answer": "a",
         "ungrounded": [],
-    } | values
+    }
     with desk.recorder.trace(tool="answer", query=f"q{values}", entry="cli", kind=kind) as trace:
         trace.set(**(usual | values))  # type: ignore[arg-type]
         with trace.span("ledger"):
