@@ -69,6 +69,7 @@ class Evidence:
         chunk = self.chunk
         header = f"[{self.id}] {chunk.ref}@{chunk.source} lines {chunk.start_line}-{self.end_line}"
         named = f" {chunk.symbol}" if chunk.symbol else ""
+        named += f" within {' '.join(chunk.context.split())}" if chunk.context else ""  # signatures around the lines
         body = "\n".join(f"{number}| {line}" for number, line in enumerate(self.lines, chunk.start_line))
         return f"{header}{named}\n{body}"
 
