@@ -228,9 +228,13 @@ class _Build:
         return [config for config in request.sources if config.name in request.only]
 
     def _open(self, publication: Publication, due: Sequence[SourceConfig]) -> list[tuple[Snapshot, _Delta]]:
-        """Return each snapshot with its difference to the parent."""
+        """Return each snapshot with its difference to the parent.
+
+        A tracker that does not answer keeps nobody from indexing the rest. Raises SourceError if there is no rest.
+        """
         request = self._request
         opened = []
+        failed: SourceError | None = None
         for config in due:
             request.progress(Progress("reading", config.name, 0, 0))
             try:
@@ -243,12 +247,15 @@ class _Build:
                     changes=lambda name: changes_of(publication, name, request.seen),
                 )
             except SourceError as error:
-                if not request.skip_failing:
+                if not request.skip_failing and not config.is_live:
                     raise
+                failed = failed or error
                 self._tally.left_out[config.name] = str(error)
                 self._events.pop(config.name, None)
                 continue
             opened += [(s, compare(publication.known_files(s.info.name), s.entries)) for s in snapshots]
+        if failed is not None and not opened and not request.skip_failing:
+            raise failed
         return opened
 
     def _known(self, publication: Publication, name: str) -> Mapping[str, KnownFile]:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ingest.access import LOCAL_GROUP
+from ingest.model import Kind
 
 PERSONAL_KINDS = frozenset(("ticket", "commit"))  # where people write to each other
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
@@ -59,6 +60,11 @@ class SourceConfig(Section):
     def masks_personal(self, kind: str) -> bool:
         """Tell whether personal data is masked in documents of a kind."""
         return self.pii == "mask" or (not self.pii and kind in PERSONAL_KINDS)
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of the documents."""
+        return "code" if self.type in CODE_TYPES else "design" if self.type == "designs" else "ticket"
 
     @property
     def is_live(self) -> bool:

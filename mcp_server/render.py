@@ -336,7 +336,8 @@ def render_status(status: Status) -> str:
     for source in status.sources:
         revision = f" @ {source['revision'][:12]}" if source["revision"] else ""
         head = f"- {source['name']} ({source['kind']}, product {source['product']}){revision}"
-        lines.append(clean(f"{head}: {source['files']} files, {source['chunks']} chunks"))
+        as_of = f", as of {source['indexed_at']}" if source.get("indexed_at") else ", never indexed"
+        lines.append(clean(f"{head}: {source['files']} files, {source['chunks']} chunks{as_of}"))
         if source["skipped"]:
             lines.append("  skipped: " + ", ".join(f"{reason} {n}" for reason, n in source["skipped"].items()))
         lines += [f"  {line}" for line in describe_freshness(source)]

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prompts
 from ingest.access import Principal, visible_sources
+from ingest.config import SourceConfig, product_of
 from ingest.errors import ConfigError, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
@@ -619,6 +620,12 @@ class Service:
             }
             for s in states
         )
+        known = {state.name for state in index.manifest.sources}
+        sources += tuple(
+            {**absent_source(source), **describe_sync(data_dir, source.name)}
+            for source in self.setup.settings.source
+            if source.name not in known and principal.groups.intersection(source.groups)
+        )
         return Status(
             state="ready",
             generation=index.generation,
@@ -826,6 +833,12 @@ def vars_of(request: SearchRequest | AnswerRequest) -> dict[str, Any]:
     """Return a request's fields as JSON values, without its text (the trace has that already)."""
     names = [name for name in request.__dataclass_fields__ if name not in ("query", "question")]
     return {name: getattr(request, name) for name in names}
+
+
+def absent_source(source: SourceConfig) -> dict[str, Any]:
+    """Return the state of a configured source that no generation holds yet."""
+    empty = {"revision": "", "files": 0, "chunks": 0, "skipped": {}, "indexed_at": ""}
+    return {"name": source.name, "kind": source.kind, "product": product_of(source), **empty}
 
 
 def describe(filters: Filters) -> dict[str, Any]:

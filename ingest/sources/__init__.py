@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig, product_of
-from ingest.model import HISTORY_SUFFIX, Kind, KnownFile, Snapshot, SourceInfo
+from ingest.model import HISTORY_SUFFIX, KnownFile, Snapshot, SourceInfo
 from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
 from ingest.sources.folder import open_folder
@@ -15,25 +15,16 @@ from ingest.sources.git import open_git
 from ingest.sources.history import open_history
 from ingest.sources.tickets import open_tickets
 
-KIND_OF_TYPE: Mapping[str, Kind] = {
-    "git": "code",
-    "folder": "code",
-    "tickets": "ticket",
-    "designs": "design",
-    "github": "ticket",
-    "jira": "ticket",
-}
-
 
 def source_infos(config: SourceConfig) -> list[SourceInfo]:
     """Return what one configured source registers: itself and, for git with history, its commits."""
     info = SourceInfo(
         name=config.name,
-        kind=KIND_OF_TYPE[config.type],
+        kind=config.kind,
         product=product_of(config),
         groups=config.groups,
         trust=config.trust,
-        masks_personal=config.masks_personal(KIND_OF_TYPE[config.type]),
+        masks_personal=config.masks_personal(config.kind),
     )
     if config.type != "git" or not config.history:
         return [info]

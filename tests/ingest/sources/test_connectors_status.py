@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from ingest.index.spool import spool_path
+from mcp_server.cli import app
 from tests.ingest.sources.connector_server import Answer, GitHubContent, serving
 
 
@@ -51,6 +54,31 @@ def test_status_and_search_say_since_when_a_live_source_is_stale(tmp_path: Path)
         (tmp_path / "sub" / "a.py").write_text("x = 1\n")
         codecairn("index", "--allow-drop")
     assert not spool_path(tmp_path / "data", "live").exists()
+
+
+@pytest.mark.req("F20")
+def test_a_tracker_that_never_answered_does_not_keep_the_rest_from_being_indexed(tmp_path: Path) -> None:
+    tables = '[[source]]\nname = "live"\ntype = "github"\nrepo = "o/r"\ntoken_env = "NO_SUCH_TOKEN"\n'
+    code = f'[[source]]\nname = "code"\ntype = "folder"\npath = "{tmp_path}/sub"\n'
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.py").write_text("def basket():\n    return 1\n")
+    place = ["--config", str(tmp_path / "codecairn.toml"), "--data", str(tmp_path / "data")]
+
+    def run(*arguments: str):
+        (tmp_path / "codecairn.toml").write_text(tables + (code if "alone" not in arguments else ""))
+        return CliRunner().invoke(app, [a for a in arguments if a != "alone"] + place)
+
+    refused = run("index", "alone")
+    assert refused.exit_code == 1
+    assert "NO_SUCH_TOKEN is not set" in str(refused.exception)  # main() makes a sentence of it
+    done = run("index", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert "NO_SUCH_TOKEN is not set" in json.loads(done.stdout)["left_out"]["live"]
+    assert len(json.loads(run("search", "basket", "--json").stdout)["hits"]) == 1
+    status = run("status").stdout
+    assert "- live (ticket, product r): 0 files, 0 chunks, never indexed" in status
+    assert "NO_SUCH_TOKEN is not set" in status
+    assert re.search(r"- code \(code, product sub\).*, as of 20", status)
 
 
 @pytest.mark.parametrize(
