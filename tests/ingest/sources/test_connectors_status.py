@@ -76,7 +76,7 @@ def test_a_tracker_that_never_answered_does_not_keep_the_rest_from_being_indexed
     assert "NO_SUCH_TOKEN is not set" in json.loads(done.stdout)["left_out"]["live"]
     assert len(json.loads(run("search", "basket", "--json").stdout)["hits"]) == 1
     status = run("status").stdout
-    assert "- live (ticket, product r): 0 files, 0 chunks, never indexed" in status
+    assert "- live (ticket, product sub): 0 files, 0 chunks, never indexed" in status
     assert "NO_SUCH_TOKEN is not set" in status
     assert re.search(r"- code \(code, product sub\).*, as of 20", status)
 
