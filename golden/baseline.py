@@ -20,7 +20,7 @@ from golden.case import REMOVED, GoldenError, Removed
 from golden.judge import Verdict
 from golden.machine import read_machine
 from golden.metrics import bootstrap, mean, percentile, rounded
-from golden.stats import Report
+from golden.stats import Report, recall_at_5
 
 MIN_DROP = 0.01  # of a mean: what is less is noise of the ranking, however sure it is
 FORMAT = 1
@@ -53,6 +53,8 @@ class CaseRow(BaseModel):
     vector_leg: bool | None = None
     tokens: int = 0
     blame: str = ""
+    recall5: float | None = None
+    cost_usd: float | None = None  # of the answer; None without a model or a price
 
 
 class Baseline(BaseModel):
@@ -100,6 +102,8 @@ def to_row(verdict: Verdict) -> CaseRow:
         vector_leg=legs.get("search.vector"),
         tokens=verdict.outcome.stages.context_tokens,
         blame=verdict.blame,
+        recall5=round(recall_at_5(verdict), 4) if verdict.case.expect.cites else None,
+        cost_usd=verdict.outcome.cost_usd,
     )
 
 

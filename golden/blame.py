@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from golden.case import Case
@@ -64,21 +64,31 @@ def file_chunks(index: Index, name: str, filters: Filters) -> list[int]:
 
 
 def read_stages(trace: Trace, index: Index, wanted: Collection[int]) -> Stages:
-    """Return what a trace says of the wanted chunks."""
+    """Return what a trace says of the wanted chunks; texts that its context has twice are looked up in the index."""
+    rows = [row for span in trace.spans if span.name == "context" for row in rows_of(span)]
+    return replace(read_rows(trace, wanted), repeats=count_repeats(index, rows))
+
+
+def read_rows(trace: Trace, wanted: Collection[int]) -> Stages:
+    """Return what a trace alone says of the wanted chunks."""
     ranks: dict[str, int] = {}
     outputs: dict[str, int] = {}
-    tokens, repeats, zone = 0, 0, ""
+    tokens, zone = 0, ""
     for span in trace.spans:
-        rows = span.output if isinstance(span.output, list | tuple) else ()
+        rows = rows_of(span)
         outputs[span.name] = span.n_out if span.n_out is not None else len(rows)
         if span.name in (*RETRIEVERS, "fusion", "rerank", "context"):
             ranks[span.name] = best_rank(rows, wanted)
         if span.name == "context":
             tokens = sum(int(row[2]["tokens"]) for row in rows)
-            repeats = count_repeats(index, rows)
         if span.name == "coverage":
             zone = zone_of(span)
-    return Stages(ranks, outputs, tokens, repeats, zone)
+    return Stages(ranks, outputs, tokens, zone=zone)
+
+
+def rows_of(span: Span) -> Sequence[Any]:
+    """Return the rows that a stage put out, none where it put out something else."""
+    return span.output if isinstance(span.output, list | tuple) else ()
 
 
 def best_rank(rows: Sequence[Any], wanted: Collection[int]) -> int:

@@ -53,6 +53,7 @@ class Outcome:
     generation: int = 0
     budget_tokens: int = 0  # of the context, as configured
     error: str = ""  # the call failed
+    cost_usd: float | None = None  # None without a model or a price
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,8 @@ def ask_case(service: Service, case: Case, principal: Principal, canaries: Seque
     with service.reading(principal) as index:
         targets = targets_of(index, case, make_filters(principal, service.infos(index)))
         symbols = tuple(shown_symbols(index, hits[:TOP]))
-        stages = read_stages(service.get_trace(answer.trace_id, principal), index, targets.chunk_ids)
+        trace = service.get_trace(answer.trace_id, principal)
+        stages = read_stages(trace, index, targets.chunk_ids)
     hidden = (*case.expect.hides, *(() if case.groups else canaries))  # other groups may see the restricted words
     forbidden = [text for text in hidden if text.lower() not in case.query.lower()]
     return Outcome(
@@ -165,6 +167,7 @@ def ask_case(service: Service, case: Case, principal: Principal, canaries: Seque
         stages=stages,
         generation=answer.generation,
         budget_tokens=service.setup.settings.answer.budget_tokens,
+        cost_usd=float(trace.summary.cost_usd) if trace.summary.cost_usd is not None else None,
     )
 
 

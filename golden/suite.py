@@ -153,7 +153,7 @@ def dimensions_of(asked: Sequence[Asked], setup: Setup | None) -> Dimensions:
 
 def without_places(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without what differs from machine to machine, the sources, and what has a dimension."""
-    apart = ("source", "model", "embedding", "name", "environment", "server", "trace")
+    apart = ("source", "llm", "prompts", "embedding", "name", "environment", "server", "trace", "shadow")
     return {name: value for name, value in settings.items() if name not in apart}
 
 
@@ -163,9 +163,8 @@ def prompts_in_use(label: str) -> dict[str, str]:
 
 
 def model_of(setup: Setup | None) -> str:
-    """Return the model that writes answers; none in extractive mode."""
-    section = setup.snapshot().get("model") if setup else None
-    return str(section.get("name") or "extractive") if isinstance(section, Mapping) else "extractive"
+    """Return the model that writes answers; without one they are extractive."""
+    return (setup.settings.llm.model if setup else "") or "extractive"
 
 
 # -- floors ------------------------------------------------------------------------------------------------------------
@@ -191,8 +190,23 @@ def write_floors(report: Report, file: Path) -> None:
     """Write floors a little below what a run shows; people edit them afterwards."""
     rows = [row for row in report.stats() if row.cases]
     parts = ["# The least that each bucket may show. Written by `codecairn golden update`, yours to raise.\n"]
+    parts.append(f"\n[overall]\n{ceiling_lines(report.overall())}")
     parts += [f"\n[bucket.{row.bucket}]\n{floor_lines(row)}" for row in rows]
     file.write_text("".join(parts), "utf-8")
+
+
+def ceiling_lines(row: BucketStats) -> str:
+    """Return the most that may go wrong over all: the targets, or a little more than what the run shows."""
+    shown = {
+        "confident_wrong": row.wrong_rate,
+        "false_abstain": row.false_abstain,
+        "answered_anyway": row.answered_anyway,
+    }
+    targets, spare = OverallFloor(), SPARE_CASES / row.cases
+    most = {
+        name: max(getattr(targets, name), min(1.0, value + spare)) for name, value in shown.items() if value == value
+    }
+    return "".join(f"{name} = {value:.2f}\n" for name, value in most.items())
 
 
 def floor_lines(row: BucketStats) -> str:
@@ -200,4 +214,4 @@ def floor_lines(row: BucketStats) -> str:
     spare = SPARE_CASES / row.cases
     rates = {"pass_rate": row.pass_rate, "right": row.right, "ndcg": row.ndcg}
     lines = [f"{name} = {max(0.0, value - spare):.2f}\n" for name, value in rates.items() if value == value]
-    return "".join((f"cases = {row.cases}\n", *lines))
+    return "".join((f"cases = {max(1, row.cases - SPARE_CASES)}\n", *lines))

@@ -55,7 +55,7 @@ from mcp_server.results import (
     ignore,
 )
 from traces.export import DailyExport
-from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceSummary
+from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceKind, TraceSummary
 from traces.recorder import Keeper, TraceRecorder, TraceRun
 from traces.retention import Limits
 from traces.store import Sink, TraceQuery, TraceStore, write_stderr
@@ -150,9 +150,15 @@ class Service:
     """Answers requests of any surface from the current generation."""
 
     def __init__(
-        self, setup: Setup, *, now: Callable[[], datetime] = lambda: datetime.now(UTC), log: bool = False
+        self,
+        setup: Setup,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        log: bool = False,
+        kind: TraceKind = "live",
     ) -> None:
         self.setup = setup
+        self._kind = kind
         self._now = now
         self._log = log
         self._opened = {domain.name: _Opened() for domain in list_domains(setup)}
@@ -699,6 +705,7 @@ class Service:
             caller=caller,
             config_snapshot=visible_settings(principal, self.setup.settings),
             arguments=arguments,
+            kind="eval" if entry == "eval" else self._kind,
         ) as trace:
             trace.set(policy_flags=[f"redacted:{rule}:{count}" for rule, count in redact_counts(text)])
             try:

@@ -155,6 +155,187 @@ def golden_mine(
     print(f"{len(mined)} cases in {file}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
+@app.command("compare")
+def golden_compare(
+    before: Annotated[Path, typer.Argument(help="A stored run (`golden run --save`), or a baseline.")],
+    after: Annotated[Path, typer.Argument(help="Another one.")],
+    dimension: Annotated[str, typer.Option(help="What may differ: prompts, retrieval, model, embedder, index.")] = "",
+    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Compare although more differs.")] = False,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Also say whether the second may ship in place of the first.")
+    ] = False,
+) -> None:
+    """Compare two stored runs case by case; refused where more than one thing differs between them.
+
+    Example: `codecairn golden compare golden/cases/baseline.jsonl after.jsonl --dimension retrieval`
+    """
+    from golden.baseline import read_baseline
+    from golden.compare import compare_runs, ship_failures
+
+    with bench_errors():
+        one, other = read_baseline(before), read_baseline(after)
+        comparison = compare_runs(one, other, dimension, allow_mixed=allow_mixed)
+    print(comparison)
+    failures = list(ship_failures(one, other)) if ship else []
+    if ship:
+        print("\n".join(f"ship: BLOCK {failure}" for failure in failures) or "ship: PASS")
+    if failures:
+        raise SystemExit(EXIT_ERROR)
+
+
+@app.command("report")
+def golden_report(
+    cases: CasesOption = None,
+    work: WorkOption = WORK,
+    out: Annotated[Path, typer.Option(help="Folder for the scoreboard.")] = Path("reports"),
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Run the cases and write `scoreboard.json` with a hash over its inputs, `final-scoreboard.md` and a plot.
+
+    Example: `codecairn golden report --out reports`
+    """
+    from golden.gate import run_gate
+    from golden.scoreboard import MARKDOWN, write_scoreboard
+
+    with bench_errors():
+        suite = open_suite(cases, work, root, config, data)
+        gate = run_gate(suite)
+        board = write_scoreboard(gate, suite, out)
+    print(f"{out / MARKDOWN}: gate {'PASS' if gate.passed else 'BLOCK'}, hash {board['hash']}")
+
+
+@app.command("verify")
+def golden_verify(
+    expected: Annotated[str, typer.Argument(help="The hash, or its first digits.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of the scoreboard.")] = Path("reports"),
+    cases: CasesOption = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Check that a scoreboard was made from these cases and floors, and not changed since.
+
+    Example: `codecairn golden verify 3f2a91c0`
+    """
+    from golden.scoreboard import NAME, read_scoreboard, verify_scoreboard
+
+    with bench_errors():
+        suite = open_suite(cases, WORK, root, config, data)
+        problems = list(verify_scoreboard(read_scoreboard(out / NAME), suite, expected))
+    if problems:
+        fail("; ".join(problems))
+    print("verified: the figures were made from these cases and floors, and not changed since.")
+
+
+@app.command("promote")
+def golden_promote(
+    trace_id: str,
+    bucket: Annotated[str, typer.Option(help="exact-symbol, conceptual, cross-ticket or cross-design.")],
+    cites: Annotated[list[str] | None, typer.Option("--cites", help="A file that should be cited; repeat.")] = None,
+    symbols: Annotated[list[str] | None, typer.Option("--symbol", help="A definition that should be found.")] = None,
+    tickets: Annotated[list[str] | None, typer.Option("--ticket", help="A ticket that should be found.")] = None,
+    not_cites: Annotated[list[str] | None, typer.Option("--not-cites", help="A file that must not be cited.")] = None,
+    abstain: Annotated[bool, typer.Option("--abstain", help="Nothing answers it.")] = False,
+    note: Annotated[str, typer.Option(help="Why the case is there.")] = "",
+    case_id: Annotated[str, typer.Option("--id", help="Id of the case; default: made of the question.")] = "",
+    cases: Annotated[Path, typer.Option("--cases", help="Folder for the case.")] = Path("golden"),
+    corpus: Annotated[str, typer.Option(help="Corpus of the case.")] = "here",
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Make a case of a trace that went wrong, with what should have come; the trace is then kept for good.
+
+    Example: `codecairn golden promote 01M7... --bucket cross-ticket --cites src/retry.py --ticket PAY-12`
+    """
+    from pydantic import ValidationError
+
+    from golden.case import Expect
+    from golden.promote import promote_trace
+    from mcp_server.access import local_principal
+
+    setup = open_setup(root, config, data)
+    with bench_errors(), open_service(setup) as service:
+        try:
+            expect = Expect(
+                cites=tuple(cites or ()),
+                symbols=tuple(symbols or ()),
+                tickets=tuple(tickets or ()),
+                not_cites=tuple(not_cites or ()),
+                abstain=abstain,
+            )
+            principal = local_principal(setup.settings)
+            case, file = promote_trace(
+                service,
+                principal,
+                trace_id,
+                cases,
+                bucket=bucket,  # type: ignore[arg-type]  # the case's own model refuses another word
+                expect=expect,
+                corpus=corpus,
+                note=note,
+                case_id=case_id,
+            )
+        except ValidationError as error:
+            fail(f"No case can be made of this: {error.errors(include_url=False, include_input=False)[0]['msg']}.")
+    print(f"{case.id} in {file}; `codecairn golden update` takes it into the baseline.")
+
+
+@app.command("review")
+def golden_review(
+    out: Annotated[Path | None, typer.Option(help="Write a form with sampled answers to this file.")] = None,
+    read: Annotated[Path | None, typer.Option(help="Take the verdicts of a form that was filled in.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=500)] = 20,
+    seed: Annotated[str, typer.Option(help="Another seed draws another sample.")] = "",
+    author: Annotated[str, typer.Option(help="Who judged, with --read.")] = "",
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Let people judge a sample of answers: a form out, and its verdicts back as scores of the traces.
+
+    Example: `codecairn golden review --out form.md`, then `codecairn golden review --read form.md --author ada`
+    """
+    from golden.review import make_form, read_form, store_reviews
+    from mcp_server.access import local_principal
+
+    if (out is None) == (read is None) or (read is not None and not author):
+        fail("Give either --out FILE, or --read FILE with --author NAME.")
+    setup = open_setup(root, config, data)
+    with bench_errors(), open_service(setup) as service:
+        principal = local_principal(setup.settings)
+        if out is not None:
+            out.write_text(make_form(service, principal, count, seed), "utf-8")
+            print(f"{out}: write a verdict for each answer, then `codecairn golden review --read {out} --author NAME`.")
+        elif read is not None:
+            scores = store_reviews(service, principal, list(read_form(read.read_text("utf-8"))), author)
+            print(f"{len(scores)} verdicts stored with their traces.")
+
+
+@app.command("rescore")
+def golden_rescore(
+    since: Annotated[str, typer.Option(help="From this day on, such as 2026-11-01.")] = "",
+    cases: CasesOption = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Judge stored answers again by what the cases expect today; nothing is searched and no model is asked.
+
+    Example: `codecairn golden rescore --since 2026-11-01 --cases golden/`
+    """
+    from golden.case import CASES, load_cases
+    from golden.rescore import rescore
+    from mcp_server.access import local_principal
+
+    setup = open_setup(root, config, data)
+    with bench_errors(), open_service(setup) as service:
+        found = list(rescore(service, local_principal(setup.settings), load_cases(cases or CASES), since))
+    print("\n".join(map(str, found)) or "No stored answer asks what a case asks.")
+
+
 @contextmanager
 def bench_errors() -> Iterator[None]:
     """Turn an error of a benchmark into a sentence."""

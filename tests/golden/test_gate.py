@@ -169,8 +169,8 @@ def test_a_baseline_survives_being_stored_and_a_broken_one_says_what_to_do(tmp_p
 def test_floors_are_written_below_what_a_run_shows(tmp_path):
     write_floors(make_report(), tmp_path / "floors.toml")
     floors = read_floors(tmp_path / "floors.toml")
-    assert floors.bucket["conceptual"] == BucketFloor(cases=3, pass_rate=0.33, right=0.33, ndcg=0.33)
-    assert floors.overall == OverallFloor()
+    assert floors.bucket["conceptual"] == BucketFloor(cases=1, pass_rate=0.33, right=0.33, ndcg=0.33)
+    assert floors.overall == OverallFloor(confident_wrong=0.17, false_abstain=0.17, answered_anyway=0.2)
     (tmp_path / "floors.toml").write_text("[bucket.other]\ncases = 1\n", "utf-8")
     with pytest.raises(GoldenError, match="no bucket 'other'"):
         read_floors(tmp_path / "floors.toml")
