@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 import numpy as np
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from ingest.errors import EmbeddingError, VectorUnavailable
 from ingest.index.schema import SAID_FIELDS
@@ -31,7 +32,17 @@ from mcp_server.retrieval.links import retrieve_links
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.references import retrieve_references
-from mcp_server.retrieval.rerank import Candidates, Ranked, Signals, name_hashes, rerank, uses_name, wanted_names
+from mcp_server.retrieval.rerank import (
+    Candidates,
+    Ranked,
+    Ranking,
+    Signals,
+    keep_order,
+    name_hashes,
+    rerank,
+    uses_name,
+    wanted_names,
+)
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
 
@@ -67,6 +78,15 @@ FEATURE_WORDS = {
     "history": "similar commits",
     "references": "named by similar code",
 }
+# What ranking can fail with: it computes, and reads nothing from disk.
+RERANK_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+# K1: a file that cannot be read now may be readable in a moment. One that the index never had has no cause to wait for.
+PATIENT = Retrying(
+    retry=retry_if_exception(lambda error: isinstance(error, VectorUnavailable) and error.__cause__ is not None),
+    stop=stop_after_attempt(4),
+    wait=wait_exponential(multiplier=0.01, max=0.1),
+    reraise=True,
+)
 RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
     "text": retrieve_text,
     "vector": retrieve_vector,
@@ -121,7 +141,8 @@ def search(
         )
     with trace.span("rerank") as span:
         signals = read_signals(index, query, lists, fused, candidates)
-        ranking = rerank(query, matcher, coverage, candidates, signals, weights)
+        ranking, skipped = rank(query, matcher, coverage, candidates, signals, weights, strict)
+        degraded = (*degraded, *skipped)
         ranked = ranking.first(max(wanted, TRACED))
         chunks = index.chunks([item.id for item in ranked])
         span.record(output=[[item.id, item.score, dict(item.features)] for item in ranked[:TRACED]])
@@ -149,6 +170,24 @@ def search(
         degraded=degraded,
         notes=tuple(notes_on(asked, query, written, entities, lists)),
     )
+
+
+def rank(
+    query: ParsedQuery,
+    matcher: Matcher,
+    coverage: Coverage,
+    candidates: Candidates,
+    signals: Signals,
+    weights: RankWeights,
+    strict: bool,
+) -> tuple[Ranking, tuple[str, ...]]:
+    """Return the candidates in final order; where ranking fails, in that of the fusion, which is said."""
+    try:
+        return rerank(query, matcher, coverage, candidates, signals, weights), ()
+    except RERANK_FAULTS as error:
+        if strict:
+            raise Unavailable(f"Ranking failed ({type(error).__name__}: {error}) and strict = true.") from error
+        return keep_order(candidates), ("rerank_skipped",)
 
 
 def adapt(weights: RankWeights, query: ParsedQuery) -> RankWeights:
@@ -268,7 +307,7 @@ def retrieve_all(
 
     def run(name: str) -> list[Candidate]:
         with trace.span(f"search.{name}") as span:
-            found = RETRIEVERS[name](index, query, filters, weights)
+            found = PATIENT(RETRIEVERS[name], index, query, filters, weights)
             span.record(output=[[c.chunk_id, c.score, *([{"how": c.how}] if c.how else [])] for c in found])
             return found
 

@@ -103,6 +103,13 @@ class Ranking:
         return [self.candidates.files[place] for place in self.candidates.file[self.order].tolist()]
 
 
+def keep_order(candidates: Candidates) -> Ranking:
+    """Return the candidates in the order of the fusion: the fallback where ranking them failed."""
+    fused = np.array([item.score for item in candidates.fused])
+    same = np.ones(len(fused))
+    return Ranking(candidates, np.lexsort((candidates.ids, -fused)), fused, {}, same, {}, same)
+
+
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
     """Return the names that the query asks for: last part -> name as written."""
     wanted = {name.rsplit(".", 1)[-1].rsplit("::", 1)[-1]: name for name in query.identifiers}

@@ -7,7 +7,9 @@ import pytest
 
 from ingest.access import LOCAL_PRINCIPAL
 from mcp_server.errors import NotReady, Unavailable
+from mcp_server.render import render_answer
 from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.retrieval import pipeline
 from mcp_server.service import Building, Service
 from tests.mcp_server.conftest import reindex
 
@@ -20,20 +22,54 @@ def generation_folder(service, number):
     return service.setup.data_dir / "gens" / str(number)
 
 
-@pytest.mark.req("A2")
+@pytest.mark.req("F3", "K1", "A2")
 def test_F3_vector_store_down(setup):
     service = Service(setup)
     reindex(service)
-    shutil.rmtree(generation_folder(service, 1) / "lance")
     fresh = Service(setup)
-    try:
-        result = search(fresh)
-    except NotReady:
-        return  # the whole generation is refused: also said, never an empty list
+    with fresh.reading() as index:
+        shutil.rmtree(generation_folder(service, index.generation) / "lance")
+    result = search(fresh)
     assert "vector_unavailable" in result.degraded
     assert result.hits[0].path == "shop/session.py"
     with pytest.raises(Unavailable, match="strict"):
         search(fresh, strict=True)
+    answer = fresh.answer(AnswerRequest("How are session cookies signed?"), LOCAL_PRINCIPAL)
+    assert render_answer(answer).startswith("ANSWER\n(vector_unavailable: ")
+    fresh.close()
+    service.close()
+
+
+@pytest.mark.req("F3", "K1")
+def test_F3_vector_store_that_comes_back_is_waited_for(service, monkeypatch):
+    """A file that cannot be read for a moment, as on a network drive."""
+    with service.reading() as index:  # opened before: a generation that lacks files is not opened at all (F18)
+        lance = generation_folder(service, index.generation) / "lance"
+        away, tries = lance.with_name("lance-away"), []
+        lance.rename(away)
+    original = pipeline.RETRIEVERS["vector"]
+
+    def retrieve(*arguments):
+        tries.append(1)
+        if len(tries) == 3:
+            away.rename(lance)
+        return original(*arguments)
+
+    monkeypatch.setitem(pipeline.RETRIEVERS, "vector", retrieve)
+    assert search(service).degraded == ()
+    assert len(tries) == 3
+
+
+@pytest.mark.req("F4")
+def test_F4_reranker_error_keeps_the_fused_order(service, monkeypatch):
+    monkeypatch.setattr(pipeline, "rerank", lambda *arguments: 1 / 0)
+    result = search(service)
+    assert result.degraded == ("rerank_skipped",)
+    spans = {span.name: span for span in service.get_trace(result.trace_id, LOCAL_PRINCIPAL).spans}
+    assert [row[0] for row in spans["rerank"].output] == [row[0] for row in spans["fusion"].output]
+    assert [hit.chunk_id for hit in result.hits][:3] == [row[0] for row in spans["fusion"].output][:3]
+    with pytest.raises(Unavailable, match="Ranking failed"):
+        search(service, strict=True)
 
 
 @pytest.mark.req("F6")
