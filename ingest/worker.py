@@ -278,9 +278,11 @@ class Worker:
             for name, reason in report.left_out.items():
                 self._fail(known, frozenset({name}), reason)
         if known.sweeping & names:
-            drift = {s.name: s.new + s.changed + s.deleted for s in report.sources if s.name in known.sweeping}
+            swept = [s for s in report.sources if s.name in known.sweeping]
             known.sweeping -= names
-            self._remember(known, "sweep", {"drift": drift, "files": report.manifest.files})
+            drift = {s.name: s.new + s.changed + s.deleted for s in swept}
+            files = {s.name: s.new + s.changed + s.deleted + s.unchanged for s in swept}
+            self._remember(known, "sweep", {"drift": drift, "files": files})
         with self._lock:
             self._state = replace(self._state, behind=count_behind(known.paths.values()))
 

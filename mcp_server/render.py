@@ -134,6 +134,7 @@ def search_footer(result: SearchResult, shown: SearchResult) -> str:
         f"index={result.generation}",
         *([f"head={','.join(revisions)}"] if revisions else []),
         f"age={format_age(result.index_age_s)}",
+        *([f"files_behind={result.files_behind}"] if result.files_behind else []),
         *([f"degraded={','.join(result.degraded)}"] if result.degraded else []),
         f"shown {len(shown.hits)}/{result.total}",
         *([f"next_cursor={shown.next_cursor}"] if shown.next_cursor else []),
@@ -270,6 +271,7 @@ def search_to_dict(result: SearchResult) -> dict[str, Any]:
         "next_cursor": result.next_cursor,
         "generation": result.generation,
         "index_age_s": result.index_age_s,
+        "files_behind": result.files_behind,
         "degraded": list(result.degraded),
         "not_found": [{"name": item.name, "nearest": list(item.nearest)} for item in result.not_found],
         "notes": list(result.notes),
@@ -301,6 +303,7 @@ def answer_to_dict(result: AnswerResult) -> dict[str, Any]:
         "latency_ms": result.latency_ms,
         "generation": result.generation,
         "index_age_s": result.index_age_s,
+        "files_behind": result.files_behind,
         "trace_id": result.trace_id,
         "meta": dict(result.meta),
     }
@@ -323,6 +326,9 @@ def status_to_dict(status: Status) -> dict[str, Any]:
         "alarms": list(status.alarms),
         "building": status.building,
         "data_dir": status.data_dir,
+        "files_behind": status.files_behind,
+        "watching": status.watching,
+        "failed_files": [dict(file) for file in status.failed_files],
     }
 
 
@@ -341,6 +347,10 @@ def render_status(status: Status) -> str:
         if source["skipped"]:
             lines.append("  skipped: " + ", ".join(f"{reason} {n}" for reason, n in source["skipped"].items()))
         lines += [f"  {line}" for line in describe_freshness(source)]
+    if status.state == "ready":
+        watched = {"events": "watched", "polling": "polled", "off": "looked at now and then"}
+        how = watched.get(status.watching, "not watched (no worker runs)")
+        lines.append(f"sources are {how}; {status.files_behind} changed files are not indexed yet")
     lines += [f"degraded: {code}" for code in status.degraded]
     lines += [f"alarm: {alarm}" for alarm in status.alarms]
     lines.append(f"data: {status.data_dir}")

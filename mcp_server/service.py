@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import prompts
@@ -54,6 +54,8 @@ from mcp_server.results import (
     SearchResult,
     ignore,
 )
+from mcp_server.upkeep import Upkeep, failure_ratio, owner_of, read_upkeep
+from traces.errors import TraceStoreError
 from traces.export import DailyExport
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceKind, TraceSummary
 from traces.recorder import Keeper, TraceRecorder, TraceRun
@@ -70,6 +72,9 @@ if TYPE_CHECKING:
     from mcp_server.asking import Asking
     from mcp_server.retrieval.occurrences import Occurrence
 
+UPKEEP_S = 1.0  # how long the state of the work is kept: reading it takes as long as a quick query
+STALE_DAYS = 7
+STALE_MIN_ANSWERS = 20
 MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
 VERSION = "0.1.0"
@@ -106,6 +111,9 @@ class Status:
     alarms: tuple[str, ...] = ()
     building: str = ""
     data_dir: str = ""
+    files_behind: int = 0
+    watching: str = ""  # events | polling | off; "" = no worker lives
+    failed_files: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -167,6 +175,7 @@ class Service:
         self._key: bytes | None = None
         self._building: Building | None = None
         self._build_error = ""
+        self._upkeep: tuple[float, object, Upkeep] = (0.0, None, Upkeep())
         self._listeners: list[Callable[[int], None]] = []
         self._cache = Cache(setup.data_dir / "cache.db")
         self._asking: Asking | None = None
@@ -367,7 +376,7 @@ class Service:
             if request.mode == "ranked":
                 shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
-        stale = self._stale_codes((hit.source for hit in shown), principal)
+        stale = self._stale_codes(index, (hit.source for hit in shown), principal)
         degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
         if strict and degraded:
             raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
@@ -385,6 +394,7 @@ class Service:
             trace_id=trace.id,
             notes=found.notes,
             cursors=cursors,
+            files_behind=self.upkeep(index, principal).files_behind,
         )
 
     def _with_links(self, index: Index, hits: Sequence[Hit], principal: Principal) -> tuple[Hit, ...]:
@@ -462,9 +472,10 @@ class Service:
                     transform=transform,
                     listen=listen,
                     cancellation=cancellation or Cancellation(),
-                    stale_codes=lambda sources: join(self._stale_codes(sources, principal), self._trace_codes()),
+                    stale_codes=lambda sources: join(self._stale_codes(index, sources, principal), self._trace_codes()),
                 )
                 result = self.open_asking().answer(question)
+                result = replace(result, files_behind=self.upkeep(index, principal).files_behind)
             trace.set(
                 degraded=result.degraded,
                 answer=result.answer,
@@ -590,11 +601,35 @@ class Service:
 
         return allowed
 
-    def _stale_codes(self, sources: Iterable[str], principal: Principal) -> tuple[str, ...]:
-        """Return `source_stale:<name>` for each live source that could not be brought up to date."""
+    def _stale_codes(self, index: Index, sources: Iterable[str], principal: Principal) -> tuple[str, ...]:
+        """Return a code for each source that could not be brought up to date, and for an index that is not whole."""
         names = dict.fromkeys(sources)
         data_dir = domain_of(self.setup, principal).data_dir
-        return tuple(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason"))
+        stalled = self.upkeep(index, principal).stalled
+        return (
+            *(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason")),
+            *(f"ingest_stalled:{name}" for name in names if owner_of(name) in stalled),
+            *(() if index.manifest.complete else ("index_partial",)),
+        )
+
+    def upkeep(self, index: Index, principal: Principal) -> Upkeep:
+        """Return how well a generation's index is kept up to date, as it was at most a second ago."""
+        key = (index.generation, principal.id, principal.groups)
+        at, known, kept = self._upkeep
+        if known == key and time.monotonic() - at < UPKEEP_S:
+            return kept
+        settings = self.setup.settings
+        found = read_upkeep(
+            domain_of(self.setup, principal).data_dir,
+            self.setup.data_dir,
+            index.manifest,
+            settings.upkeep,
+            self._now(),
+            may_name=lambda name: may_see(principal, settings, name),
+            sees_all=sees_everything(principal, settings),
+        )
+        self._upkeep = (time.monotonic(), key, found)
+        return found
 
     def status(self, principal: Principal) -> Status:
         """Return the state of the index, with what was skipped and why. Sources of other groups are left out."""
@@ -610,6 +645,7 @@ class Service:
         from ingest.index import status
 
         data_dir = domain_of(self.setup, principal).data_dir
+        upkeep = self.upkeep(index, principal)
         visible = {info.name for info in visible_sources(principal, self.infos(index))}
         states = [state for state in index.manifest.sources if state.name in visible]
         sources = tuple(
@@ -622,6 +658,8 @@ class Service:
                 "chunks": s.chunks,
                 "skipped": dict(sorted(s.skipped.items())),
                 "indexed_at": s.indexed_at,
+                "parse_failure_ratio": round(failure_ratio(s.files, s.skipped), 4),
+                **upkeep.sources.get(owner_of(s.name), {}),
                 **describe_sync(data_dir, s.name),
             }
             for s in states
@@ -640,11 +678,28 @@ class Service:
             files=sum(state.files for state in states),
             embedder=index.manifest.embedder,
             sources=sources,
-            degraded=join(index.degraded, self._trace_codes()),
-            alarms=tuple(status(data_dir).alarms),
+            degraded=join(index.degraded, self._stale_codes(index, sorted(visible), principal), self._trace_codes()),
+            alarms=(*status(data_dir).alarms, *upkeep.alarms, *self._stale_answers(principal)),
+            files_behind=upkeep.files_behind,
+            watching=upkeep.watching,
+            failed_files=upkeep.failed_files,
             building=building,
             data_dir=str(self.setup.data_dir),
         )
+
+    def _stale_answers(self, principal: Principal) -> Iterator[str]:
+        """Yield an alarm when too many answers cited what had changed since it was indexed."""
+        settings = self.setup.settings
+        if self._store is None or not sees_everything(principal, settings):
+            return
+        since = (self._now() - timedelta(days=STALE_DAYS)).date().isoformat()
+        try:
+            answers, stale = self._store.count_stale(since)
+        except TraceStoreError as error:
+            yield str(error)
+            return
+        if answers >= STALE_MIN_ANSWERS and stale / answers > settings.upkeep.stale_ratio:
+            yield f"{stale} of the last {answers} answers cited something that had changed since it was indexed."
 
     def read_document(self, source: str, path: str, principal: Principal) -> str:
         """Return the indexed text of one document, lines numbered. Raises NotFound."""

@@ -364,6 +364,19 @@ class TraceStore:
                     faults.append(verify.Fault(trace_id, str(error)))
         return verify.Verification(len(ids), len(thinned), blobs, tuple(faults))
 
+    def count_stale(self, since: str) -> tuple[int, int]:
+        """Return how many answers there were since a day, and how many cited something that had changed.
+
+        Raises TraceStoreError.
+        """
+        with self.reading() as connection:
+            row = connection.execute(
+                "SELECT coalesce(sum(n_answers), 0), coalesce(sum(n_with_stale), 0) FROM rollup"
+                " WHERE dimension = 'all' AND kind = 'live' AND day >= ?",
+                (since,),
+            ).fetchone()
+        return int(row[0]), int(row[1])
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that sees everything written so far. Raises TraceStoreError."""

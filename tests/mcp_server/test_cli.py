@@ -43,7 +43,8 @@ def test_from_nothing_to_an_answer(codecairn):
 
     found = json.loads(codecairn("search", "SessionSigner", "--json"))
     assert set(found) == {
-        "hits", "total", "next_cursor", "generation", "index_age_s", "degraded", "not_found", "notes", "trace_id",
+        "hits", "total", "next_cursor", "generation", "index_age_s", "files_behind", "degraded", "not_found", "notes",
+        "trace_id",
     }  # fmt: skip
     assert set(found["hits"][0]) == HIT_KEYS
     assert found["hits"][0]["path"] == "shop/session.py"

@@ -1,0 +1,182 @@
+"""How well the index is kept up to date: what waits, what fails and since when, and which of that is an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.config import UpkeepConfig
+from ingest.model import HISTORY_SUFFIX
+
+if TYPE_CHECKING:
+    from ingest.index.jobs import Job, Letter
+    from ingest.index.schema import Manifest
+
+STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
+UNPARSED = ("parse_killed", "unreadable", "malformed", "bad_record", "encoding")
+NETWORK_DISKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs", "ceph", "lustre"})
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What is known of one index. Alarms name only sources that may be named."""
+
+    files_behind: int = 0
+    watching: str = ""  # events | polling | off; "" = no worker lives
+    stalled: frozenset[str] = frozenset()
+    alarms: tuple[str, ...] = ()
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed_files: tuple[Mapping[str, Any], ...] = ()
+
+
+def read_upkeep(
+    data_dir: Path,
+    main_dir: Path,
+    manifest: Manifest,
+    limits: UpkeepConfig,
+    now: datetime,
+    *,
+    may_name: Callable[[str], bool],
+    sees_all: bool,
+) -> Upkeep:
+    """Return the state of one index as far as the one who asks may know it.
+
+    `main_dir` is the data directory of the worker. How many files wait is told to those only who may see all sources.
+    """
+    from ingest.index.beacon import read_state
+    from ingest.index.jobs import read_work
+
+    work = read_work(data_dir)
+    state = read_state(main_dir)
+    jobs = {job.source: job for job in work.jobs if may_name(job.source)}
+    letters = [letter for letter in work.letters if may_name(letter.source)]
+    stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
+    alarms = [
+        *(describe_stalled(jobs[name]) for name in sorted(stalled)),
+        *failure_alarms(manifest, limits, may_name),
+        *(drift_alarms(data_dir, limits, may_name)),
+        *(state.problems if state is not None and sees_all else ()),
+        *describe_letters(letters),
+        *disk_alarms(main_dir),
+    ]
+    return Upkeep(
+        files_behind=state.behind if state is not None and sees_all else 0,
+        watching=state.watching if state is not None else "",
+        stalled=stalled,
+        alarms=tuple(alarms),
+        sources={name: job_to_dict(job) for name, job in jobs.items()},
+        failed_files=tuple(letter_to_dict(letter) for letter in letters),
+    )
+
+
+def is_stalled(job: Job, limits: UpkeepConfig, now: datetime) -> bool:
+    """Tell whether a source waits too long or fails again and again."""
+    if not job.is_due:
+        return False
+    from ingest.index.jobs import parse_time
+
+    waits_s = (now - parse_time(job.wanted_at)).total_seconds() if job.wanted_at else 0.0
+    return job.attempts >= STALLED_ATTEMPTS or waits_s > limits.stalled_s
+
+
+def describe_stalled(job: Job) -> str:
+    """Return why a source does not get on."""
+    why = f": {job.reason}" if job.reason else ""
+    last = f"last success {job.done_at}" if job.done_at else "never indexed"
+    return f"Source {job.source} waits for indexing since {job.wanted_at} ({job.attempts} failures, {last}){why}"
+
+
+def failure_alarms(manifest: Manifest, limits: UpkeepConfig, may_name: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the sources of which too many files could not be parsed."""
+    for state in manifest.sources:
+        ratio = failure_ratio(state.files, state.skipped)
+        if ratio > limits.failure_ratio and may_name(state.name):
+            yield f"Source {state.name}: {ratio:.0%} of its files could not be parsed; did their format change?"
+
+
+def failure_ratio(files: int, skipped: Mapping[str, int]) -> float:
+    """Return the share of a source's files that could not be parsed."""
+    failed = sum(skipped.get(reason, 0) for reason in UNPARSED)
+    return failed / (files + failed) if failed else 0.0
+
+
+def drift_alarms(data_dir: Path, limits: UpkeepConfig, may_name: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the sources in which the last sweep found changes that no event had told of."""
+    from ingest.index import control
+
+    db = control.connect(data_dir)
+    try:
+        found = control.read_check(db, "sweep")
+    finally:
+        db.close()
+    at, values = found or ("", {})
+    for name, drift in values.get("drift", {}).items():
+        share = drift / max(1, values.get("files", {}).get(name, 0))
+        if share > limits.stale_ratio and may_name(name):
+            yield f"Source {name}: the sweep of {at} found {drift} files ({share:.0%}) that had changed unseen."
+
+
+def describe_letters(letters: list[Letter]) -> Iterator[str]:
+    """Yield one line on files that were given up."""
+    dead = [letter for letter in letters if letter.is_dead]
+    if dead:
+        first = dead[0]
+        more = f" and {len(dead) - 1} more" if len(dead) > 1 else ""
+        yield (
+            f"Given up after {first.attempts} attempts: {first.source} {first.path} ({first.reason} {first.detail})"
+            f"{more}. `codecairn index --retry` tries again."
+        )
+
+
+def disk_alarms(data_dir: Path) -> Iterator[str]:
+    """Yield a warning for a data directory on a disk whose locks do not hold between machines."""
+    kind = file_system_of(data_dir)
+    if kind in NETWORK_DISKS:
+        yield (
+            f"The data directory lies on a network disk ({kind}): locks may not hold there, and two writers may damage "
+            "an index. Move it to a local disk with --data DIR."
+        )
+
+
+def file_system_of(path: Path) -> str:
+    """Return the type of the file system that a path lies on, "" where the system does not say."""
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    mounts = [(fields[1], fields[2]) for line in lines if len(fields := line.split()) > 2]
+    place = str(path.resolve())
+    holding = [(where, kind) for where, kind in mounts if place == where or place.startswith(where.rstrip("/") + "/")]
+    return max(holding, key=lambda mount: len(mount[0]))[1] if holding else ""
+
+
+def job_to_dict(job: Job) -> dict[str, Any]:
+    """Return what the status says of a source's work."""
+    return {
+        "last_success": job.done_at,
+        "waiting_events": job.wanted - job.indexed,
+        "failures": job.attempts,
+        "failure": job.reason,
+        "next_try": job.retry_at,
+    }
+
+
+def letter_to_dict(letter: Letter) -> dict[str, Any]:
+    """Return what the status says of a file that failed."""
+    return {
+        "source": letter.source,
+        "path": letter.path,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "attempts": letter.attempts,
+        "given_up": letter.is_dead,
+        "next_try": "" if letter.is_dead else letter.retry_at,
+    }
+
+
+def owner_of(name: str) -> str:
+    """Return the configured source that a source of an index comes from."""
+    return name.removesuffix(HISTORY_SUFFIX)

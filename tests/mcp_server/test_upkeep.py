@@ -1,0 +1,111 @@
+"""What is late, failing or damaged is said: in the status, in the results, and only to those who may know."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ingest.access import Principal
+from ingest.config import UpkeepConfig
+from ingest.index import control, jobs
+from ingest.index.beacon import WorkerLock, WorkerState, write_state
+from mcp_server.errors import Unavailable
+from mcp_server.render import render_search, render_status
+from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.service import Service
+from mcp_server.upkeep import failure_alarms, file_system_of
+
+LOCAL = Principal("local", frozenset({"local"}))
+STRANGER = Principal("x", frozenset({"other"}))
+LATER = datetime(2026, 11, 21, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def later(service, setup):
+    """The same index, an hour later."""
+    other = Service(setup, now=lambda: LATER)
+    yield other
+    other.close()
+
+
+def fail(data, source, times, reason="The tracker said no."):
+    with jobs.connect_jobs(data) as db:
+        jobs.want(db, source, "poll", "2026-11-21T00:00:10Z")
+        for _ in range(times):
+            jobs.fail(db, {source}, reason, "2026-11-21T00:00:20Z")
+
+
+@pytest.mark.req("F11", "M11")
+def test_a_stalled_source_is_named_in_every_answer_and_in_the_status(later, setup):
+    fail(setup.data_dir, "shop-repo", 4)
+    found = later.search(SearchRequest("SessionSigner"), LOCAL)
+    assert "ingest_stalled:shop-repo" in found.degraded
+    assert found.index_age_s == 3600
+    answered = later.answer(AnswerRequest("Where are sessions signed?"), LOCAL)
+    assert "ingest_stalled:shop-repo" in answered.degraded
+    status = later.status(LOCAL)
+    assert any("The tracker said no." in alarm for alarm in status.alarms)
+    source = next(source for source in status.sources if source["name"] == "shop-repo")
+    assert (source["failures"], source["waiting_events"], source["parse_failure_ratio"]) == (4, 1, 0.0)
+    assert source["last_success"] == "2026-11-21T00:00:00Z"
+    with pytest.raises(Unavailable, match="ingest_stalled"):
+        later.search(SearchRequest("SessionSigner"), LOCAL, strict=True)
+
+
+@pytest.mark.req("F11")
+def test_one_failure_or_a_short_wait_is_no_alarm(service, setup):
+    fail(setup.data_dir, "shop-repo", 1)
+    now = Service(setup, now=lambda: datetime(2026, 11, 21, 0, 1, tzinfo=UTC))
+    assert now.search(SearchRequest("SessionSigner"), LOCAL).degraded == ()
+    now.close()
+
+
+@pytest.mark.req("M11", "S9")
+def test_how_many_files_wait_is_in_each_result_for_those_who_see_everything(later, setup):
+    lock = WorkerLock(setup.data_dir)
+    assert lock.acquire()
+    write_state(setup.data_dir, WorkerState(1, "polling", behind=3, problems=("The system cannot watch all files.",)))
+    result = later.search(SearchRequest("SessionSigner"), LOCAL)
+    assert "files_behind=3" in render_search(result, "SessionSigner")
+    status = later.status(LOCAL)
+    assert (status.files_behind, status.watching) == (3, "polling")
+    assert "3 changed files are not indexed yet" in render_status(status)
+    assert "The system cannot watch all files." in status.alarms
+    hidden = later.status(STRANGER)
+    assert (hidden.files_behind, hidden.alarms, hidden.sources) == (0, (), ())
+    lock.release()
+
+
+@pytest.mark.req("I16", "S9")
+def test_files_that_were_given_up_are_listed_with_the_reason(later, setup):
+    letter = jobs.Letter("shop-repo", "a.py", "h", "parse_killed", "took longer than 10 s", 6, "2026", "2026")
+    with jobs.connect_jobs(setup.data_dir) as db:
+        jobs.replace_letters(db, "shop-repo", [letter])
+    status = later.status(LOCAL)
+    assert status.failed_files[0]["given_up"] is True
+    assert any("took longer than 10 s" in alarm and "--retry" in alarm for alarm in status.alarms)
+    assert later.status(STRANGER).failed_files == ()
+
+
+@pytest.mark.req("I5", "F11")
+def test_what_a_sweep_found_changed_unseen_is_an_alarm(later, setup):
+    with jobs.connect_jobs(setup.data_dir) as db:
+        found = {"drift": {"shop-repo": 2}, "files": {"shop-repo": 4}}
+        control.write_check(db, "sweep", "2026-11-21T00:30:00Z", found)
+    (alarm,) = [alarm for alarm in later.status(LOCAL).alarms if "sweep" in alarm]
+    assert "2 files (50%)" in alarm
+
+
+@pytest.mark.req("F11")
+def test_too_many_files_that_cannot_be_parsed_are_an_alarm(service):
+    with service.reading() as index:
+        code = index.manifest.sources[0]
+    broken = replace(index.manifest, sources=(replace(code, skipped={"parse_killed": 1, "binary": 90}),))
+    (alarm,) = failure_alarms(broken, UpkeepConfig(), lambda name: True)
+    assert "20% of its files could not be parsed" in alarm  # four files could
+    assert not list(failure_alarms(broken, UpkeepConfig(failure_ratio=0.3), lambda name: True))
+    assert not list(failure_alarms(broken, UpkeepConfig(), lambda name: False))
+
+
+def test_the_disk_that_the_data_lies_on_is_known(tmp_path):
+    assert file_system_of(tmp_path) not in ("", "nfs")
