@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
+from mcp_server.answering.check import CheckReport
 from mcp_server.fallback import describe_codes
-from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded
+from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded, Verdict
 from mcp_server.service import Status
 
 Format = Literal["concise", "detailed", "json"]
@@ -399,3 +400,27 @@ def format_age(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{int(seconds)}s"
+
+
+# -- check -------------------------------------------------------------------------------------------------------------
+
+EXCERPT_CHARS = 160  # of a statement in a report for people
+
+
+def render_check(report: CheckReport, name: str, mildest: Verdict) -> str:
+    """Return `file:line: verdict: reason` with the statement below for each finding, and a line with the counts."""
+    lines: list[str] = []
+    for claim in report.findings(mildest):
+        nearest = f" Nearest: {', '.join(claim.nearest)}." if claim.nearest else ""
+        lines.append(clean(f"{name}:{claim.start_line}: {claim.verdict}: {claim.reason}{nearest}"))
+        text = " ".join(claim.text.split())
+        lines.append(clean(f"    {text[:EXCERPT_CHARS]}{'…' if len(text) > EXCERPT_CHARS else ''}"))
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.counts.items()) or "nothing to check"
+    lines.append(f"{name}: {len(report.claims)} statements ({counts}); {len(report.files)} named files read")
+    return "\n".join(lines)
+
+
+def check_to_dict(report: CheckReport, name: str) -> dict[str, Any]:
+    """Return a report as JSON values."""
+    claims = [{**asdict(claim), "nearest": list(claim.nearest)} for claim in report.claims]
+    return {"file": name, "claims": claims, "counts": dict(report.counts), "files": list(report.files)}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import prompts
@@ -63,10 +64,9 @@ from traces.retention import Limits
 from traces.store import Sink, TraceQuery, TraceStore, write_stderr
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ingest.embedding import Embedder
     from ingest.index import Index
+    from mcp_server.answering.check import CheckReport
     from mcp_server.answering.freshness import FreshnessChecker
     from mcp_server.answering.resolver import IndexResolver
     from mcp_server.asking import Asking
@@ -541,6 +541,27 @@ class Service:
                     write_stderr,
                 )
             return self._asking
+
+    # -- check -------------------------------------------------------------------------------------------------------
+
+    def check(
+        self, text: str, principal: Principal, *, excluded: frozenset[str] = frozenset(), entry: EntryPoint = "cli"
+    ) -> CheckReport:
+        """Return the verdict on each statement of anybody's text. Raises BadRequest, NotReady.
+
+        `excluded`: paths of documents under check, which are no evidence for themselves.
+        """
+        from mcp_server.answering.check import check_text
+        from mcp_server.answering.resolver import IndexResolver, Tree
+
+        with self._trace("check", text, entry, principal, None, {}) as trace, self.reading(principal) as index:
+            filters = make_filters(principal, self.infos(index))
+            places = [state.location for state in index.manifest.sources if state.name in filters.sources]
+            tree = Tree([Path(place) for place in places if place], hidden_places(principal, self.setup.settings))
+            report = check_text(text, IndexResolver(index, filters, tree, excluded))
+            trace.set(n_claims=len(report.claims), filters=describe(filters))
+        self._write_log(trace)
+        return report
 
     # -- traces, status, documents -----------------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ import pytest
 import typer
 from mcp import Client
 
+from golden.corpus import build, make_setup, open_service, principal_of
 from golden.doctables import replace_block, settings_table, tool_tables
+from ingest.config import SourceConfig
 from mcp_server.cli import app
 from mcp_server.config import load_setup
 from mcp_server.server import make_server
@@ -95,3 +97,20 @@ if __name__ == "__main__":
         for name, text in generated(Path(scratch)).items():
             (DOCS / name).write_text(text)
             sys.stdout.write(f"wrote docs/{name}\n")
+
+
+def test_documents_say_of_the_code_what_it_is(tmp_path):
+    """What `codecairn check README.md docs/*.md` would say in a pre-commit hook."""
+    settings = load_setup(root=ROOT, config=None, data=tmp_path, env={"CODECAIRN_EMBEDDING__KIND": "none"}).settings
+    source = SourceConfig(name="codecairn", type="folder", path=ROOT)
+    setup = make_setup((source,), tmp_path, settings, ROOT)
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+    excluded = frozenset(path.relative_to(ROOT).as_posix() for path in documents)
+    with open_service(setup) as service:
+        build(setup, service)
+        found = [
+            f"{path.name}:{claim.start_line}: {claim.verdict}: {claim.reason}"
+            for path in documents
+            for claim in service.check(path.read_text(), principal_of(setup), excluded=excluded).findings("stale")
+        ]
+    assert found == []

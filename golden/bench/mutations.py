@@ -16,7 +16,9 @@ FILE = re.compile(
 IDENTIFIER = re.compile(
     r"(?<![\w./$-])_*[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+_*(?![\w/-]|\.\w+/)|(?<![\w./$-])[A-Z]?[a-z0-9]+(?:[A-Z][a-z0-9]+)+(?![\w/-])"
 )
-BOOLEAN = re.compile(r"(?<![\w.])(True|False|true|false)(?![\w-])")
+BOOLEAN = re.compile(
+    r"(?<![\w.])(True|False)(?![\w-])|(?<=[`=])(true|false)(?=`)"
+)  # the values, not "true concurrency"
 POINTER = re.compile(
     r"\b(?:lines?|ll?\.)\s?\d[\d\s,–-]*(?:and\s\d+[\d–-]*)?|:\d+(?:[-–]\d+)?|#L\d+\S*|\bv?\d+(?:\.\d+)+\b|#\d+|\b[A-Z]{2,}-\d+",
     re.I,

@@ -79,18 +79,28 @@ class CheckReport:
         return tuple(claim for claim in self.claims if claim.verdict in bad)
 
 
-def check_text(text: str, library: Library) -> CheckReport:
-    """Return the verdict on each statement of a text. Raises BadRequest for what is no text or too long."""
+def decode_text(data: bytes) -> str:
+    """Return bytes as text, without a byte order mark. Raises BadRequest for what is no UTF-8 text."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"This is not UTF-8 text (byte {error.start}).") from error
     if "\x00" in text:
         raise BadRequest("This is not text: it holds NUL characters.")
+    return text
+
+
+def check_text(text: str, library: Library) -> CheckReport:
+    """Return the verdict on each statement of a text. Raises BadRequest for one that is too long."""
     if len(text) > MAX_TEXT_CHARS:
         raise BadRequest(f"The text has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are checked. Split it.")
     documents = named_documents(text, library)
     ledger = make_ledger(documents, library, own_names(text))
     claims = find_claims(text)
     places = places_of(claims)
-    checked = (ledger.check(ClaimDraft(claim.text, place=place)) for claim, place in zip(claims, places, strict=True))
-    statements = tuple(make_statement(claim, one) for claim, one in zip(claims, checked, strict=True))
+    drafts = [ClaimDraft(claim.text, place=place) for claim, place in zip(claims, places, strict=True)]
+    checked = {draft: ledger.check(draft) for draft in dict.fromkeys(drafts)}
+    statements = tuple(make_statement(claim, checked[draft]) for claim, draft in zip(claims, drafts, strict=True))
     return CheckReport(statements, tuple(documents))
 
 

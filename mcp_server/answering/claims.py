@@ -17,6 +17,8 @@ AnchorKind = Literal[
 ]
 Form = Literal["sentence", "step", "item"]
 
+# What a document says of other repositories, or on purpose: between these marks nothing is checked.
+IGNORED = re.compile(r"<!--\s*codecairn:\s*off\s*-->[\s\S]*?(?:<!--\s*codecairn:\s*on\s*-->|\Z)")
 FENCE = re.compile(r"^\s{0,12}(```+|~~~+)")
 HEADING = re.compile(r"^\s*#{1,6}\s|^\s*(?:=+|-{3,}|\*{3,})\s*$")
 LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d+[.)])\s+")
@@ -128,6 +130,7 @@ class Anchor:
     start: int = field(default=0, compare=False)
     end: int = field(default=0, compare=False)
     before: str = field(default="", compare=False)  # of a quote: what introduces it
+    is_marked: bool = True  # False: a name that stands in the prose without back-ticks
 
 
 def split_claims(text: str) -> list[str]:
@@ -139,7 +142,10 @@ def find_claims(text: str) -> list[TextClaim]:
     """Return the claims of a markdown text with their places. Any line ends; `text` keeps its own offsets."""
     breaks = [at for at, char in enumerate(text) if char == "\n"]
     claims: list[TextClaim] = []
+    ignored = [match.span() for match in IGNORED.finditer(text)]
     for block in split_blocks(text):
+        if any(start <= block.pieces[0][1] < end for start, end in ignored):
+            continue
         for start, end in cut_long(block.text, sentence_bounds(block.text)):
             sentence = block.text[start:end]
             if is_claim(sentence):
@@ -239,8 +245,8 @@ def split_sentences(paragraph: str) -> list[str]:
 
 def sentence_bounds(paragraph: str) -> list[tuple[int, int]]:
     """Return where the sentences of one line of prose start and end."""
-    masked = CODE_SPAN.sub(lambda m: "x" * len(m[0]), paragraph)
-    masked = QUOTED.sub(lambda m: "x" * len(m[0]), masked)
+    masked = CODE_SPAN.sub(lambda m: "X" * len(m[0]), paragraph)  # a capital: a sentence may begin with code
+    masked = QUOTED.sub(lambda m: "X" * len(m[0]), masked)
     bounds: list[tuple[int, int]] = []
     start = 0
     for match in SENTENCE_END.finditer(masked):
@@ -300,9 +306,10 @@ def find_anchors(text: str) -> tuple[Anchor, ...]:
     rest = take_numbers(rest, anchors)
     for match in NAME.finditer(rest):
         if (SHAPED.search(match[0]) or match[0].endswith("()")) and not ABBREVIATED.fullmatch(match[0]):
-            name = match[0].removesuffix("()")
+            name = match[0].removesuffix("()").lstrip("$")
             exempt = is_example(rest, match.start()) or name.lower() in LITERAL_WORDS
-            anchors.append(Anchor("symbol", name, None, exempt, match.start(), match.end()))
+            is_marked = match[0].endswith("()")
+            anchors.append(Anchor("symbol", name, None, exempt, match.start(), match.end(), is_marked=is_marked))
     return tuple(dict.fromkeys(attach_lines(text, anchors)))
 
 
@@ -364,7 +371,7 @@ def take_code(text: str, anchors: list[Anchor]) -> str:
         if code.lower() in LITERAL_WORDS:
             pass
         elif NAME.fullmatch(code) and not PATH.fullmatch(code):
-            anchors.append(Anchor("symbol", code.removesuffix("()"), None, exempt, *place))
+            anchors.append(Anchor("symbol", code.removesuffix("()").lstrip("$") or code, None, exempt, *place))
         elif TICKET.fullmatch(code):
             anchors.append(Anchor("ticket", code, None, exempt, *place))
         elif PATH.fullmatch(bare):
@@ -396,8 +403,13 @@ def passage_anchors(passage: Anchor) -> tuple[Anchor, ...]:
     if path:
         return (Anchor("path", passage.text),)
     for match in PASSAGE_NAME.finditer(code):
-        name = match[1]
-        if (match[2] or SHAPED.search(name)) and name.lower() not in LITERAL_WORDS and not META_NAME.match(name):
+        name = match[1].lstrip("$")
+        if (
+            name
+            and (match[2] or SHAPED.search(name))
+            and name.lower() not in LITERAL_WORDS
+            and not META_NAME.match(name)
+        ):
             anchors.append(Anchor("symbol", name))
     return tuple(dict.fromkeys(anchors))
 

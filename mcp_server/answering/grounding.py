@@ -19,11 +19,12 @@ from mcp_server.answering.claims import PATH_LIKE, Anchor, ClaimDraft, find_anch
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.external import is_external
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
-from mcp_server.answering.literals import TRUTH_WORD, Said, differing, find_truths, is_call_argument, polarity
+from mcp_server.answering.literals import TRUTH_WORD, Said, differing, find_truths, is_call_argument, polarity, returned
 from mcp_server.answering.negation import Absence, find_absences
 from mcp_server.answering.relations import Finding, RelationChecker, bare, find_relations
 from mcp_server.answering.resolver import Past, Resolver
 from mcp_server.results import Ungrounded, Verdict
+from mcp_server.retrieval.query import SHAPED
 
 Place = Literal[
     "ok", "ok_near", "misattributed", "unsupported_by_context", "stale", "external", "exempt", "fabricated",
@@ -54,6 +55,16 @@ CITING = re.compile(
     r"\b[^.]{0,40}$",
     re.I,
 )
+WENT = re.compile(
+    r"[`*)]*(?:\s+\w+)?\s+(?:was|were|is|are|has been|have been|got)\s+(?:removed|renamed|deleted|retired)\b", re.I
+)
+TAKEN = re.compile(
+    r"\b(?:remov|delet|renam|retir|dropp?)(?:e|es|ed|ing)?\s+(?:the\s+)?[`*]*$"
+    r"|\b(?:formerly|was called|before:)\s[`*]*$",
+    re.I,
+)
+SHORT_FLAG = 4  # characters: --to, -n say nothing
+CAMEL = re.compile(r"[A-Za-z]+\d*")
 PAD = 1  # lines around those that are cited
 UNCOUNTED: frozenset[Place] = frozenset({"exempt", "external"})
 
@@ -141,6 +152,7 @@ class Ledger:
             for f in findings
             if f.holds == "no"
         ]
+        results = [admit_gone(result, draft.text) for result in results]
         verdict, reason = decide_verdict(results)
         if verdict == "no_anchor" and any(finding.holds == "yes" for finding in findings):
             verdict, reason = "supported", "The code says so."
@@ -198,16 +210,35 @@ class Ledger:
         if anchor.kind == "symbol" and not self.resolver.is_current(anchor.text):
             if past := self.resolver.past(anchor.text):
                 return stale_result(anchor, past)
-        if anchor.kind == "symbol" and is_external(anchor.text):
+        if anchor.kind == "symbol" and self.is_others(anchor.text):
             return AnchorResult(anchor, "external")
         if self.exists(anchor):
             return AnchorResult(anchor, "unsupported_by_context")
         if anchor.text.lower() in self.question:
             return AnchorResult(anchor, "exempt")
-        if anchor.kind in ("route", "code") or (anchor.kind == "ticket" and not self.resolver.knows_tickets()):
+        if not self.is_telling(anchor):
             return AnchorResult(anchor, "unverified")
         near = () if anchor.kind == "ticket" else self.resolver.near_names(anchor.text)
         return AnchorResult(anchor, "fabricated", nearest=near)
+
+    def is_others(self, name: str) -> bool:
+        """Tell whether a name is of the language, or a member of something that is imported from elsewhere."""
+        head, *members = re.split(r"\.|::|->|#", name)
+        return is_external(name) or (bool(members) and self.resolver.is_imported(head))
+
+    def is_telling(self, anchor: Anchor) -> bool:
+        """Tell whether it means anything that the repository does not know an anchor.
+
+        A plain word in back-ticks may be any command's, a CamelCase word of the prose any product's, a ticket one of a
+        tracker that is not indexed.
+        """
+        if anchor.kind == "ticket":
+            return self.resolver.knows_tickets()
+        if anchor.kind == "flag":
+            return len(anchor.text) > SHORT_FLAG
+        if anchor.kind == "symbol":
+            return bool(SHAPED.search(anchor.text)) and (anchor.is_marked or not CAMEL.fullmatch(anchor.text))
+        return anchor.kind not in ("route", "code")
 
     def is_citing(self, quote: Anchor) -> bool:
         """Tell whether a quote claims to be somebody's words: in a text of one's own, marks alone do not say so."""
@@ -231,7 +262,7 @@ class Ledger:
                 return AnchorResult(anchor, "external")
         if past := self.resolver.past(anchor.text, is_path=True):
             return stale_result(anchor, past)
-        if anchor.text.lower() in self.question or not PATH_LIKE.search(anchor.text):
+        if anchor.text.lower() in self.question or not PATH_LIKE.search(anchor.text) or self.is_elsewhere(anchor.text):
             return AnchorResult(anchor, "exempt")
         return AnchorResult(anchor, "fabricated", nearest=self.resolver.near_paths(anchor.text))
 
@@ -246,6 +277,13 @@ class Ledger:
                     return other
         return ""
 
+    def is_elsewhere(self, path: str) -> bool:
+        """Tell whether a path lies in a folder of tools or results that the repository does not keep: `.vscode/`."""
+        folder, slash, _ = path.partition("/")
+        if path.startswith(("~", "/")):
+            return True
+        return bool(slash and folder.startswith(".") and not self.resolver.has_path(folder))
+
     def resolve_lines(self, anchor: Anchor) -> AnchorResult:
         """Check lines that are named beside a path: they have to be in the file."""
         last = self.resolver.last_line(anchor.text) if anchor.text and anchor.lines else None
@@ -257,9 +295,11 @@ class Ledger:
         """Tell whether the repository has it."""
         if anchor.kind == "ticket":
             return self.resolver.has_key(anchor.text)
-        if anchor.kind in ("flag", "route", "code"):
+        if anchor.kind == "flag":  # libraries make them of parameters: `dry_run` is --dry-run
+            return self.resolver.has_text(anchor.text) or self.resolver.is_current(parameter_of(anchor.text))
+        if anchor.kind in ("route", "code"):
             return self.resolver.has_text(anchor.text)
-        return self.resolver.has_name(anchor.text)
+        return self.resolver.has_name(anchor.text) or self.resolver.is_composed(anchor.text)
 
     def is_in_lines(self, anchor: Anchor, span: Span) -> bool:
         """Tell whether the cited lines, or what names them, hold an anchor."""
@@ -316,13 +356,18 @@ class Ledger:
         cited = self.cited_lines(draft, anchors, spans)
         bodies = self.bodies_of(anchors)
         for said in truths:
-            name, known = self.known_values(said, cited, bodies)
+            beside = [
+                line for a in anchors if a.lines and said.is_beside(a) for line in self.anchor_lines(a, draft, anchors)
+            ]
+            name, known = self.known_values(said, beside or cited, bodies)
             if known and said.value not in known:
                 reason = f"'{name or 'it'}' is never {said.value} in the lines that speak of it."
                 yield AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
 
     def known_values(self, said: Said, cited: Sequence[str], bodies: Sequence[str]) -> tuple[str, frozenset[str]]:
         """Return the truth values that the cited lines, else the named functions, else all evidence know of a name."""
+        if said.form == "returned" and (near := returned(cited)):
+            return "", near
         for name in said.names:
             if near := polarity(cited, name).values(said.form):
                 return name, near
@@ -335,14 +380,17 @@ class Ledger:
 
     def values_anywhere(self, name: str, said: Said) -> frozenset[str]:
         """Return the truth values that all evidence knows of a name; of a function those that it returns."""
-        if said.form != "tested":
-            functions = [one for one in self.facts.definitions(name) if one.kind in CALLABLE_KINDS]
-            if functions:
-                returned = {value for one in functions for value in one.returns}
-                return frozenset(returned) if returned and "" not in returned else frozenset()
+        if said.form != "tested" and any(one.kind in CALLABLE_KINDS for one in self.facts.definitions(name)):
+            return self.returned_by(name)
         lower = name.lower()
         lines = [line for block in self.evidence.values() if lower in self.lower(block) for line in block.lines]
         return polarity(lines, name).values(said.form)
+
+    def returned_by(self, name: str) -> frozenset[str]:
+        """Return the literals that a function returns; none where it returns anything else as well."""
+        functions = (one for one in self.facts.definitions(name) if one.kind in CALLABLE_KINDS)
+        values = frozenset(value for one in functions for value in one.returns)
+        return frozenset() if "" in values else values
 
     def bodies_of(self, anchors: Sequence[Anchor]) -> list[str]:
         """Return the lines of the functions that a claim names."""
@@ -364,12 +412,13 @@ class Ledger:
     def cited_lines(self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]) -> list[str]:
         """Return the lines that a claim rests on: its spans, or the line numbers in its text, with a few around."""
         found = [self.evidence[s.evidence].slice(s.start_line - PAD, s.end_line + PAD) for s in spans]
+        lines = [line for text in found for line in text.split("\n")]
+        return lines + [line for a in anchors if a.lines for line in self.anchor_lines(a, draft, anchors)]
+
+    def anchor_lines(self, anchor: Anchor, draft: ClaimDraft, anchors: Sequence[Anchor]) -> list[str]:
+        """Return the lines that one line number in the text of a claim points at, none where they do not fit it."""
         names = {part for a in anchors if a.kind in ("symbol", "passage") for part in IDENTIFIER.findall(a.text)}
-        for anchor in anchors:
-            if anchor.lines:
-                path = anchor.text if anchor.kind == "path" or anchor.text else draft.place
-                found.append(self.lines_near(path, anchor.lines, names))
-        return [line for text in found for line in text.split("\n")]
+        return self.lines_near(anchor.text or draft.place, anchor.lines or (0, 0), names).split("\n")
 
     def lines_near(self, path: str, lines: tuple[int, int], names: set[str]) -> str:
         """Return numbered lines of a document: of the one whose lines hold most of the names, none where none does."""
@@ -406,6 +455,15 @@ def absence_result(absence: Absence) -> AnchorResult:
     return AnchorResult(anchor, "exempt")
 
 
+def admit_gone(result: AnchorResult, text: str) -> AnchorResult:
+    """Exempt what a claim itself says is gone: "`old` was removed" is borne out by its being nowhere."""
+    anchor = result.anchor
+    if result.place not in ("fabricated", "stale") or anchor.end <= anchor.start:
+        return result
+    is_said = WENT.match(text, anchor.end) or TAKEN.search(text[max(0, anchor.start - 40) : anchor.start])
+    return replace(result, place="exempt") if is_said else result
+
+
 def beyond(anchor: Anchor, last: int) -> AnchorResult:
     """Return the result for a pointer past the end of its file."""
     first, end = anchor.lines or (0, 0)
@@ -425,6 +483,11 @@ def long_numbers(code: str) -> list[str]:
 def holds_words(text: str, name: str) -> bool:
     """Tell whether a text holds the characters of all words of a name: quick, and never wrongly no."""
     return all(word in text for word in WORD.findall(name))
+
+
+def parameter_of(flag: str) -> str:
+    """Return the name of the parameter that a command-line flag usually stands for: --no-dry-run -> dry_run."""
+    return flag.lstrip("-").removeprefix("no-").replace("-", "_")
 
 
 def values_in(lines: Sequence[str]) -> frozenset[str]:

@@ -16,6 +16,7 @@ from ingest.chunking.facts import IDENTIFIER
 from mcp_server.answering.claims import Anchor
 
 TRUTH = re.compile(r"(?<![\w.=!-])(true|false)(?![\w-])|(?<==)\s?(true|false)(?![\w-])", re.I)
+BESIDE = 6  # characters between a value and the line number that belongs to it
 REACH = 70  # characters between a name and the truth value that is said of it
 TOKEN = re.compile(r"(?<![\w.])(?:true|false|\d[\d_]*(?:\.\d+)?)(?![\w]|\.\d)", re.I)
 LEAST_PASSAGE = 8  # letters of a passage beside its literals; less is found by chance
@@ -36,6 +37,9 @@ OTHER = {"true": "false", "false": "true"}
 CONDITIONAL = re.compile(
     r"\b(?:if|when|whenever|unless|while|until|provided|whether|where|requires?|must be)\b[^.;]*$", re.I
 )
+RETURNING = re.compile(r"\breturn(?:s|ed|ing)?[\s`*(]*$", re.I)
+RETURNS_IT = re.compile(r"[`()\s]*returns\s[`*]*", re.I)  # "if `f()` returns True": a test of f
+RETURN = re.compile(r"\breturn\s+(true|false)\b", re.I)
 FIRST = re.compile(r"\b(?:initiali[sz]\w+|initially|starts?|begins?|defaults?)\b[^.;]*$", re.I)
 GIVING = re.compile(
     r"\b(?:sets?|setting|initiali[sz]ed?|starts?|assigned?|defaults?|becomes?|pass(?:es|ed|ing)|declared)\b[^.;]*$",
@@ -44,7 +48,7 @@ GIVING = re.compile(
 DENIED = re.compile(r"\bnot\s*[`*_]*$", re.I)
 
 
-Form = Literal["first", "given", "tested", "any"]  # "starts as True", "set to True", "if it is True"
+Form = Literal["first", "given", "tested", "returned", "any"]  # "starts as True", "set to True", "if True", ...
 NAMES = 3  # before a truth value that it may be said of
 
 
@@ -55,6 +59,11 @@ class Said:
     names: tuple[str, ...]  # the nearest first
     value: str  # true or false
     form: Form = "any"
+    end: int = 0  # where it ends in the claim
+
+    def is_beside(self, anchor: Anchor) -> bool:
+        """Tell whether line numbers belong to this value: "`True` at line 320", "`True` (line 320)"."""
+        return 0 <= anchor.start - self.end <= BESIDE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +89,20 @@ def find_truths(text: str, anchors: Sequence[Anchor]) -> list[Said]:
         value = (match[1] or match[2]).lower()
         if DENIED.search(text[max(0, match.start() - 12) : match.start()]):
             value = OTHER[value]
+        form = form_of(text, match.start())
         inside = next((a for a in named if a.start <= match.start() < a.end), None)
         if inside is not None:
             names = IDENTIFIER.findall(text[inside.start : match.start()])[-1:]
         else:
             before = [a for a in named if a.end <= match.start() and match.start() - a.end <= REACH]
+            if RETURNING.search(text[: match.start()]) and not (
+                before and form == "tested" and RETURNS_IT.fullmatch(text[before[-1].end : match.start()])
+            ):
+                form = "returned"
             names = [
                 name for a in reversed(before[-NAMES:]) for name in IDENTIFIER.findall(a.text.partition("(")[0])[-1:]
             ]
-        found.append(Said(tuple(names), value, form_of(text, match.start())))
+        found.append(Said(tuple(names), value, form, match.end()))
     return found
 
 
@@ -100,6 +114,11 @@ def form_of(text: str, at: int) -> Form:
     if FIRST.search(before):
         return "first"
     return "given" if GIVING.search(before) else "any"
+
+
+def returned(lines: Sequence[str]) -> frozenset[str]:
+    """Return the truth values that lines of code return as literals."""
+    return frozenset(match[1].lower() for line in lines for match in RETURN.finditer(line))
 
 
 def polarity(lines: Sequence[str], name: str) -> Polarity:

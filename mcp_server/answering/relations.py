@@ -34,7 +34,7 @@ NOT = (
     r"(?P<not>(?:(?:does|do|did|is|are|was|will|would|can|could|should)\s*(?:n[o’']t|not)|never|no longer|neither)"
     r"\s+(?:\w+ly\s+|ever\s+|actually\s+)?)?"
 )
-NAMES = r"§\d+§(?:\s*(?:,\s*and|,\s*or|,|and|or|/)\s*§\d+§)*"
+NAMES = r"§\d+§(?:\s*(?:,\s*and|,\s*or|,|and|or|/)\s*§\d+§){0,8}"
 BE = r"(?:is|are|was|were|gets?|being|to be)"
 VERBS: tuple[tuple[Predicate, str, str], ...] = (
     (
@@ -65,7 +65,8 @@ DEFINED = re.compile(
     re.I,
 )
 VALUE = (
-    r"(?:[`\"'*]*)(?P<v>§\d+§|true|false|none|null|nil|-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*')(?:[`\"'*]*)(?![\w.-])"
+    r"[`\"'*]*(?P<v>§\d+§|true|false|none|null|nil|-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*')"
+    r"[`\"'*]*(?![\w-]|\.\w)"
 )
 DEFAULTS = (
     re.compile(
@@ -181,9 +182,9 @@ def mask(text: str, named: Sequence[Anchor]) -> str:
     for number, anchor in sorted(enumerate(named), key=lambda pair: pair[1].start):
         if anchor.start < at:
             continue
-        parts += [text[at : anchor.start], f"§{number}§"]
+        parts += [text[at : anchor.start].replace("§", " "), f"§{number}§"]
         at = anchor.end
-    return "".join((*parts, text[at:])).replace("**", "")
+    return "".join((*parts, text[at:].replace("§", " "))).replace("**", "")
 
 
 def names_in(marks: str, named: Sequence[Anchor]) -> list[str]:

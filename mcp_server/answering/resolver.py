@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ingest.model import Chunk, Filters
 
 CURRENT = frozenset({"code", "design"})  # kinds of documents that say what is there now
-SCAN = 200  # chunks that are read for one name
+SCAN = 400  # chunks that are read for one name
 COMMITS = 50  # commits that are read for one name
 MAX_DEFINITIONS = 8  # of one name that are read
 HOPS = 5  # renames of one path that are followed
@@ -61,6 +61,14 @@ class Resolver(Protocol):
 
     def is_current(self, name: str) -> bool:
         """Tell whether code or documents have the name now: what only tickets and commits speak of may be gone."""
+        ...
+
+    def is_composed(self, name: str) -> bool:
+        """Tell whether the code makes a name of parts that it has: environment variables with a prefix."""
+        ...
+
+    def is_imported(self, name: str) -> bool:
+        """Tell whether code imports a name that nothing here defines: its members are others' business."""
         ...
 
     def is_defined(self, name: str) -> bool:
@@ -121,8 +129,15 @@ class Tree:
 class IndexResolver:
     """Resolver over one opened generation."""
 
-    def __init__(self, index: Index, filters: Filters, tree: Tree | None = None) -> None:
-        """Look up in this index what these filters let through; `tree` knows the files that are not indexed."""
+    def __init__(
+        self, index: Index, filters: Filters, tree: Tree | None = None, excluded: frozenset[str] = frozenset()
+    ) -> None:
+        """Look up in this index what these filters let through.
+
+        `tree` knows the files that are not indexed; `excluded` are paths that prove nothing: a text under check is no
+        evidence for itself.
+        """
+        self._excluded = excluded
         self._index = index
         self._filters = filters
         self._tree = tree or Tree()
@@ -155,12 +170,41 @@ class IndexResolver:
             # `app.json` where `app` is a variable: the word is known. An unknown class or member is not.
             told = [part for part in parts if not part.islower() or "_" in part or part is parts[-1]]
             return all(self._look_up(part, filters) for part in told)
-        return bool(parts) and self._index.holds_word(parts[0], filters)
+        if not parts or not self._excluded:
+            return bool(parts) and self._index.holds_word(parts[0], filters)
+        tokens = index_tokens(parts[0])[:1]
+        pattern = whole_word(parts[0], re.IGNORECASE)
+        return any(pattern.search(chunk.text) for chunk in self._holding(tokens, filters))
+
+    def _holding(self, tokens: Sequence[str], filters: Filters) -> Iterator[Chunk]:
+        """Yield the chunks that hold all tokens and that prove something."""
+        for start in self._index.containing(list(dict.fromkeys(tokens)), filters)[:SCAN] if tokens else ():
+            chunk = self._index.chunks([start])[0]
+            if chunk.path not in self._excluded:
+                yield chunk
+
+    def is_composed(self, name: str) -> bool:
+        """Tell whether the code makes a name of parts: `APP_` in the code and `debug` give APP_DEBUG."""
+        parts = name.split("_")
+        return name.isupper() and any(
+            self.has_text("_".join(parts[:end]) + "_") and all(map(self.is_current, filter(None, parts[end:])))
+            for end in range(1, len(parts))
+        )
+
+    def is_imported(self, name: str) -> bool:
+        """Tell whether code imports a name that nothing here defines."""
+        named = rf"(?<!\w){re.escape(name)}(?!\w)"
+        pattern = re.compile(rf"^[^\n]*\b(?:import|require|use|using|include)\b[^\n]*{named}", re.M)
+        chunks = self._holding(index_tokens(name)[:1], self._current)
+        hits = self._index.find_symbol(name, self._current, limit=3, loose=False)
+        if any(hit.how in ("exact", "qualified") for hit in hits):
+            return False
+        return any(pattern.search(chunk.text) for chunk in chunks)
 
     def is_defined(self, name: str) -> bool:
         """Tell whether a definition has the name, whatever its case."""
-        hits = self._index.find_symbol(name, self._filters, limit=3, loose=False)
-        return any(hit.how in ("exact", "qualified", "case") for hit in hits)
+        hits = self._index.find_symbol(name, self._filters, limit=3 + len(self._excluded), loose=False)
+        return any(hit.how in ("exact", "qualified", "case") and hit.path not in self._excluded for hit in hits)
 
     def definitions(self, name: str) -> Sequence[Chunk]:
         """Return the chunks of the definitions of a name."""
@@ -170,7 +214,7 @@ class IndexResolver:
     def documents(self, path: str, limit: int) -> list[list[Chunk]]:
         """Return the chunks of the files that a path names, the likeliest file first."""
         found = self._index.find_paths(path, self._current, limit=limit + 1)
-        named = [pair for pair in found if is_tail(path, pair[1])]
+        named = [pair for pair in found if is_tail(path, pair[1]) and pair[1] not in self._excluded]
         exact = [pair for pair in named if pair[1] == path.removeprefix("./")]
         return [self._index.document_chunks(source, whole, self._current) for source, whole in (exact or named)[:limit]]
 
@@ -203,8 +247,7 @@ class IndexResolver:
         """Tell whether a text occurs as a whole word."""
         tokens = [token for word in words(text) for token in index_tokens(word)[:1]]
         pattern = whole_word(text)
-        ids = self._index.containing(list(dict.fromkeys(tokens)), self._current)[:SCAN] if tokens else []
-        return any(pattern.search(chunk.text) for chunk in self._index.chunks(ids))
+        return any(pattern.search(chunk.text) for chunk in self._holding(tokens, self._current))
 
     def past(self, name: str, *, is_path: bool = False) -> Past | None:
         """Return the commit that took a name or path away, as far as the index holds history."""

@@ -119,6 +119,12 @@ class ChunkResolver:
     def is_current(self, name: str) -> bool:
         return self.has_name(name)
 
+    def is_composed(self, name: str) -> bool:
+        return False
+
+    def is_imported(self, name: str) -> bool:
+        return any(re.search(rf"import .*\b{name}\b", c.text) for c in self.chunks) and not self.is_defined(name)
+
     def is_defined(self, name: str) -> bool:
         return any(symbol.name == name.split(".")[-1] for c in self.chunks for symbol in c.symbols)
 
