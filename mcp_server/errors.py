@@ -5,6 +5,7 @@ ServerError            `retryable` says whether the same call can succeed later
 ├── NotReady           nothing to answer from yet: index empty or still building
 ├── Unavailable        a stage failed and strict = true forbids the fallback
 ├── NotFound           unknown trace id, resource, or not permitted (indistinguishable)
+├── Refused            a webhook that is not genuine, or was delivered before
 └── Overloaded         too many requests at once
 """
 
@@ -33,6 +34,10 @@ class Unavailable(ServerError):
 
 class NotFound(ServerError):
     """Unknown, or not permitted: the two read alike."""
+
+
+class Refused(ServerError):
+    """Not genuine, or delivered before."""
 
 
 class Overloaded(ServerError):
