@@ -57,6 +57,7 @@ for command in (
     traces.feedback,
 ):
     app.command()(command)
+traces.app.command("promote")(golden.golden_promote)
 app.add_typer(traces.app, name="trace")
 app.add_typer(reporting.app, name="report")
 app.add_typer(configuring.app, name="config")

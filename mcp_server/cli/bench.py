@@ -195,3 +195,20 @@ def bench_grounding(
 
     with bench_errors():
         print_bench(run_grounding(cases, corpora, limit=limit, misses=misses, cache=cache, say=say), as_json)
+
+
+@app.command("traces")
+def bench_traces(
+    count: Annotated[int, typer.Option(min=100, help="Traces to write.")] = 100_000,
+    max_mb: Annotated[int, typer.Option(min=1, help="Size that retention keeps to.")] = 150,
+    out: Annotated[Path | None, typer.Option(help="Folder to leave the file in.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure traces: bytes, the recorder's time per query, reports and searches over many.
+
+    Example: `codecairn bench traces --count 100000`
+    """
+    from golden.bench.tracing import run_traces
+
+    with bench_errors():
+        print_bench(run_traces(count, max_mb=max_mb, folder=out, say=say), as_json)
