@@ -96,6 +96,7 @@ class Watcher:
         self._rebuild = rebuild
         self._debounce_ms = debounce_ms
         self._is_due = first  # the first build starts when the watch stands: a change before that must not be lost
+        self._missed = False  # something changed while nothing watched: told when the next watch stands
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="codecairn-watch", daemon=True)
 
@@ -118,6 +119,7 @@ class Watcher:
             try:
                 self._watch(paths)
             except (OSError, WatchfilesRustInternalError) as error:
+                self._missed = not self._is_due
                 if self.mode == "polling":
                     self.problem = f"The sources cannot be watched ({error}). Run `codecairn index` after changes."
                     self._stop.wait(REPLACED_S)
@@ -138,6 +140,9 @@ class Watcher:
         for change in self._changes(paths, watch_filter):
             if self._stop.is_set():
                 return
+            if self._missed:
+                self._missed = False
+                self._rebuild("watch", None)
             if self._is_due or change:
                 seen = frozenset(path for _, path in change) | watch_filter.passed_over
                 watch_filter.passed_over.clear()
@@ -145,7 +150,7 @@ class Watcher:
             if time.monotonic() - looked >= REPLACED_S:
                 looked = time.monotonic()
                 if [identify(path) for path in paths] != places:  # cloned anew under the same path: events go nowhere
-                    self._rebuild("watch", None)
+                    self._missed = True
                     return
 
     def _changes(self, paths: Sequence[Path], watch_filter: SourceFilter) -> Iterator[set[tuple[Change, str]]]:

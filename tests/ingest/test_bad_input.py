@@ -1,0 +1,225 @@
+"""What happens to repositories, disks and machines that nobody planned for: the index follows, or says why not."""
+
+import os
+import shutil
+import threading
+
+import pytest
+
+from ingest import worker
+from ingest.build import build_index
+from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
+from ingest.index import Index, control, status
+from ingest.index.invariants import check_invariants
+from ingest.model import Filters
+from ingest.watch import Watcher
+from ingest.worker import _Schedule
+
+NOW = "2026-11-21T00:00:00Z"
+SEEING = Filters(groups=frozenset({"local"}), sources=frozenset({"repo", "repo.history"}))
+
+
+@pytest.fixture
+def repository(tmp_path, git):
+    return make_repository(tmp_path / "repo", git, "alpha", "beta")
+
+
+def make_repository(root, git, *names):
+    root.mkdir()
+    git(root, "init", "-q", "-b", "main")
+    for name in names:
+        (root / f"{name}.py").write_text(f"def {name}():\n    return 1\n")
+    commit(root, git, "first")
+    return root
+
+
+def commit(root, git, message):
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", message)
+
+
+def build(tmp_path, root, now=NOW, **options):
+    source = SourceConfig(name="repo", type="git", path=root, history=False)
+    options = {"allow_drop": True, **options}
+    report = build_index([source], IndexConfig(workers=1), None, tmp_path / "data", now=now, **options)
+    assert check_invariants(tmp_path / "data") == []
+    return report
+
+
+def paths(tmp_path, name):
+    with Index.open_current(tmp_path / "data") as index:
+        return [hit.path for hit in index.find_symbol(name, SEEING, loose=False)]
+
+
+@pytest.mark.req("F20")
+def test_a_clock_that_goes_backwards_stops_nothing(tmp_path, repository):
+    build(tmp_path, repository, "2030-01-01T00:00:00Z")
+    (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
+    report = build(tmp_path, repository, "2020-01-01T00:00:00Z")
+    assert report.manifest.generation == 2
+    assert paths(tmp_path, "gamma") == ["gamma.py"]
+    assert status(tmp_path / "data").current.generation == 2
+
+
+@pytest.mark.req("I3", "I21")
+def test_a_file_becomes_a_folder_and_a_file_again(tmp_path, repository):
+    build(tmp_path, repository)
+    (repository / "alpha.py").unlink()
+    (repository / "alpha.py").mkdir()
+    (repository / "alpha.py" / "inner.py").write_text("def inner():\n    return 1\n")
+    build(tmp_path, repository)
+    assert (paths(tmp_path, "alpha"), paths(tmp_path, "inner")) == ([], ["alpha.py/inner.py"])
+    shutil.rmtree(repository / "alpha.py")
+    (repository / "alpha.py").write_text("def alpha():\n    return 2\n")
+    build(tmp_path, repository)
+    assert (paths(tmp_path, "alpha"), paths(tmp_path, "inner")) == (["alpha.py"], [])
+
+
+@pytest.mark.req("I13")
+def test_a_rename_of_case_only_is_followed(tmp_path, repository, git):
+    build(tmp_path, repository)
+    git(repository, "mv", "alpha.py", "Alpha.py")
+    commit(repository, git, "rename")
+    build(tmp_path, repository)
+    assert paths(tmp_path, "alpha") == ["Alpha.py"]
+    with control.connect(tmp_path / "data") as db:
+        assert control.read_renames(db, 2) == {("repo", "alpha.py"): "Alpha.py"}
+
+
+@pytest.mark.req("I3")
+def test_a_submodule_that_is_added_is_counted_and_the_rest_goes_on(tmp_path, repository, git):
+    build(tmp_path, repository)
+    other = make_repository(tmp_path / "other", git, "elsewhere")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "lib/other")
+    (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
+    commit(repository, git, "submodule")
+    report = build(tmp_path, repository)
+    assert report.sources[0].skipped["submodule"] == 1
+    assert (paths(tmp_path, "gamma"), paths(tmp_path, "elsewhere")) == (["gamma.py"], [])
+
+
+@pytest.mark.req("I6")
+def test_a_forced_push_takes_back_what_it_removed(tmp_path, repository, git):
+    (repository / "secret_plan.py").write_text("def secret_plan():\n    return 1\n")
+    commit(repository, git, "too early")
+    build(tmp_path, repository)
+    assert paths(tmp_path, "secret_plan") == ["secret_plan.py"]
+    git(repository, "reset", "-q", "--hard", "HEAD~1")
+    build(tmp_path, repository)
+    assert paths(tmp_path, "secret_plan") == []
+
+
+@pytest.mark.req("I4", "I6")
+def test_another_repository_under_the_same_path_replaces_the_first(tmp_path, repository, git):
+    build(tmp_path, repository)
+    shutil.rmtree(repository)
+    make_repository(repository, git, "gamma")
+    build(tmp_path, repository)
+    assert (paths(tmp_path, "alpha"), paths(tmp_path, "gamma")) == ([], ["gamma.py"])
+
+
+@pytest.mark.req("F20")
+@pytest.mark.parametrize("damage", ["truncate", "remove", "head"])
+def test_a_damaged_mirror_is_made_anew(tmp_path, repository, git, damage):
+    build(tmp_path, repository)
+    (mirror,) = (tmp_path / "data" / "mirrors").iterdir()
+    if damage == "head":
+        (mirror / "HEAD").write_text("nonsense")
+    for file in [*mirror.glob("objects/??/*"), *mirror.glob("objects/pack/*")] if damage != "head" else ():
+        file.chmod(0o644)
+        file.unlink() if damage == "remove" else file.write_bytes(file.read_bytes()[:10])
+    for number in range(2):  # with the commit that the mirror had, and with a new one
+        (repository / f"gamma_{number}.py").write_text(f"def gamma_{number}():\n    return 1\n")
+        if number:
+            commit(repository, git, "more")
+        build(tmp_path, repository)
+        assert paths(tmp_path, f"gamma_{number}") == [f"gamma_{number}.py"]
+
+
+class Seen:
+    """What a watcher reported."""
+
+    def __init__(self):
+        self.calls, self.changed = [], threading.Condition()
+
+    def __call__(self, trigger, seen):
+        with self.changed:
+            self.calls.append((trigger, seen))
+            self.changed.notify_all()
+
+    def wait(self, condition):
+        with self.changed:
+            return self.changed.wait_for(lambda: any(map(condition, self.calls)), timeout=60)
+
+
+@pytest.fixture
+def watching(repository):
+    seen = Seen()
+    watchers = []
+
+    def start():
+        source = SourceConfig(name="repo", type="git", path=repository)
+        watchers.append(Watcher([source], seen, debounce_ms=20, first=True))
+        watchers[0].start()
+        assert seen.wait(lambda call: call[0] == "start")
+        return watchers[0]
+
+    yield seen, start
+    for watcher in watchers:
+        watcher.stop()
+
+
+@pytest.mark.req("I4")
+def test_a_clone_under_the_same_path_is_noticed_and_watched(repository, git, watching):
+    seen, start = watching
+    start()
+    repository.rename(repository.with_name("old"))
+    make_repository(repository, git, "gamma")
+    assert seen.wait(lambda call: call == ("watch", None))
+    seen.calls.clear()
+    (repository / "later.py").write_text("later = 1\n")
+    assert seen.wait(lambda call: call[1] is not None and any(path.endswith("later.py") for path in call[1]))
+
+
+@pytest.mark.req("I4", "F20")
+def test_where_the_system_cannot_watch_so_many_files_they_are_polled_and_it_says_so(repository, watching, monkeypatch):
+    from ingest import watch
+
+    real = watch.watch
+
+    def limited(*args, force_polling, **more):
+        if not force_polling:
+            raise OSError("OS file watch limit reached.")
+        return real(*args, force_polling=True, **{**more, "poll_delay_ms": 50})
+
+    monkeypatch.setattr(watch, "watch", limited)
+    seen, start = watching
+    watcher = start()
+    assert watcher.mode == "polling"
+    assert "watch limit reached" in watcher.problem
+    assert "max_user_watches" in watcher.problem
+    (repository / "later.py").write_text("later = 1\n")
+    assert seen.wait(lambda call: call[1] is not None and any(path.endswith("later.py") for path in call[1]))
+
+
+@pytest.mark.req("I4")
+def test_after_the_machine_slept_everything_is_looked_at(monkeypatch):
+    asleep = [100.0]
+    monkeypatch.setattr(worker, "awake_for", lambda: asleep[0])
+    schedule = _Schedule(UpkeepConfig(), polls_all=False)
+    assert not schedule.has_slept()
+    asleep[0] += 3600
+    assert schedule.has_slept()
+    assert not schedule.has_slept()
+
+
+@pytest.mark.req("I4")
+def test_a_storm_of_events_is_one_build(repository, watching):
+    seen, start = watching
+    start()
+    seen.calls.clear()
+    for number in range(3000):
+        (repository / f"storm_{number}.py").write_text("x = 1\n")
+    assert seen.wait(lambda call: call[1] is not None and any("storm_2999" in path for path in call[1]))
+    assert len(seen.calls) < 12
+    assert os.path.exists(repository / "storm_0.py")
