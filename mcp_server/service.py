@@ -58,6 +58,7 @@ from mcp_server.results import (
 from mcp_server.upkeep import Upkeep, failure_ratio, owner_of, read_upkeep
 from traces.errors import TraceStoreError
 from traces.export import DailyExport
+from traces.incidents import Incident, IncidentLog
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceKind, TraceSummary
 from traces.recorder import Keeper, TraceRecorder, TraceRun
 from traces.retention import Limits
@@ -183,6 +184,7 @@ class Service:
         self.prompts = select_prompts(setup)
         self._store = open_store(setup) if setup.settings.trace.enabled else None
         self._recorder = self._make_recorder(self._store)
+        self._incidents = IncidentLog(self._write_incident, now)
 
     def _make_recorder(self, keeper: Keeper | None) -> TraceRecorder:
         return TraceRecorder(
@@ -222,6 +224,7 @@ class Service:
         if self._asking is not None:
             self._asking.close()
         self._cache.close()
+        self._incidents.close()
         if self._store is not None:
             self._store.close()
         for opened in self._opened.values():
@@ -376,6 +379,7 @@ class Service:
             if request.mode == "ranked":
                 shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
+        self._incidents.note(found.degraded, ("embedding", "vectors") if request.mode == "ranked" else ())
         stale = self._stale_codes(index, (hit.source for hit in shown), principal)
         degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
         if strict and degraded:
@@ -476,6 +480,7 @@ class Service:
                 )
                 result = self.open_asking().answer(question)
                 result = replace(result, files_behind=self.upkeep(index, principal).files_behind)
+            self._incidents.note(result.degraded, components_used(result, use_cache))
             trace.set(
                 degraded=result.degraded,
                 answer=result.answer,
@@ -700,7 +705,12 @@ class Service:
             embedder=index.manifest.embedder,
             sources=sources,
             degraded=join(index.degraded, self._stale_codes(index, sorted(visible), principal), self._trace_codes()),
-            alarms=(*status(data_dir).alarms, *upkeep.alarms, *self._stale_answers(principal)),
+            alarms=(
+                *status(data_dir).alarms,
+                *upkeep.alarms,
+                *self._stale_answers(principal),
+                *(item.describe() for item in self._incidents.list_open()),
+            ),
             files_behind=upkeep.files_behind,
             watching=upkeep.watching,
             failed_files=upkeep.failed_files,
@@ -790,6 +800,14 @@ class Service:
                 if self._store is not None:
                     mark_trace(error, trace.id)
                 raise
+
+    def _write_incident(self, incident: Incident) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.add_incident(incident)
+        except TraceStoreError as error:
+            write_stderr(f"An outage was not recorded ({incident.describe()}): {error}")
 
     def _trace_codes(self) -> tuple[str, ...]:
         return () if self._store is None or self._recorder.healthy else ("trace_unavailable",)
@@ -885,6 +903,16 @@ def check_query(text: str, name: str) -> None:
         raise BadRequest(
             f"`{name}` has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} are taken. Send the part that matters."
         )
+
+
+def components_used(result: AnswerResult, use_cache: bool) -> tuple[str, ...]:
+    """Return the components that an answer shows to work, unless its codes say otherwise."""
+    used = ["cache"] if use_cache else []
+    if not result.cached:
+        used += ["embedding", "vectors"]
+        used += ["model"] if result.mode == "model" else []
+    used += ["tree"] if result.citations else []
+    return tuple(used)
 
 
 def open_store(setup: Setup) -> TraceStore:

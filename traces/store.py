@@ -17,6 +17,7 @@ from typing import Protocol
 from traces import retention, scores, verify
 from traces.draft import Draft, Sealed, Sealer
 from traces.errors import TraceStoreError
+from traces.incidents import Incident, insert_incident, read_incidents
 from traces.model import (
     CONTENT_BLOCKED,
     CONTENT_DISK_GUARD,
@@ -319,6 +320,17 @@ class TraceStore:
         self.flush()
         with self._writer_connection() as connection:
             return scores.insert_score(connection, score)
+
+    def add_incident(self, incident: Incident) -> None:
+        """Write an outage. Raises TraceStoreError when it cannot be written."""
+        self.flush()
+        with self._writer_connection() as connection:
+            insert_incident(connection, incident)
+
+    def incidents(self, limit: int = 50) -> list[Incident]:
+        """Return the latest outages that are over, the newest first."""
+        with self.reading() as connection:
+            return read_incidents(connection, limit)
 
     def prune(self, limits: Limits) -> Pruned:
         """Forget what is over the limits and shrink the file. Raises TraceStoreError."""

@@ -589,3 +589,33 @@ def test_without_a_model_a_transform_goes_by_rule(make):
     assert recorded["by"] == "rule"
     assert list(recorded["queries"]) == ["How are session cookies signed", "how is a payment retried"]
     assert {c.path for c in result.citations} >= {"shop/session.py", "shop/retry.py"}
+
+
+# -- outages ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.req("D7")
+def test_an_outage_is_recorded_from_its_first_query_to_the_first_that_is_served_again(endpoint, make):
+    endpoint.default = Step(status=401)
+    service = make()
+    ask(service)
+    ask(service)
+    alarms = service.status(LOCAL_PRINCIPAL).alarms
+    assert any("model: llm_down since" in alarm and "2 queries" in alarm for alarm in alarms)
+    endpoint.default = signing
+    ask(service)
+    outage = next(item for item in service.store.incidents() if item.component == "model" and item.count == 2)
+    assert outage.degraded == "llm_down"
+    assert outage.started_at < outage.ended_at
+    assert not any("llm_down" in alarm for alarm in service.status(LOCAL_PRINCIPAL).alarms)
+
+
+@pytest.mark.req("D7")
+def test_an_outage_that_lasts_when_the_server_ends_has_no_end(endpoint, make, built):
+    endpoint.default = Step(status=401)
+    service = make()
+    ask(service)
+    service.close()
+    later = Service(built)
+    assert later.store.incidents()[0].ended_at is None
+    later.close()
