@@ -288,12 +288,13 @@ def code_names(text: str) -> frozenset[str]:
 
 def _read_head(one: Found, definition: Definition) -> None:
     """Read bases and parameters from a definition's own fields."""
-    bases = one.node.child_by_field_name(BASE_ARGUMENTS)
+    node = one.node.child_by_field_name("definition") or one.node  # below its decorators
+    bases = node.child_by_field_name(BASE_ARGUMENTS)
     if bases is not None:
         plain = [child for child in bases.named_children if child.type != "keyword_argument"]
         definition.bases = tuple(name for child in plain for name in IDENTIFIER.findall(_text(child))[-1:])
     if definition.kind in CALLABLE_KINDS:
-        parameters = one.node.child_by_field_name("parameters")
+        parameters = node.child_by_field_name("parameters")
         if parameters is not None:
             names = (_parameter(child) for child in parameters.named_children)
             definition.parameters = tuple(name for name in names if name and name not in OWN)

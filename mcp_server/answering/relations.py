@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ingest.chunking.facts import IDENTIFIER, Definition, literal_of
+from ingest.languages.kinds import CALLABLE_KINDS
 from mcp_server.answering.claims import Anchor
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
 
@@ -231,6 +232,14 @@ class RelationChecker:
             return "no", f"It is the other way round: '{one.qualname}' calls '{caller}' ({one.path}:{one.start_line})."
         if self.reaches(callers, last):
             return "yes", f"'{caller}' calls '{callee}' through others."
+        if (
+            callers
+            and all(one.is_whole and one.kind in CALLABLE_KINDS for one in callers)
+            and self.facts.definitions(last)
+        ):
+            one = callers[0]
+            place = f"{one.path}:{one.start_line}"
+            return "no", f"'{caller}' ({place}) does not call '{callee}', neither itself nor through {DEPTH} calls."
         return "open", f"No call of '{callee}' was found in '{caller}'."
 
     def reaches(self, callers: Sequence[Definition], callee: str) -> bool:
