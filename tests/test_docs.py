@@ -13,6 +13,7 @@ from golden.doctables import replace_block, settings_table, tool_tables
 from ingest.config import SourceConfig
 from mcp_server.cli import app
 from mcp_server.config import load_setup
+from mcp_server.fallback import SAYS
 from mcp_server.server import make_server
 from mcp_server.service import Service
 from traces.model import SPAN_NAMES
@@ -80,6 +81,21 @@ def test_each_degraded_code_is_explained(code):
 @pytest.mark.parametrize("span", SPAN_NAMES)
 def test_each_span_is_explained(span):
     assert f"`{span}`" in (DOCS / "traces.md").read_text()
+
+
+def test_tests_that_the_fallback_table_names_exist():
+    import re
+
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "fallbacks.md").read_text()))
+    texts = [file.read_text() for file in Path(__file__).parent.rglob("test_*.py")]
+    defined = {name for text in texts for name in re.findall(r"def (test_\w+)", text)}
+    assert len(named) > 20
+    assert named <= defined, named - defined
+
+
+@pytest.mark.parametrize("code", [code for code in SAYS if not code.endswith(":")])
+def test_each_code_that_an_answer_shows_is_documented(code):
+    assert f"`{code}`" in (DOCS / "architecture.md").read_text() + (DOCS / "fallbacks.md").read_text()
 
 
 def test_links_between_documents_lead_somewhere():
