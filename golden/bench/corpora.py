@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from golden.bench import BenchError
+from golden.bench.changelog import write_fragments
 from golden.bench.questions import Question
 from golden.corpus import build, fingerprint, make_setup
 from ingest.config import SourceConfig, product_of
@@ -30,6 +31,7 @@ class Variant:
     name: str
     whole: bool  # the repository with its tests and docs, not only the question's root
     history: bool  # as a git source, with the commits that lead to the snapshot
+    changelog: bool = False  # with the older entries of its changelog as tickets
 
 
 VARIANTS = {
@@ -39,6 +41,7 @@ VARIANTS = {
         Variant("root-history", whole=False, history=True),
         Variant("whole", whole=True, history=False),
         Variant("whole-history", whole=True, history=True),
+        Variant("whole-history-changelog", whole=True, history=True, changelog=True),
     )
 }
 
@@ -61,7 +64,9 @@ class Corpus:
         return f"{self.folder}/{self.root}".rstrip("/") + ("" if self.asks == "code" else f" ({self.asks})")
 
 
-def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant) -> Iterator[Corpus]:
+def find_corpora(
+    questions: Sequence[Question], corpora: Path, variant: Variant, cache: Path | None = None
+) -> Iterator[Corpus]:
     """Yield each corpus with its questions, by name; one with designs is asked twice, for code and for designs.
 
     Raises BenchError for one that is not there.
@@ -74,12 +79,17 @@ def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant)
         return question.folder, root, question.commit, beside, question.asks
 
     for (folder, root, commit, beside, asks), group in groupby(sorted(questions, key=key), key):
+        asking = tuple(group)
         repository = corpora / folder
         place = find_folder(repository / root)
         if variant.history:
             check_snapshot(repository, commit)
         sources = [corpus_source(repository, folder, root, variant)]
         prefix = "" if variant.history or not root else f"{root}/"
+        if variant.changelog:
+            sources.append(
+                changelog_source(repository, (cache or default_cache()) / f"changelog-{folder}", sources[0], asking)
+            )
         if beside:
             designs = find_folder(corpora / beside)
             sources.append(designs_source(designs, sources[0]))
@@ -92,7 +102,7 @@ def find_corpora(questions: Sequence[Question], corpora: Path, variant: Variant)
             path=place,
             prefix=prefix,
             sources=tuple(sources),
-            questions=tuple(group),
+            questions=asking,
             asks="designs" if asks == "designs" else "code",
         )
 
@@ -101,6 +111,13 @@ def designs_source(folder: Path, code: SourceConfig) -> SourceConfig:
     """Return designs as a source of the product whose code they are about."""
     product = product_of(code)
     return SourceConfig(name=f"{code.name}.designs", type="designs", path=folder, product=product)
+
+
+def changelog_source(repository: Path, folder: Path, code: SourceConfig, asking: Sequence[Question]) -> SourceConfig:
+    """Return the older entries of a repository's changelog as tickets, without those that are asked about."""
+    if not write_fragments(repository, folder, {str(question.meta.get("ticket", "")) for question in asking}):
+        raise BenchError(f"{repository} has no changelog fragments in its history; leave this variant out.")
+    return SourceConfig(name=f"{code.name}.tickets", type="tickets", path=folder, product=product_of(code))
 
 
 def find_folder(path: Path) -> Path:

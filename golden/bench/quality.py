@@ -103,7 +103,7 @@ def run_variant(
 ) -> VariantRun:
     """Ask all questions in one variant: first CodeCairn, then each rival, corpus by corpus."""
     made_by = (code_fingerprint(),)
-    places = list(find_corpora(questions, corpora, variant))
+    places = list(find_corpora(questions, corpora, variant, cache))
     collected = Collected()
     with ExitStack() as stack:
         rivals = start_rivals(plan.rivals)

@@ -15,6 +15,7 @@ from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.model import FILES_HEADING, RENAME_LINK, Document, Entry, KnownFile, Rename, Skip, SourceInfo
 from ingest.sources.ignore import is_unsafe_path, show_path
 from ingest.sources.links import join_links
+from ingest.sources.tickets.texts import fragment_of
 from ingest.sources.worktree import hash_bytes
 
 MAX_COMMITS = 20_000  # newest first; older ones say little about where things are now
@@ -25,6 +26,9 @@ READ_AHEAD = 500
 PEOPLE = re.compile(
     r"^(?:signed-off-by|co-authored-by|reviewed-by|acked-by|tested-by|reported-by|suggested-by|cc):.*\n?",
     re.IGNORECASE | re.MULTILINE,
+)
+FRAGMENT_FOLDER = re.compile(
+    r"(?:^|/)(?:news|newsfragments|changelog|changes|changelog\.d|changes\.d|\.changes)$", re.I
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -117,9 +121,20 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
         revision=commit["id"],
         created_at=format_time(commit["authored_at"]),
         links=join_links(
-            find_ticket_keys(message), find_design_keys(message), paths, (f"{RENAME_LINK}{old}" for old, _ in renames)
+            find_ticket_keys(message),
+            find_design_keys(message),
+            filter(None, map(fragment_key, paths)),
+            paths,
+            (f"{RENAME_LINK}{old}" for old, _ in renames),
         ),
     )
+
+
+def fragment_key(path: str) -> str:
+    """Return the ticket of a changelog fragment by its path: '#12' of `news/12.bugfix.rst`, "" for any other file."""
+    folder, _, name = path.rpartition("/")
+    match = fragment_of(name) if FRAGMENT_FOLDER.search(folder) else None
+    return f"#{int(match['issue'])}" if match and match["issue"].isdecimal() else ""
 
 
 def format_time(seconds: int) -> str:

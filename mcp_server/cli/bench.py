@@ -41,7 +41,8 @@ def bench_search(
     cases: Annotated[list[Path], typer.Option(help="JSONL of questions with known files; repeat.")],
     corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
     variant: Annotated[
-        list[str] | None, typer.Option(help="root (default), root-history, whole or whole-history; repeat.")
+        list[str] | None,
+        typer.Option(help="root (default), root-history, whole, whole-history or whole-history-changelog; repeat."),
     ] = None,
     rival: Annotated[
         list[str] | None,
@@ -160,6 +161,22 @@ def bench_soak(
     if out is not None:
         out.write_text(json.dumps(result.to_dict(), indent=1), "utf-8")
     print_bench(result, as_json)
+
+
+@app.command("tickets")
+def bench_tickets(
+    export: Annotated[Path | None, typer.Argument(help="Export or folder of tickets; default: made up.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Made-up tickets of 1 KB.")] = 20_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure ticket ingestion: parsed, redacted and linked per second, embedded and published per second.
+
+    Example: codecairn bench tickets --count 20000
+    """
+    from golden.bench.ticketing import run_tickets
+
+    with bench_errors():
+        print_bench(run_tickets(export, count=count, say=say), as_json)
 
 
 @app.command("redact")

@@ -474,3 +474,29 @@ def test_a_file_that_ranks_first_is_not_blamed(cases, tmp_path):
     run = bench(cases, tmp_path, worst=3).runs[0]
     blamed = {bad.question.id: bad.blamed[0] for bad in run.worst}
     assert (blamed["a"].stage, blamed["a"].ranked, blamed["a"].in_context) == ("", 1, True)
+
+
+# -- the changelog as tickets ------------------------------------------------------------------------------------------
+
+
+def test_older_changelog_entries_are_tickets_and_those_asked_about_are_not(shop, tmp_path):
+    for number, text in ((12, "Parcels are weighed in grams."), (13, "Unicorns are counted, too.")):
+        (shop / "news").mkdir(exist_ok=True)
+        (shop / "news" / f"{number}.bugfix.rst").write_text(text + "\n")
+        (shop / "src" / "stock.py").write_text(f'"""Stock."""\n\n\ndef count_stock(shelves):\n    return {number}\n')
+        git(shop, "add", ".")
+        git(shop, "commit", "-qm", "Shelves again")
+    git(shop, "rm", "-rq", "news")
+    git(shop, "commit", "-qm", "Release")
+    folder = shop.rename(shop.with_name(f"acme__shop-{git(shop, 'rev-parse', 'HEAD')[:12]}"))
+    cases = write_cases(tmp_path / "c.jsonl", folder, ("a", "cross-ticket", "unicorns", "src/stock.py"))
+    (line,) = map(json.loads, cases.read_text().splitlines())
+    cases.write_text(json.dumps({**line, "root": "", "meta": {"ticket": "13"}}) + "\n")
+    result = bench(cases, tmp_path, variants=("whole-history-changelog",))
+    assert [path.name for path in (tmp_path / "cache" / f"changelog-{folder.name}").iterdir()] == ["12.bugfix.rst"]
+    assert result.runs[0].variant == "whole-history-changelog"
+
+
+def test_a_repository_without_changelog_fragments_says_so(cases, tmp_path):
+    with pytest.raises(BenchError, match="no changelog fragments"):
+        bench(cases, tmp_path, variants=("whole-history-changelog",))

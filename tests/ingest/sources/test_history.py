@@ -8,7 +8,7 @@ from ingest import gitio
 from ingest.index.keys import find_ticket_keys
 from ingest.model import Document, Snapshot
 from ingest.sources import history
-from ingest.sources.history import format_time
+from ingest.sources.history import format_time, fragment_key
 from ingest.sources.links import find_paths
 from tests.ingest.sources.support import commit, git, make_repository, open_all, remember, write
 
@@ -165,3 +165,19 @@ def test_ticket_keys(text: str, keys: list[str]) -> None:
 )
 def test_paths(text: str, paths: list[str]) -> None:
     assert find_paths(text) == paths
+
+
+@pytest.mark.req("I20")
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("news/12.bugfix.rst", "#12"),
+        ("docs/newsfragments/0007.feature", "#7"),
+        ("changelog.d/9.misc.md", "#9"),
+        ("news/+orphan.misc.rst", ""),
+        ("src/12.bugfix.rst", ""),
+        ("news/README.rst", ""),
+    ],
+)
+def test_a_commit_that_adds_a_changelog_fragment_names_its_ticket(path, key):
+    assert fragment_key(path) == key
