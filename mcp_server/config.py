@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ingest.access import LOCAL_GROUP
 from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig, UpkeepConfig, share_product
 from ingest.errors import ConfigError
+from mcp_server.releases import ENVIRONMENTS, current_release, read_releases
 
 CONFIG_NAME = "codecairn.toml"
 ENV_PREFIX = "CODECAIRN_"
@@ -123,6 +124,20 @@ class TraceConfig(Section):
     otlp_text: bool = False  # also questions and answers, not only ids, hashes and figures
 
 
+class ShadowConfig(Section):
+    """The `[shadow]` table: another environment's settings run on a share of the live queries, and are never shown."""
+
+    environment: Literal["", "dev", "staging", "prod"] = ""
+    share: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        """Raise for a share of nothing."""
+        if self.share > 0 and not self.environment:
+            raise ValueError("shadow.share is set, but shadow.environment does not say whose settings run")
+        return self
+
+
 class PrincipalConfig(Section):
     """The `[principal]` table: who asks where nobody logs in (stdio, command line)."""
 
@@ -167,6 +182,7 @@ class Settings(Section):
     trace: TraceConfig = TraceConfig()
     principal: PrincipalConfig = PrincipalConfig()
     access: AccessConfig = AccessConfig()
+    shadow: ShadowConfig = ShadowConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +231,7 @@ def load_setup(
     placed = tuple(absolute_sources(settings.source, file, base))
     settings = settings.model_copy(update={"source": tuple(share_product(placed))})
     check_groups(settings.source, file)
-    data_dir = (data or default_data_dir(base, settings.name, env)).absolute()
+    data_dir = (data or default_data_dir(base, settings.name, env, settings.environment)).absolute()
     keys = env.get(settings.embedding.api_key_env), env.get(settings.llm.api_key_env)
     return Setup(settings, base, data_dir, file, origins, *keys)
 
@@ -324,11 +340,12 @@ def absolute_sources(sources: tuple[SourceConfig, ...], file: Path | None, root:
         yield source.model_copy(update={"path": Path(os.path.normpath(base / source.path.expanduser()))})
 
 
-def default_data_dir(root: Path, name: str, env: Mapping[str, str]) -> Path:
-    """Return `$XDG_DATA_HOME/codecairn/<name>-<hash of root>`: outside the work tree, one per root."""
+def default_data_dir(root: Path, name: str, env: Mapping[str, str], environment: str = "dev") -> Path:
+    """Return `$XDG_DATA_HOME/codecairn/<name>-<hash of root>`: outside the work tree, one per root and environment."""
     home = env.get("XDG_DATA_HOME") or os.path.join(env.get("HOME", os.path.expanduser("~")), ".local", "share")
     digest = hashlib.blake2b(str(root).encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
-    return Path(home) / "codecairn" / f"{source_name(name or root.name)}-{digest}"
+    apart = "" if environment == "dev" else f"-{environment}"
+    return Path(home) / "codecairn" / f"{source_name(name or root.name)}-{digest}{apart}"
 
 
 def ensure_writable(data_dir: Path) -> None:
@@ -358,7 +375,10 @@ def merge_layers(
         overlays = content.pop("env", {})
         overlay(values, content, f"file {file}", origins)
         wanted = env.get(f"{ENV_PREFIX}ENVIRONMENT") or content.get("environment", "dev")
+        check_environments(overlays, wanted, file)
         overlay(values, overlays.get(wanted, {}), f"file {file} [env.{wanted}]", origins)
+        if release := current_release(read_releases(file), wanted):
+            overlay(values, release.values, f"release {release.id} of {wanted}", origins)
     for variable, text in sorted(env.items()):
         key = variable.removeprefix(ENV_PREFIX).lower().split(NESTED)
         key = ENV_SHORT.get(variable, key)
@@ -366,6 +386,17 @@ def merge_layers(
             overlay(values, nest(key, parse_value(text)), f"environment {variable}", origins)
     overlay(values, dict(flags), "flag", origins)
     return values, origins
+
+
+def check_environments(overlays: object, wanted: str, file: Path) -> None:
+    """Raise ConfigError for a section of an environment that does not exist: nobody would ever read it."""
+    names = set(overlays) if isinstance(overlays, Mapping) else set()
+    for name in sorted(names - set(ENVIRONMENTS)):
+        near = get_close_matches(name, ENVIRONMENTS, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Environments: {', '.join(ENVIRONMENTS)}."
+        raise ConfigError(f"Unknown environment 'env.{name}' in {file}. {hint}")
+    if wanted not in ENVIRONMENTS:
+        raise ConfigError(f"There is no environment {wanted!r}. Environments: {', '.join(ENVIRONMENTS)}.")
 
 
 def read_file(file: Path) -> dict[str, Any]:

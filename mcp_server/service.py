@@ -82,6 +82,9 @@ VERSION = "0.1.0"
 GROUNDED = ("supported", "weak", "misattributed")  # verdicts of claims that the evidence bears
 
 
+Follower = Callable[["SearchRequest | AnswerRequest", Principal, str], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Building:
     """A build that runs now; `total` is 0 while it is not known."""
@@ -178,6 +181,7 @@ class Service:
         self._build_error = ""
         self._upkeep: tuple[float, object, Upkeep] = (0.0, None, Upkeep())
         self._listeners: list[Callable[[int], None]] = []
+        self._followers: list[Follower] = []
         self._cache = Cache(setup.data_dir / "cache.db")
         self._asking: Asking | None = None
         self._asking_lock = threading.Lock()
@@ -301,6 +305,17 @@ class Service:
         """Call a function with the number of each generation that is published from now on."""
         self._listeners.append(listener)
 
+    def follow(self, follower: Follower) -> None:
+        """Call a function with each live request from now on, who asked, and its trace, once it is answered."""
+        self._followers.append(follower)
+
+    def _tell_followers(
+        self, request: SearchRequest | AnswerRequest, principal: Principal, trace_id: str, entry: EntryPoint
+    ) -> None:
+        if entry != "eval":
+            for follower in self._followers:
+                follower(request, principal, trace_id)
+
     def tell_published(self, generation: int) -> None:
         """Tell the listeners that another generation is served."""
         for listener in self._listeners:
@@ -361,6 +376,7 @@ class Service:
             with self.reading(principal) as index:
                 result = self._search(index, request, principal, trace, is_strict)
         self._write_log(trace)
+        self._tell_followers(request, principal, trace.id, entry)
         return result
 
     def _search(
@@ -492,6 +508,7 @@ class Service:
                 filters=describe(filters),
             )
         self._write_log(trace)
+        self._tell_followers(request, principal, trace.id, entry)
         return result
 
     def stream_answer(

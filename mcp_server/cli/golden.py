@@ -11,6 +11,7 @@ import typer
 
 from mcp_server.cli.common import (
     EXIT_ERROR,
+    EXIT_USAGE,
     ConfigOption,
     DataOption,
     JsonOption,
@@ -23,6 +24,7 @@ from mcp_server.cli.common import (
 
 if TYPE_CHECKING:
     from golden.suite import Suite
+    from mcp_server.config import Setup
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -157,18 +159,28 @@ def golden_mine(
 
 @app.command("compare")
 def golden_compare(
-    before: Annotated[Path, typer.Argument(help="A stored run (`golden run --save`), or a baseline.")],
-    after: Annotated[Path, typer.Argument(help="Another one.")],
+    before: Annotated[Path | None, typer.Argument(help="A stored run (`golden run --save`), or a baseline.")] = None,
+    after: Annotated[Path | None, typer.Argument(help="Another one.")] = None,
     dimension: Annotated[str, typer.Option(help="What may differ: prompts, retrieval, model, embedder, index.")] = "",
     allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Compare although more differs.")] = False,
     ship: Annotated[
         bool, typer.Option("--ship", help="Also say whether the second may ship in place of the first.")
     ] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Compare live answers with those of the shadow.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
 ) -> None:
     """Compare two stored runs case by case; refused where more than one thing differs between them.
 
-    Example: `codecairn golden compare golden/cases/baseline.jsonl after.jsonl --dimension retrieval`
+    Examples: `codecairn golden compare golden/cases/baseline.jsonl after.jsonl --dimension retrieval`,
+    `codecairn golden compare --shadow`
     """
+    if shadow:
+        compare_with_shadow(open_setup(root, config, data))
+        return
+    if before is None or after is None:
+        fail("Give two stored runs, or --shadow.", EXIT_USAGE)
     from golden.baseline import read_baseline
     from golden.compare import compare_runs, ship_failures
 
@@ -179,6 +191,19 @@ def golden_compare(
     failures = list(ship_failures(one, other)) if ship else []
     if ship:
         print("\n".join(f"ship: BLOCK {failure}" for failure in failures) or "ship: PASS")
+    if failures:
+        raise SystemExit(EXIT_ERROR)
+
+
+def compare_with_shadow(setup: Setup) -> None:
+    """Print the live queries beside those of the shadow; end with 1 where the shadow may not be promoted."""
+    from golden.shadowing import compare_shadow, read_pairs
+    from mcp_server.access import local_principal
+
+    with open_service(setup) as service:
+        report = compare_shadow(read_pairs(service, local_principal(setup.settings)))
+    failures = list(report.failures())
+    print("\n".join((str(report), *failures)))
     if failures:
         raise SystemExit(EXIT_ERROR)
 

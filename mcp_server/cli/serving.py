@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -137,7 +140,7 @@ def serve(
         from mcp_server.web import check_bind
 
         check_bind(host)
-    with open_service(setup, log=True) as service:
+    with open_service(setup, log=True) as service, shadowing(service, root, config):
         background = Background(setup, service)
         keeps_up = watch and setup.settings.server.watch
         unbuilt = not all(map(is_indexed, list_domains(setup)))
@@ -146,6 +149,24 @@ def serve(
             serve_over_http(service, host, port) if wire is None else serve_over_stdio(service, wire)
         finally:
             background.stop()
+
+
+@contextmanager
+def shadowing(service: Service, root: Path | None, config: Path | None) -> Iterator[None]:
+    """Run the settings of `[shadow]` behind the live ones, if there are any."""
+    chosen = service.setup.settings.shadow
+    if not chosen.share:
+        yield
+        return
+    from mcp_server.cli.configuring import open_environment
+    from mcp_server.shadow import Shadow
+
+    other = open_environment(chosen.environment, root, config, service.setup.data_dir)
+    shadow = Shadow(service, other, chosen.share, lambda text: print(f"codecairn: {text}", file=sys.stderr, flush=True))
+    try:
+        yield
+    finally:
+        shadow.close()
 
 
 def parse_address(address: str, setup: Setup) -> tuple[str, int]:
