@@ -21,6 +21,7 @@ from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnsw
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generator import Generator
+from mcp_server.answering.judge import judge_claims
 from mcp_server.answering.model import Egress, ModelGenerator
 from mcp_server.answering.resolver import IndexResolver
 from mcp_server.answering.rewriting import ModelRewriter
@@ -98,6 +99,7 @@ class Asking:
         self._settings = setup.settings
         self._versions = versions
         self._composition = prompts.compose("answer", versions["answer"])
+        self._judge = prompts.compose("ground_judge", versions["ground_judge"])
         self._cache = cache
         self._embedder = embedder
         self._key = key
@@ -144,6 +146,8 @@ class Asking:
         calls = self._open_calls(question)
         try:
             composed = self._compose(question, calls)
+            if calls is not None and self._settings.llm.judge:
+                composed = judge_claims(composed, calls, self._judge, redact_all)
         finally:
             if calls is not None:
                 calls.close()

@@ -19,6 +19,7 @@ SAYS: Mapping[str, str] = {
     "parse_failed": "the model's answer could not be read; statements are taken from the evidence as it is written",
     "budget_exceeded": "the day's budget for model calls is spent; statements are taken from the evidence",
     "transform_skipped": "the question could not be rewritten by the model; it was searched as it is",
+    "judge_unavailable": "the judge cannot be asked; verdicts are those of the look-ups alone",
     "cache_unavailable": "the cache cannot be read or written; everything was worked out anew",
     "git_unavailable": "a tree cannot be read; pointers into it are unchecked",
     "rolled_back_generation": "files of the newest index are damaged; this is the one before",

@@ -619,3 +619,50 @@ def test_an_outage_that_lasts_when_the_server_ends_has_no_end(endpoint, make, bu
     later = Service(built)
     assert later.store.incidents()[0].ended_at is None
     later.close()
+
+
+# -- judge ------------------------------------------------------------------------------------------------------------
+
+
+def vague(request):
+    """Reply with a statement in which there is nothing to look up, and one that is invented."""
+    block, start, end = find_block(request, "shop/session.py")
+    lines = f"{block}:{start}-{end}"
+    true = claim("`SessionSigner.sign` uses `hmac`.", lines)
+    return reply(true, claim("The signature is compared safely.", lines), claim("`rotate_all` renews it.", lines))
+
+
+@pytest.mark.req("K15", "R18")
+def test_the_judge_lifts_what_is_open_and_never_what_is_struck(endpoint, make):
+    def judged(request):
+        statements = json.loads(request["messages"][1]["content"])
+        assert [s["statement"] for s in statements] == ["The signature is compared safely."]
+        assert "compare_digest" in statements[0]["lines"]
+        return Step(json.dumps({"verdicts": [{"id": n, "shown": "yes", "why": "x"} for n in range(5)]}))
+
+    endpoint.script = [vague, judged]
+    result = ask(make(judge=True))
+    assert [c.verdict for c in result.claims] == ["supported", "supported", "fabricated"]
+    assert "judge" in result.claims[1].reason
+    assert "The signature is compared safely." not in {item.text for item in result.ungrounded}
+    assert "fabricated" in {item.verdict for item in result.ungrounded}
+
+
+@pytest.mark.req("F24", "A2")
+@pytest.mark.parametrize("step", [Step(status=401), Step("I would say yes."), Step('{"verdicts": "all"}')])
+def test_F24_judge_down_leaves_the_verdicts_of_the_look_ups(endpoint, make, step):
+    endpoint.script = [vague, step]
+    service = make(judge=True)
+    result = ask(service)
+    assert result.degraded == ("judge_unavailable",)
+    assert [c.verdict for c in result.claims] == ["supported", "no_anchor", "fabricated"]
+    assert trace_of(service, result).summary.degraded == ("judge_unavailable",)
+    endpoint.script = [vague, step]
+    with pytest.raises(Unavailable, match="judge_unavailable"):
+        ask(service, strict=True)
+
+
+def test_without_the_setting_no_judge_is_asked(endpoint, make):
+    endpoint.script = [vague]
+    assert [c.verdict for c in ask(make()).claims] == ["supported", "no_anchor", "fabricated"]
+    assert len(endpoint.requests) == 1
