@@ -18,6 +18,7 @@ from ingest.redact import redact
 from ingest.untrusted import clean_text, find_flags
 from mcp_server.access import find_owner
 from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer
+from mcp_server.answering.calibration import Calibrations
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generator import Generator
@@ -105,6 +106,7 @@ class Asking:
         self._key = key
         self._now = now
         self._flight = SingleFlight()
+        self._calibrations = Calibrations()
         self._estimator = TokenEstimator()
         budget = self._settings.budget
         self._spending = DaySpending(cache, budget.daily_usd, budget.hard_stop, now, warn)
@@ -202,7 +204,7 @@ class Asking:
             context,
             resolver,
             question.checker,
-            AnswerSettings(),
+            AnswerSettings(thresholds=self._calibrations.of(index.data_dir, index.manifest.embedder)),
             trace,
             self._generator(calls, trace),
             question.listen,

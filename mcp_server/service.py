@@ -67,6 +67,7 @@ from traces.store import Sink, TraceQuery, TraceStore, write_stderr
 if TYPE_CHECKING:
     from ingest.embedding import Embedder
     from ingest.index import Index
+    from mcp_server.answering.calibration import Calibration
     from mcp_server.answering.check import CheckReport
     from mcp_server.answering.freshness import FreshnessChecker
     from mcp_server.answering.resolver import IndexResolver
@@ -330,6 +331,38 @@ class Service:
             everything = Filters(frozenset(g for i in infos for g in i.groups), frozenset(i.name for i in infos))
             with contextlib.suppress(IndexStateError):  # whoever searches is told
                 index.search_vector("warm", everything, 1)
+
+    def calibrate(
+        self, *, force: bool = False, go_on: Callable[[], bool] = lambda: True
+    ) -> list[tuple[str, Calibration | None]]:
+        """Set the thresholds of abstention of every index that changed; return domain and thresholds, None: too small.
+
+        `force`: also of indexes that did not change. `go_on`: asked before each question, so that it can be ended.
+        """
+        from ingest.index import Index
+        from mcp_server.answering.calibration import calibrate, is_due, load, save
+
+        # A remote embedder is paid per question: its index gets thresholds for text alone.
+        embedder = self.embedder if self.embedder is not None and self.embedder.local else None
+        found: list[tuple[str, Calibration | None]] = []
+        for domain in list_domains(self.setup):
+            try:
+                opened = Index.open_current(domain.data_dir, embedder)
+            except IndexEmpty:
+                continue
+            with opened as index:
+                known = load(domain.data_dir, index.manifest.embedder)
+                if force or is_due(known, index):
+                    infos = self.infos(index)
+                    everything = Filters(
+                        frozenset(g for i in infos for g in i.groups), frozenset(i.name for i in infos)
+                    )
+                    now = self._now().isoformat(timespec="seconds")
+                    known = calibrate(index, everything, now, go_on=go_on)
+                    if known is not None:
+                        save(known, domain.data_dir)
+                found.append((domain.name, known))
+        return found
 
     def _not_ready(self, asking: Principal) -> NotReady:
         if self._building is not None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -467,6 +468,28 @@ class Index:
         return [] if where is None or not wanted else self._text.ids_by_term("link", wanted, where, limit)
 
     # -- chunks ----------------------------------------------------------------------------------------------------
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the index lies, and what belongs to it."""
+        return self._data_dir
+
+    def sample_ids(self, count: int) -> list[int]:
+        """Return up to `count` chunk ids, spread over the index (ids are hashes), the same for the same generation."""
+        return self._ask_control(
+            f"SELECT id FROM chunk WHERE shadowed = 0 AND {control.LIVE} ORDER BY id LIMIT :n", count
+        )
+
+    def added_since(self, generation: int) -> int:
+        """Return how many chunks of this generation a former one did not have."""
+        then = "SELECT 1 FROM chunk AS old WHERE old.id = chunk.id AND old.gen_from <= :n AND old.gen_to > :n"
+        new = f"gen_from > :n AND shadowed = 0 AND NOT EXISTS ({then})"
+        query = f"SELECT count(*) FROM chunk WHERE {new} AND {control.LIVE}"
+        return self._ask_control(query, generation)[0]
+
+    def _ask_control(self, query: str, n: int) -> list[int]:
+        with control.translated(self._data_dir / control.CONTROL), closing(control.connect(self._data_dir)) as db:
+            return [int(row[0]) for row in db.execute(query, {"g": self.generation, "n": n})]
 
     def rows(self, ids: Sequence[int]) -> Rows:
         """Return what ranking reads of chunks, in the order of the ids. An unknown id raises KeyError."""

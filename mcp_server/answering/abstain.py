@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from ingest.index.tokens import split_identifier
 from mcp_server.answering.aspects import content_words, root, text_roots
 from mcp_server.results import MissingName, Ungrounded
 from mcp_server.retrieval.context import Context
 from mcp_server.retrieval.model import QueryTerm, Retrieval
-from mcp_server.retrieval.query import STOP_WORDS
-
-# Fitted by hand on six repositories of the development queries (94 conceptual questions about their own code, 92 about
-# repositories of another domain; all in-sample): AUROC 0.97 with vectors, 0.96 without. At these thresholds 2 % of the
-# own questions abstain and 82 % (60 %) of the foreign ones do; another 8 % of the own are answered with a warning.
-# Thresholds belong to an index; until they are calibrated at index build these serve.
-TOP_WEIGHT = 2.0
-BIGRAM_WEIGHT = 1.0
-VECTOR_WEIGHT = 2.0
-COVERAGE_WEIGHT = 0.5
-ABSTAIN_BELOW = 1.5
-WARN_BELOW = 1.8
-ABSTAIN_BELOW_TEXT = 0.7  # without the vector side the score has two terms less to gain
-WARN_BELOW_TEXT = 1.0
-RARE_IDF = 6.0  # of a word that the retrieval has no figure for
-BIGRAM_CHUNKS = 5
-ABSTAIN_TEXT = "I do not have that in the index."
+from mcp_server.retrieval.query import STOP_WORDS, parse_query
 
 Zone = Literal["answer", "warn", "abstain"]
+Bucket = Literal["code", "docs", "history", "tickets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Scores below which a question is not answered, or answered with a warning."""
+
+    abstain: float
+    warn: float
+
+
+class ThresholdsOf(Protocol):
+    """Where the thresholds of an index come from."""
+
+    def of(self, bucket: Bucket, has_vectors: bool) -> Thresholds:
+        """Return the thresholds of one kind of question."""
+        ...
+
+
+# Logistic weights: log-odds that the index answers a question. Fitted by `codecairn bench abstain` in November 2026 on
+# 371 questions about twelve snapshots of ten repositories against 586 that they do not answer; the figures in
+# docs/benchmarks.md are held out by repository.
+FEATURES = ("bias", "top1n", "bigram", "vector_top", "coverage", "absent", "absent_root", "is_missing", "length")
+WEIGHTS = (-7.64, 0.04, 1.79, 8.86, 2.05, 1.81, -2.88, -5.45, 3.98)
+WEIGHTS_TEXT = (-5.64, 3.45, 3.63, 0.0, 2.52, 0.78, -2.56, -4.74, 5.33)
+# Before an index has its own (calibration.py): the lower quartile of those indexes' own thresholds.
+DEFAULT = Thresholds(abstain=-0.6, warn=0.4)
+DEFAULT_TEXT = Thresholds(abstain=-0.5, warn=0.4)
+RARE_IDF = 6.0  # of a word that the retrieval has no figure for
+BIGRAM_CHUNKS = 5
+MAX_LENGTH = 1.2
+ABSTAIN_TEXT = "I do not have that in the index."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +59,39 @@ class Decision:
     features: Mapping[str, float]
 
 
-def decide(question: str, retrieval: Retrieval, context: Context) -> Decision:
-    """Decide from names first, then from how much of the wording was found."""
+class DefaultThresholds:
+    """The thresholds of an index that has none of its own yet."""
+
+    def of(self, bucket: Bucket, has_vectors: bool) -> Thresholds:
+        """Return the same for every kind of question."""
+        return DEFAULT if has_vectors else DEFAULT_TEXT
+
+
+def decide(question: str, retrieval: Retrieval, context: Context, thresholds: ThresholdsOf | None = None) -> Decision:
+    """Decide from names first, then from how much of the wording was found, by the thresholds of the index."""
     features = measure(question, retrieval, context)
+    if settled := settle(retrieval, context):
+        return Decision(*settled, features)
+    limits = (thresholds or DefaultThresholds()).of(bucket_of(retrieval), retrieval.vector_top > 0)
+    zone = soften(zone_of(features["score"], limits), retrieval)
+    return Decision(zone, ZONE_REASONS[zone], {**features, "abstain_below": limits.abstain, "warn_below": limits.warn})
+
+
+def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
+    """Return the zone and its reason where names decide; None where the wording has to."""
     if not context.kept:
-        return Decision("abstain", "Nothing was found.", features)
+        return "abstain", "Nothing was found."
     if retrieval.not_found and not retrieval.entities:
         names = ", ".join(f"'{name.name}'" for name in retrieval.not_found)
-        return Decision("abstain", f"{names} exists nowhere in the index.", features)
+        return "abstain", f"{names} exists nowhere in the index."
     if retrieval.entities and retrieval.route != "conceptual":
-        return Decision("answer", "The question names something that exists.", features)
-    zone = zone_of(features["score"], has_vectors=retrieval.vector_top > 0)
-    if zone == "abstain" and retrieval.entities:
-        zone = "warn"
-    return Decision(zone, ZONE_REASONS[zone], features)
+        return "answer", "The question names something that exists."
+    return None
+
+
+def soften(zone: Zone, retrieval: Retrieval) -> Zone:
+    """Return the zone: a name that exists is something to tell of, unless another one that is asked for does not."""
+    return "warn" if zone == "abstain" and retrieval.entities and not retrieval.not_found else zone
 
 
 ZONE_REASONS: dict[Zone, str] = {
@@ -65,25 +101,43 @@ ZONE_REASONS: dict[Zone, str] = {
 }
 
 
-def zone_of(score: float, has_vectors: bool) -> Zone:
+def zone_of(score: float, limits: Thresholds) -> Zone:
     """Return the zone of a score."""
-    abstain, warn = (ABSTAIN_BELOW, WARN_BELOW) if has_vectors else (ABSTAIN_BELOW_TEXT, WARN_BELOW_TEXT)
-    return "abstain" if score < abstain else "warn" if score < warn else "answer"
+    return "abstain" if score < limits.abstain else "warn" if score < limits.warn else "answer"
+
+
+def bucket_of(retrieval: Retrieval) -> Bucket:
+    """Return what a question is about: thresholds differ between them."""
+    query = parse_query(retrieval.query)
+    if query.tickets or query.designs:
+        return "tickets"
+    return "history" if query.wants_history else "docs" if query.wants_docs else "code"
 
 
 def measure(question: str, retrieval: Retrieval, context: Context) -> dict[str, float]:
-    """Return the features of the decision."""
-    chunks = [hit.chunk for hit in context.kept]
-    texts = [f"{chunk.ref} {chunk.title}\n{chunk.text}" for chunk in chunks]
+    """Return the features of the decision and their score."""
+    texts = [f"{hit.chunk.ref} {hit.chunk.title}\n{hit.chunk.text}" for hit in context.kept]
+    absent = absent_share(retrieval.terms)
     features = {
         "top1n": retrieval.top_text_norm,
         "bigram": bigram_rate(question, texts[:BIGRAM_CHUNKS]),
         "vector_top": retrieval.vector_top,
         "coverage": coverage_of_best(question, texts, retrieval.terms),
+        "absent": absent,
+        "absent_root": math.sqrt(absent),
+        "is_missing": float(bool(retrieval.not_found)),
+        "length": min(math.log1p(len(content_words(question))) / 3, MAX_LENGTH),
     }
-    weights = (TOP_WEIGHT, BIGRAM_WEIGHT, VECTOR_WEIGHT, COVERAGE_WEIGHT)
-    score = sum(weight * value for weight, value in zip(weights, features.values(), strict=True))
+    weights = WEIGHTS if retrieval.vector_top > 0 else WEIGHTS_TEXT
+    score = sum(weight * value for weight, value in zip(weights, (1.0, *features.values()), strict=True))
     return {**features, "score": score}
+
+
+def absent_share(terms: Sequence[QueryTerm]) -> float:
+    """Return the idf share of the question's words that occur in no chunk; 0..1."""
+    whole = [term for term in terms if term.form == term.word.lower()]
+    total = sum(term.idf for term in whole)
+    return sum(term.idf for term in whole if term.df == 0) / total if total else 0.0
 
 
 def coverage_of_best(question: str, texts: Sequence[str], terms: Sequence[QueryTerm]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from mcp_server.answering.abstain import Decision, abstain_text, decide
+from mcp_server.answering.abstain import Decision, ThresholdsOf, abstain_text, decide
 from mcp_server.answering.aspects import Aspect, content_words, root, split_question
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
@@ -47,6 +47,7 @@ class AnswerSettings:
     """How answers are put together."""
 
     keep_struck: bool = False  # show fabricated and contradicted claims in the text as well as in the list
+    thresholds: ThresholdsOf | None = None  # of abstention; None: those that ship with the program
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def compose_answer(
         )
     with trace.span("coverage") as span:
         uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
-        decision = decide(question, retrieval, context)
+        decision = decide(question, retrieval, context, settings.thresholds)
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":
         return abstain(retrieval, context, uncovered, checker, trace)

@@ -116,6 +116,24 @@ def bench_answers(
         print_bench(run_answers(cases, corpora, limit=limit, variant=variant, cache=cache, say=say), as_json)
 
 
+@app.command("abstain")
+def bench_abstain(
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions; without gold: not answerable. Repeat.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure abstention: lost answerable questions, caught others; also the weights fitted on these questions.
+
+    Example: codecairn bench abstain --cases repo_qa.jsonl --cases abstain.jsonl --corpora ~/corpora
+    """
+    from golden.bench.abstention import run_abstain
+
+    with bench_errors():
+        print_bench(run_abstain(cases, corpora, limit=limit, cache=cache, say=say), as_json)
+
+
 @app.command("scale")
 def bench_scale(
     folder: Path,

@@ -15,17 +15,19 @@ from typing import Annotated
 
 import typer
 
+from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
 from mcp_server.cli.looking import is_indexed
 from mcp_server.cli.working import worker_command
 from mcp_server.config import Setup
-from mcp_server.errors import NotReady
+from mcp_server.errors import NotReady, ServerError
 from mcp_server.service import Building, Service
 
 FOLLOW_S = 0.05  # between two looks at what the worker published; each costs microseconds
 FIRST_LOOK_S = 0.3  # let `initialize` be answered first
 STOP_S = 10.0  # for the worker to end
+CALIBRATION_PAUSE_S = 0.03  # between two questions that an index asks itself: queries come first
 LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
 
@@ -38,6 +40,7 @@ class Background:
         self._child: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
+        self._calibration: threading.Thread | None = None
         self._generation = 0
         self._error = ""
         self._started = self._ended = self._delay_s = 0.0
@@ -53,6 +56,8 @@ class Background:
         """End both; a build that runs is finished or thrown away, and the next worker starts it again."""
         self._stop.set()
         self._thread.join(timeout=STOP_S)
+        if self._calibration is not None:
+            self._calibration.join(timeout=STOP_S)
         if self._child is None:
             return
         assert self._child.stdin is not None
@@ -118,6 +123,20 @@ class Background:
             self._service.warm()
             self._generation = generation
             self._service.tell_published(generation)
+            self._start_calibration()
+
+    def _start_calibration(self) -> None:
+        """Set the thresholds of abstention anew beside the queries, if enough changed; one at a time."""
+        if self._calibration is not None and self._calibration.is_alive():
+            return
+        self._calibration = threading.Thread(target=self._calibrate, name="codecairn-calibrate", daemon=True)
+        self._calibration.start()
+
+    def _calibrate(self) -> None:
+        try:
+            self._service.calibrate(go_on=lambda: not self._stop.wait(CALIBRATION_PAUSE_S))
+        except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
+            print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)
 
 
 def serve(

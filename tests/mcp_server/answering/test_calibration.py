@@ -1,0 +1,112 @@
+"""Thresholds of abstention that an index sets for itself, over real generations on disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.index import Index
+from mcp_server.answering.abstain import DEFAULT_TEXT, Thresholds
+from mcp_server.answering.calibration import (
+    FILE,
+    MIN_BUCKET,
+    Calibrations,
+    calibrate,
+    conformal,
+    is_due,
+    load,
+    read_questions,
+    save,
+    thresholds_of,
+)
+from tests.ingest.index.support import publish, see
+
+THINGS = ("invoice", "parcel", "shelf", "voucher", "refund", "courier", "basket", "ledger", "stamp", "crate")
+DEEDS = ("counts", "prints", "stores", "rejects", "sorts", "signs", "archives")
+
+
+def page(thing: str) -> str:
+    """Return a page with one paragraph, and so one chunk, for each thing that is done."""
+    others = [", ".join(o for o in THINGS if o != thing and len(o) % 2 == len(deed) % 2) for deed in DEEDS]
+    parts = [
+        f"The shop {deed} one {thing} for a customer beside {rest}." for deed, rest in zip(DEEDS, others, strict=True)
+    ]
+    return "\n\n".join(parts)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("data")
+    publish(data_dir, {f"docs/{thing}.md": page(thing) for thing in THINGS}, embedder=None)
+    return data_dir
+
+
+def set_thresholds(data_dir):
+    with Index.open_current(data_dir) as index:
+        return calibrate(index, see(), "2026-01-01T00:00:00Z")
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    return set_thresholds(folder)
+
+
+@pytest.mark.req("R19")
+def test_an_index_asks_itself_and_a_tenth_of_its_questions_lies_below_its_threshold(made):
+    assert made is not None
+    assert made.questions >= MIN_BUCKET
+    limits = made.of("code", has_vectors=False)
+    assert limits.abstain <= limits.warn
+    assert limits != DEFAULT_TEXT
+    assert made.of("tickets", has_vectors=False) == made.text["all"]  # too few of them: those of all
+
+
+@pytest.mark.req("R19")
+def test_thresholds_are_kept_beside_the_index_until_its_weights_or_embedder_are_others(made, tmp_path):
+    save(made, tmp_path)
+    assert load(tmp_path, made.embedder) == made
+    assert load(tmp_path, "other/embedder") is None
+    raw = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({**raw, "model": "older weights"}))
+    assert load(tmp_path, made.embedder) is None
+    kept = Calibrations()
+    assert kept.of(tmp_path / "nowhere", made.embedder) is None
+    save(made, tmp_path)
+    assert kept.of(tmp_path, made.embedder) == made
+
+
+@pytest.mark.req("R19")
+def test_thresholds_are_set_anew_when_more_than_a_twentieth_of_the_chunks_changed(made, tmp_path):
+    publish(tmp_path, {f"docs/{thing}.md": page(thing) for thing in THINGS}, embedder=None)
+    assert not is_due(made, Index.open_current(tmp_path))
+    publish(tmp_path, {"docs/stamp.md": page("stamp").replace("customer", "guest", 1)}, embedder=None)
+    assert not is_due(made, Index.open_current(tmp_path))  # a single chunk
+    publish(tmp_path, {"docs/stamp.md": None, "docs/crate.md": None}, embedder=None)
+    assert is_due(made, Index.open_current(tmp_path))
+    assert is_due(None, Index.open_current(tmp_path))
+
+
+def test_a_small_index_and_a_stopped_calibration_set_nothing(folder, tmp_path):
+    publish(tmp_path, {"docs/stamp.md": page("stamp")}, embedder=None)
+    assert set_thresholds(tmp_path) is None
+    with Index.open_current(folder) as index:
+        assert calibrate(index, see(), "now", go_on=lambda: False) is None
+        assert len(read_questions(index, 30)) == 30
+        assert read_questions(index, 30) == read_questions(index, 30)  # nothing is left to chance
+
+
+@given(st.lists(st.floats(-5, 5), min_size=MIN_BUCKET, max_size=120, unique=True))
+def test_at_most_a_tenth_of_the_scores_is_below_the_conformal_threshold(scores):
+    below = sum(score < conformal(scores, 0.1) for score in scores)
+    assert 0.1 * (len(scores) + 1) - 2 <= below <= 0.1 * (len(scores) + 1)
+
+
+def test_a_bucket_with_too_few_questions_has_no_thresholds_of_its_own():
+    scores = [("code", float(n)) for n in range(60)] + [("history", -9.0)] * 3
+    found = thresholds_of(scores)
+    assert set(found) == {"all", "code"}
+    assert found["code"] == Thresholds(5.0, 11.0)
+    assert thresholds_of([("code", 1.0)] * 9) == {}
