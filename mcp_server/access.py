@@ -27,6 +27,11 @@ def local_principal(settings: Settings) -> Principal:
     return Principal(settings.principal.id, frozenset(settings.principal.groups))
 
 
+def open_to(source: SourceConfig, settings: Settings) -> tuple[str, ...]:
+    """Return the groups that may see a source now: nobody an untrusted one under `access.lockdown`."""
+    return () if settings.access.lockdown and source.trust == "low" else source.groups
+
+
 @dataclass(frozen=True, slots=True)
 class Domain:
     """One index: the sources that it is made of and where it lies."""
@@ -79,7 +84,7 @@ def known_sources(settings: Settings, states: Iterable[SourceState]) -> list[Sou
     for state in states:
         owner = find_owner(state.name, configured)
         if owner is not None:
-            groups = tuple(group for group in owner.groups if group in state.groups)
+            groups = tuple(group for group in open_to(owner, settings) if group in state.groups)
             infos.append(SourceInfo(state.name, state.kind, state.product, groups, owner.trust))  # type: ignore[arg-type]
     return infos
 
@@ -92,7 +97,7 @@ def sees_everything(principal: Principal, settings: Settings) -> bool:
 def may_see(principal: Principal, settings: Settings, name: str) -> bool:
     """Tell whether a principal may see a source, by the configuration as it is now."""
     owner = find_owner(name, {source.name: source for source in settings.source})
-    return owner is not None and bool(principal.groups.intersection(owner.groups))
+    return owner is not None and bool(principal.groups.intersection(open_to(owner, settings)))
 
 
 def hidden_places(principal: Principal, settings: Settings) -> list[Path]:
@@ -100,7 +105,7 @@ def hidden_places(principal: Principal, settings: Settings) -> list[Path]:
     return [
         source.path
         for source in settings.source
-        if not source.is_live and not principal.groups.intersection(source.groups)
+        if not source.is_live and not principal.groups.intersection(open_to(source, settings))
     ]
 
 

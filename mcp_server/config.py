@@ -149,6 +149,7 @@ class AccessConfig(Section):
     """The `[access]` table: whether all share one index, or each audience has its own and no statistics leak."""
 
     domains: Literal["shared", "separate"] = "shared"
+    lockdown: bool = False  # sources with trust = "low" are hidden from everybody until it is lifted
     audiences: tuple[tuple[str, ...], ...] = ()  # separate: groups of those who ask, besides those of [principal]
 
     @model_validator(mode="after")

@@ -744,7 +744,7 @@ class Service:
         sources += tuple(
             {**absent_source(source), **describe_sync(data_dir, source.name)}
             for source in self.setup.settings.source
-            if source.name not in known and principal.groups.intersection(source.groups)
+            if source.name not in known and may_see(principal, self.setup.settings, source.name)
         )
         return Status(
             state="ready",
