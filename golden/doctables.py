@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from ingest.config import SourceConfig
-from mcp_server.config import Settings
+from mcp_server.config import PriceConfig, Settings
 
 BEGIN, END = "<!-- generated: {name} -->", "<!-- end of {name} -->"
 
@@ -19,6 +20,7 @@ def settings_table() -> str:
     """Return every setting with type and default."""
     rows = ["| key | type | default |", "|---|---|---|"]
     rows += [f"| `{key}` | {kind} | {default} |" for key, kind, default in settings_rows(Settings)]
+    rows += [f"| `[[llm.price]] {key}` | {kind} | {default} |" for key, kind, default in settings_rows(PriceConfig)]
     rows += [f"| `[[source]] {key}` | {kind} | {default} |" for key, kind, default in settings_rows(SourceConfig)]
     return "\n".join(rows)
 
@@ -28,7 +30,7 @@ def settings_rows(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, s
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from settings_rows(field.annotation, f"{at}{name}.")
-        elif name != "source":
+        elif name not in ("source", "price"):
             default = "required" if field.is_required() else f"`{json.dumps(plain(field.default))}`"
             yield f"{at}{name}", describe_type(field.annotation), default
 
@@ -37,8 +39,19 @@ def describe_type(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     """Return a type as users write it."""
     text = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
     if text and not hasattr(annotation, "__args__"):
-        return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}[text]
+        return {
+            "str": "text",
+            "int": "whole number",
+            "float": "number",
+            "bool": "true or false",
+            "Path": "path",
+            "Decimal": "number",
+        }[text]
     arguments = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is dict:
+        return "table of texts"
+    if Decimal in (annotation, *arguments):
+        return "number"
     if arguments and all(isinstance(argument, str) for argument in arguments):
         return ", ".join(f"`{argument}`" for argument in arguments)
     return "list of lists of texts" if any(hasattr(argument, "__args__") for argument in arguments) else "list of texts"

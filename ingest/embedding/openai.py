@@ -12,6 +12,7 @@ from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
+from ingest.breaker import Breaker
 from ingest.config import EmbeddingConfig
 from ingest.errors import EmbeddingError
 
@@ -29,9 +30,15 @@ class OpenAIEmbedder:
     local = False
 
     def __init__(
-        self, config: EmbeddingConfig, api_key: str | None, *, sleep: Callable[[float], None] = time.sleep
+        self,
+        config: EmbeddingConfig,
+        api_key: str | None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        breaker: Breaker | None = None,
     ) -> None:
         self._config = config
+        self._breaker = breaker or Breaker()  # of queries: a build is patient
         self._sleep = sleep
         self._client = OpenAI(
             api_key=api_key or "none", base_url=config.base_url, timeout=config.timeout_s, max_retries=0
@@ -62,7 +69,14 @@ class OpenAIEmbedder:
 
     def embed_query(self, text: str) -> np.ndarray[Any, Any]:
         """Return float32 [dimensions]; gives up after seconds, not minutes. Raises EmbeddingError."""
-        vector: np.ndarray[Any, Any] = self._embed([text], QUERY_PATIENCE_S)[0]
+        if not self._breaker.admits():
+            raise EmbeddingError(f"{self._where} failed repeatedly; it is tried again in {self._breaker.wait_s:.0f} s.")
+        try:
+            vector: np.ndarray[Any, Any] = self._embed([text], QUERY_PATIENCE_S)[0]
+        except EmbeddingError:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
         return vector
 
     def _embed(self, texts: Sequence[str], patience_s: float) -> np.ndarray[Any, Any]:

@@ -1,11 +1,14 @@
 """Settings: layers, origins, errors."""
 
+import json
 import os
 
 import pytest
+from pydantic import ValidationError
 
 from ingest.errors import ConfigError
-from mcp_server.config import ensure_writable, load_setup
+from mcp_server.config import CacheConfig, Settings, ensure_writable, load_setup
+from mcp_server.llm import RETRIES
 
 
 def load(root, env=None, config=None, data=None, **flags):
@@ -113,3 +116,46 @@ def test_missing_file_and_missing_root_are_sentences(tmp_path):
     with pytest.raises(ConfigError, match="is no folder"):
         load(tmp_path / "no")
     assert os.environ["HOME"]
+
+
+@pytest.mark.req("N1", "N2", "N5", "N14", "N15")
+def test_defaults_are_those_of_the_requirements():
+    settings = Settings()
+    assert (settings.llm.timeout_s, settings.answer.deadline_s) == (15, 25)
+    assert settings.llm.temperature == 0
+    assert settings.cache.ttl_s == 300
+    with pytest.raises(ValidationError):
+        CacheConfig(ttl_s=3601)
+    answer = settings.answer
+    caps = (
+        answer.budget_tokens,
+        answer.code_tokens,
+        answer.tickets_tokens,
+        answer.designs_tokens,
+        answer.history_tokens,
+    )
+    assert caps == (6000, 6000, 2000, 2000, 1000)
+    assert answer.file_tokens == 2400
+    assert RETRIES == 3
+    assert not settings.llm.is_on
+
+
+@pytest.mark.req("S11", "V1", "M8")
+def test_model_settings_come_from_file_and_environment_and_the_key_is_never_shown(tmp_path):
+    (tmp_path / "codecairn.toml").write_text(
+        '[llm]\nmodel = "m"\nbase_url = "http://127.0.0.1:1/v1"\napi_key_env = "MY_KEY"\n'
+        '[[llm.price]]\nmodel = "m"\ninput_usd = 0.1\noutput_usd = 0.4\n[prompts]\nanswer = "v1"\n'
+    )
+    key = "sk" + "-planted-" + "9" * 20
+    env = {"MY_KEY": key, "CODECAIRN_DAILY_BUDGET_USD": "2.5", "CODECAIRN_LLM__TIMEOUT_S": "9", "HOME": str(tmp_path)}
+    setup = load_setup(root=tmp_path, config=None, data=tmp_path / "data", env=env)
+    assert setup.llm_api_key == key
+    assert (setup.settings.llm.timeout_s, setup.settings.budget.daily_usd) == (9, 2.5)
+    assert str(setup.settings.llm.price[0].output_usd) == "0.4"
+    assert key not in json.dumps([setup.snapshot(), dict(setup.origins)])
+
+
+def test_an_answer_that_leaves_no_room_for_the_question_is_refused(tmp_path):
+    (tmp_path / "codecairn.toml").write_text("[llm]\nwindow_tokens = 8000\nmax_output_tokens = 4000\n")
+    with pytest.raises(ConfigError, match="at most a quarter of window_tokens"):
+        load_setup(root=tmp_path, config=None, data=None, env={"HOME": str(tmp_path)})

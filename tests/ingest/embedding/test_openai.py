@@ -235,3 +235,16 @@ def test_settings_choose_the_endpoint(endpoint):
     embedder = load_embedder(EmbeddingConfig(kind="openai", model="m", base_url=endpoint.url), "key")
     assert embedder is not None
     assert embedder.id == "openai:m/4"
+
+
+@pytest.mark.req("F16", "F1")
+def test_an_endpoint_that_keeps_failing_costs_a_query_no_time(endpoint, make):
+    endpoint.script = [400] * 9
+    embedder = make()
+    for _ in range(3):
+        with pytest.raises(EmbeddingError, match="answered 400"):
+            embedder.embed_query("abc")
+    with pytest.raises(EmbeddingError, match=r"failed repeatedly; it is tried again in \d+ s"):
+        embedder.embed_query("abc")
+    assert len(endpoint.requests) == 3
+    assert embedder.embed_passages([]).shape == (0, 4), "a build is patient"
