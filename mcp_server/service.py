@@ -56,7 +56,7 @@ from mcp_server.results import (
     ignore,
 )
 from mcp_server.upkeep import Upkeep, failure_ratio, owner_of, read_upkeep
-from traces.errors import TraceStoreError
+from traces.errors import TraceError, TraceStoreError
 from traces.export import DailyExport
 from traces.incidents import Incident, IncidentLog
 from traces.model import Caller, EntryPoint, Trace, TraceAcl, TraceKind, TraceSummary
@@ -188,6 +188,7 @@ class Service:
         self._asking_lock = threading.Lock()
         self.prompts = select_prompts(setup)
         self._store = open_store(setup) if setup.settings.trace.enabled else None
+        self._counting: list[Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]] = []
         self._recorder = self._make_recorder(self._store)
         self._incidents = IncidentLog(self._write_incident, now)
 
@@ -209,6 +210,7 @@ class Service:
         other = copy.copy(self)
         other._recorder = self._make_recorder(keeper)
         other._log = False
+        other._counting = []
         return other
 
     def retrieve_again(self, index: Index, request: SearchRequest | AnswerRequest, principal: Principal) -> None:
@@ -833,23 +835,29 @@ class Service:
         arguments: Mapping[str, Any],
     ) -> Iterator[TraceRun]:
         """Record one call; whatever it raises carries the trace's id to the surface."""
-        with self._recorder.trace(
-            tool=tool,
-            query=text[:MAX_QUERY_CHARS],
-            entry=entry,
-            principal_hash=hash_principal(principal, self._secret()),
-            caller=caller,
-            config_snapshot=visible_settings(principal, self.setup.settings),
-            arguments=arguments,
-            kind="eval" if entry == "eval" else self._kind,
-        ) as trace:
-            trace.set(policy_flags=[f"redacted:{rule}:{count}" for rule, count in redact_counts(text)])
-            try:
-                yield trace
-            except Exception as error:
-                if self._store is not None:
-                    mark_trace(error, trace.id)
-                raise
+        run: TraceRun | None = None
+        try:
+            with self._recorder.trace(
+                tool=tool,
+                query=text[:MAX_QUERY_CHARS],
+                entry=entry,
+                principal_hash=hash_principal(principal, self._secret()),
+                caller=caller,
+                config_snapshot=visible_settings(principal, self.setup.settings),
+                arguments=arguments,
+                kind="eval" if entry == "eval" else self._kind,
+            ) as trace:
+                run = trace
+                trace.set(policy_flags=[f"redacted:{rule}:{count}" for rule, count in redact_counts(text)])
+                try:
+                    yield trace
+                except Exception as error:
+                    if self._store is not None:
+                        mark_trace(error, trace.id)
+                    raise
+        finally:
+            if run is not None:
+                self._count(run)
 
     def _write_incident(self, incident: Incident) -> None:
         if self._store is None:
@@ -861,6 +869,14 @@ class Service:
 
     def _trace_codes(self) -> tuple[str, ...]:
         return () if self._store is None or self._recorder.healthy else ("trace_unavailable",)
+
+    def _count(self, trace: TraceRun) -> None:
+        for listener in self._counting:
+            listener(trace.summary, trace.stage_ms)
+
+    def on_query(self, listener: Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]) -> None:
+        """Call a function with the row and the stages of each query that ends from now on."""
+        self._counting.append(listener)
 
     def _write_log(self, trace: TraceRun) -> None:
         if self._log:
@@ -971,6 +987,13 @@ def open_store(setup: Setup) -> TraceStore:
     sinks: list[Sink] = []
     if wanted.jsonl:
         sinks.append(DailyExport(setup.data_dir / "traces", wanted.jsonl_days))
+    if wanted.otlp_endpoint:
+        from traces.otel import OtlpExport
+
+        try:
+            sinks.append(OtlpExport(wanted.otlp_endpoint, with_text=wanted.otlp_text))
+        except TraceError as error:
+            raise ConfigError(str(error)) from error
     limits = Limits(wanted.max_days, wanted.max_mb, wanted.min_free_mb)
     return TraceStore(setup.data_dir / "traces.db", limits=limits, sinks=sinks)
 

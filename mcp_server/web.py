@@ -1,4 +1,4 @@
-"""HTTP: /mcp, /health, /health/ready, /v1/search, /v1/query. One guard checks Host and Origin on every route."""
+"""HTTP: /mcp, /health, /health/ready, /metrics, /v1/search, /v1/query. One guard checks Host and Origin of each."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ingest.errors import IngestError
 from mcp_server.access import local_principal
 from mcp_server.config import TransformSetting
 from mcp_server.errors import BadRequest, NotFound, NotReady, Overloaded, ServerError, Unavailable, trace_of
+from mcp_server.metrics import CONTENT_TYPE, Metrics
 from mcp_server.render import answer_to_dict, search_to_dict, status_to_dict
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
@@ -113,6 +114,7 @@ def make_app(service: Service, mcp_app: ASGIApp, run_mcp: Callable[[], Any]) -> 
     routes = [
         Route("/health", api.health),
         Route("/health/ready", api.ready),
+        Route("/metrics", api.metrics),
         Route("/v1/search", api.search, methods=["POST"]),
         Route("/v1/query", api.query, methods=["POST"]),
         Route("/v1/traces/{trace_id}", api.trace),
@@ -128,6 +130,8 @@ class Api:
     def __init__(self, service: Service, principal: Principal) -> None:
         self._service = service
         self._principal = principal
+        self._metrics = Metrics()
+        service.on_query(self._metrics.count)
 
     async def health(self, request: Request) -> Response:
         """Alive."""
@@ -137,6 +141,11 @@ class Api:
         """May serve: 200 with the state of the index, else 503."""
         status = await anyio.to_thread.run_sync(lambda: self._service.status(self._principal))
         return JSONResponse(status_to_dict(status), 200 if status.state == "ready" else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics: counters and histograms of this process, for Prometheus."""
+        store = self._service.store if self._service.setup.settings.trace.enabled else None
+        return Response(self._metrics.render(store), media_type=CONTENT_TYPE)
 
     async def search(self, request: Request) -> Response:
         """POST /v1/search."""

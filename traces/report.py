@@ -18,7 +18,7 @@ STACK_LINES = 6  # of an error in the overview; the stage shows all
 DROPPED_LINES = 12
 TEXT_STAGES = ("context", "respond")  # shown with the text of their chunks
 FINAL_STAGES = ("respond", "context", "diversify", "rerank", "fusion", *RETRIEVERS)
-VIEWS = ("config", "answer")  # parts that are no stage but can be asked for like one
+VIEWS = ("config", "environment", "answer")  # parts that are no stage but can be asked for like one
 
 
 def render_trace(trace: Trace, stage: str = "", budget_chars: int = BUDGET_CHARS) -> str:
@@ -59,8 +59,15 @@ def _head(trace: Trace) -> Iterator[str]:
     yield from _pairs({"generation": row.generation, "revisions": row.revisions})
     ran = {"version": row.service_version, "commit": row.code_commit, "env": row.env, "config": row.config_hash}
     yield from _pairs(ran | {"entry": row.entry, "client": row.client, "request": row.request_id})
-    yield from _pairs({"model": row.model, "prompt": row.prompt_id, "cached": row.cached, "cost_usd": row.cost_usd})
+    prompt = " ".join(part for part in (row.prompt_id, row.prompt_version, row.prompt_sha256) if part)
+    yield from _pairs({"model": row.model, "prompt": prompt, "cached": row.cached, "cost_usd": row.cost_usd})
+    tokens = {"tokens in": row.tokens_in, "out": row.tokens_out, "cached": row.tokens_cached}
+    yield from _pairs(tokens | {"estimated": True if row.tokens_estimated and row.model else None})
     yield f"degraded: {', '.join(row.degraded) or 'none'}"
+    if trace.thinned_at is not None:
+        yield f"content: retention took it on {trace.thinned_at[:10]} - only the row of this trace was kept"
+    for hash_ in trace.missing:
+        yield f"MISSING blob {hash_}: a part of this trace cannot be shown; `codecairn trace verify` looks at all"
     if row.content != "full":
         yield f"content: {row.content} - only the row and the timings of this trace were kept"
 
@@ -169,6 +176,9 @@ def _stage_lines(trace: Trace, name: str) -> Iterator[str]:
     if name == "config":
         yield f"CONFIG {trace.summary.config_hash}"
         yield from _value_lines(trace.config, {})
+    elif name == "environment":
+        yield f"ENVIRONMENT {trace.summary.environment_hash}"
+        yield from _value_lines(trace.environment, {})
     elif name == "answer":
         yield from _answer_lines(trace)
     index = {chunk.id: chunk for chunk in trace.chunks}

@@ -89,7 +89,8 @@ class TraceQuery:
         if self.generation is not None:
             yield "generation = ?", (self.generation,)
         if self.text:
-            yield "seq IN (SELECT rowid FROM trace_fts WHERE trace_fts MATCH ?)", (match_words(self.text),)
+            # The newest first, and not more than are looked at: a frequent word is in half of the traces.
+            yield f"seq IN ({_MATCHING})", (match_words(self.text),)
         if self.degraded:
             yield "EXISTS(SELECT 1 FROM json_each(degraded) WHERE value = ?)", (self.degraded,)
         if self.flag:
@@ -115,6 +116,7 @@ class TraceQuery:
             yield _BY_CHUNK.format(" AND ".join(given)), tuple(given.values())
 
 
+_MATCHING = f"SELECT rowid FROM trace_fts WHERE trace_fts MATCH ? ORDER BY rowid DESC LIMIT {MAX_SCANNED}"
 _SCORED = "id IN (SELECT trace FROM score WHERE {})"
 
 

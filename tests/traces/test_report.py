@@ -120,7 +120,7 @@ def test_stage_in_full_has_config_rows_and_reasons(small: Trace) -> None:
 def test_unknown_stage_names_those_that_exist(small: Trace) -> None:
     text = render_trace(small, "reranker")
     assert "Did you mean rerank?" in text
-    assert "normalise, search.text, search.vector, fusion, rerank, diversify, config, answer" in text
+    assert "normalise, search.text, search.vector, fusion, rerank, diversify, config, environment, answer" in text
 
 
 def test_recorded_text_cannot_steer_a_terminal_or_fake_a_section(desk: Desk) -> None:
