@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 import prompts
 from ingest.errors import EmbeddingError
 from ingest.model import Filters
-from ingest.redact import redact
+from ingest.redact import MASK, redact
 from ingest.untrusted import clean_text, find_flags
 from mcp_server.access import find_owner
 from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer
@@ -124,6 +124,7 @@ class Asking:
     def answer(self, question: Question) -> AnswerResult:
         """Return the answer to a question, from the cache where it still holds. Raises Unavailable under `strict`."""
         flag_question(question)
+        question = replace(question, request=without_secrets(question.request))
         visit = _Visit(self._cache, self._make_key(question), question, self._vector_of, self._now().timestamp())
         cached = visit.look_up(self._settings.cache.ttl_s) if self._uses_cache(question) else None
         if cached is not None:
@@ -448,6 +449,13 @@ def flag_question(question: Question) -> None:
     flags = {f"question:{flag}" for _, _, flag in find_flags(text, clean_text(text))}
     masked = {f"redacted:{rule}:{count}" for rule, count in redact(text, personal=True).counts}
     question.trace.set(policy_flags=sorted(flags | masked))
+
+
+def without_secrets(request: AnswerRequest) -> AnswerRequest:
+    """Return the request without the secrets that somebody pasted: the index holds none, so they name nothing in it."""
+    masked = redact(request.question)
+    plain = " ".join(MASK.sub(" ", masked.text).split()) if masked.counts else request.question
+    return replace(request, question=plain) if any(c.isalnum() for c in plain) else request
 
 
 def redact_all(text: str) -> str:

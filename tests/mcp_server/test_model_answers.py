@@ -226,14 +226,14 @@ def test_tokens_that_nobody_counted_are_estimates(endpoint, make):
 @pytest.mark.req("S3", "R5", "T33")
 def test_secrets_and_addresses_do_not_leave(endpoint, make):
     token = "gh" + "p_" + "A1b2C3d4E5" * 3 + "f6G7h8"
-    person = "jane.roe" + "@" + "shop-mail.de"
+    person = "+49 171 " + "23456789"
     endpoint.default = signing
     service = make()
-    result = ask(service, f"How does `SessionSigner.sign` sign session cookies with {token} for {person}?")
+    result = ask(service, f"How are session cookies signed with {token} for {person}?")
     assert endpoint.requests
     assert not any(token in text or person in text for text in endpoint.prompts())
     flags = trace_of(service, result).summary.policy_flags
-    assert "redacted:email:1" in flags
+    assert "redacted:phone:1" in flags
     assert any(flag.startswith("redacted:github") for flag in flags)
 
 
