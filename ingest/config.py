@@ -102,6 +102,13 @@ def share_product(sources: Sequence[SourceConfig]) -> Iterator[SourceConfig]:
         yield source if alone or not known else source.model_copy(update={"product": next(iter(products))})
 
 
+class SmokeQuestion(Section):
+    """One `[[index.smoke]]` table: a question, and what must be among its first hits for a generation to be served."""
+
+    query: str = Field(min_length=1)
+    finds: str = Field(min_length=1)  # path or key, with wildcards: 'src/**/session.py', 'PROJ-7'
+
+
 class IndexConfig(Section):
     """The `[index]` table."""
 
@@ -113,6 +120,7 @@ class IndexConfig(Section):
     exact_vectors_max: int = Field(200_000, ge=0)
     parse_timeout_s: float = Field(10.0, gt=0)
     worker_memory_mb: int = Field(1024, ge=256)
+    smoke: tuple[SmokeQuestion, ...] = ()  # what a new generation must find, or it is not published
 
 
 class UpkeepConfig(Section):

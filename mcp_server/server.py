@@ -6,6 +6,7 @@ the first tool call.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ERROR_CHARS = 500
+STATUS_URI = "status://index"
 ALIASES: Mapping[str, Mapping[str, str]] = {
     "search_code": {"q": "query", "question": "query", "top_k": "limit", "max_results": "limit"},
     "answer": {"q": "question", "query": "question"},
@@ -50,6 +53,30 @@ READ_ONLY = ToolAnnotations(read_only_hint=True, idempotent_hint=True, destructi
 
 Sources = Annotated[list[str], Field(description="kinds or source names; empty = all")]
 Format = Literal["concise", "detailed", "json"]
+
+
+class GenerationBus(InMemorySubscriptionBus):
+    """Tells subscribers of the status that another generation is served; published from any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loops: dict[Callable[[ServerEvent], None], asyncio.AbstractEventLoop] = {}
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        """Register a listener of the running event loop."""
+        self._loops[listener] = asyncio.get_running_loop()
+        unsubscribe = super().subscribe(listener)
+
+        def leave() -> None:
+            self._loops.pop(listener, None)
+            unsubscribe()
+
+        return leave
+
+    def announce(self) -> None:
+        """Tell every listener, each on its own event loop."""
+        for listener, loop in list(self._loops.items()):
+            loop.call_soon_threadsafe(listener, ResourceUpdated(uri=STATUS_URI))
 
 
 class CodeCairnServer(MCPServer):
@@ -105,8 +132,11 @@ def make_server(
 ) -> CodeCairnServer:
     """Return the server over a service."""
     asking = principal or local_principal(service.setup.settings)
+    bus = GenerationBus()
+    service.on_published(lambda _: bus.announce())
     server = CodeCairnServer(
         "codecairn",
+        subscriptions=bus,
         title="CodeCairn",
         version=VERSION,
         instructions=prompts.load("mcp_instructions", service.prompts["mcp_instructions"]).text,
@@ -190,7 +220,7 @@ def add_tools(server: MCPServer, service: Service, principal: Principal, entry: 
 def add_resources(server: MCPServer, service: Service, principal: Principal) -> None:
     """Register status://index, code://{source}/{+path} and trace://{id}."""
 
-    @server.resource("status://index", name="index status", mime_type="text/plain")
+    @server.resource(STATUS_URI, name="index status", mime_type="text/plain")
     def status() -> str:
         return render_status(service.status(principal))
 

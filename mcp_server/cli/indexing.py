@@ -58,6 +58,7 @@ def build_domain(
 ) -> BuildReport:
     """Bring one index up to date."""
     from ingest.build import build_index
+    from mcp_server.smoke import smoke_checks
 
     ensure_writable(domain.data_dir)
     return build_index(
@@ -69,6 +70,7 @@ def build_domain(
         config_hash=setup.config_hash,
         trigger=trigger,
         progress=progress,
+        smoke=smoke_checks(setup.settings.index.smoke),
         **options,
     )
 

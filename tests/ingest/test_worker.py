@@ -10,8 +10,9 @@ from ingest import audit
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
 from ingest.errors import DiskFull, SourceError
-from ingest.index import Index, jobs
+from ingest.index import Index, control, jobs
 from ingest.index.beacon import WorkerLock, is_worked, read_state
+from ingest.index.invariants import check_invariants
 from ingest.model import Filters
 from ingest.worker import Order, Target, Worker
 
@@ -321,3 +322,41 @@ def test_every_build_is_in_the_audit_trail_with_who_what_and_why(tmp_path, code,
     assert row.event == "added"
     verdict = audit.verify(data)
     assert (verdict.broken_row, verdict.rows) == (None, 5)
+
+
+@pytest.mark.req("I7", "F20")
+def test_the_scrub_takes_a_damaged_generation_out_of_use_and_it_is_built_again(
+    tmp_path, builds, code, clock, monkeypatch
+):
+    """A bit that rotted in a large file, which nobody reads when an index is opened."""
+    monkeypatch.setattr("ingest.index.files.EAGER_BYTES", -1)  # every file counts as large
+    data = tmp_path / "data"
+    for name in ("beta", "gamma"):
+        (code / f"{name}.py").write_text(f"def {name}():\n    return 2\n")
+        build_index([folder(code)], IndexConfig(workers=1), None, data, now=clock())
+    worker = make_worker(tmp_path, builds, folder(code), scrub_h=0.001)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    assert builds.wait(lambda orders: orders)
+    assert wait_until(lambda: read_check(data, "scrub") is not None)
+    damaged = data / "gens" / "2"
+    file = max(damaged.rglob("*.store"), key=lambda path: path.stat().st_mtime_ns)
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.unlink()  # the older generation keeps its own link
+    file.write_bytes(raw)
+    clock.advance(hours=1)
+    assert wait_until(lambda: len(builds.orders) > 1)
+    worker.stop()
+    thread.join(PATIENCE_S)
+    assert not (damaged / "MANIFEST.json").exists()
+    assert check_invariants(data) == []
+    assert names(data) == {"alpha", "beta", "gamma"}
+    found = read_check(data, "scrub")
+    assert found is not None
+    assert found[1]["damaged"] == [2]
+
+
+def read_check(data, name):
+    with jobs.connect_jobs(data) as db:
+        return control.read_check(db, name)

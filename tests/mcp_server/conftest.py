@@ -92,6 +92,8 @@ def service(setup):
     service.close()
 
 
-def reindex(service, now="2026-11-21T00:00:00Z"):
+def reindex(service, now="2026-11-21T00:00:00Z", **options):
     setup = service.setup
-    return build_index(setup.settings.source, setup.settings.index, service.embedder, setup.data_dir, now=now)
+    return build_index(
+        setup.settings.source, setup.settings.index, service.embedder, setup.data_dir, now=now, **options
+    )

@@ -322,3 +322,18 @@ def test_a_defect_names_its_trace_which_has_the_details(service, monkeypatch):
     assert "A defect inside the server (ZeroDivisionError)." in text
     _, explained = call(service, "explain_trace", trace_id=text.rsplit("trace=", 1)[1])
     assert "division by zero" in explained
+
+
+@pytest.mark.req("M11", "I1")
+def test_whoever_listens_to_the_status_is_told_of_a_new_generation(service):
+    """From the thread that follows the worker, on the event loop of each client."""
+
+    async def session():
+        wanted = ["status://index"]
+        async with Client(make_server(service)) as client, client.listen(resource_subscriptions=wanted) as events:
+            await anyio.to_thread.run_sync(service.tell_published, 2)
+            with anyio.fail_after(60):
+                return await anext(aiter(events))
+
+    event = anyio.run(session)
+    assert str(event.uri) == "status://index"

@@ -6,14 +6,17 @@ from datetime import UTC, datetime
 import pytest
 
 from ingest.access import Principal
-from ingest.config import UpkeepConfig
+from ingest.config import SmokeQuestion, UpkeepConfig
+from ingest.errors import PublishRefused
 from ingest.index import control, jobs
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
 from mcp_server.errors import Unavailable
 from mcp_server.render import render_search, render_status
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
+from mcp_server.smoke import smoke_checks
 from mcp_server.upkeep import failure_alarms, file_system_of
+from tests.mcp_server.conftest import reindex
 
 LOCAL = Principal("local", frozenset({"local"}))
 STRANGER = Principal("x", frozenset({"other"}))
@@ -109,3 +112,13 @@ def test_too_many_files_that_cannot_be_parsed_are_an_alarm(service):
 
 def test_the_disk_that_the_data_lies_on_is_known(tmp_path):
     assert file_system_of(tmp_path) not in ("", "nfs")
+
+
+@pytest.mark.req("I10")
+def test_a_generation_that_does_not_answer_a_smoke_question_is_refused(service, setup, repository):
+    questions = [SmokeQuestion(query="SessionSigner", finds="shop/*.py")]
+    assert reindex(service, smoke=smoke_checks(questions)).manifest.generation == 1
+    (repository / "shop" / "session.py").unlink()
+    with pytest.raises(PublishRefused, match="'SessionSigner' does not find 'shop/session.py'"):
+        reindex(service, smoke=smoke_checks([SmokeQuestion(query="SessionSigner", finds="shop/session.py")]))
+    assert service.search(SearchRequest("SessionSigner"), LOCAL).generation == 1
