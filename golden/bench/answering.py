@@ -143,6 +143,7 @@ def run_answers(
         floor = Windows(corpus.path)
         with open_service(setup) as service:
             ensure_built(setup, service)
+            service.calibrate()
         say(f"{corpus.name}: {len(corpus.questions)} questions")
         with open_service(setup) as service:
             principal = principal_of(setup)

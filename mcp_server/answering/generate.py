@@ -104,6 +104,9 @@ def generate_claims(aspects: Sequence[Aspect], evidence: Sequence[Evidence], rar
         if written and not fresh:
             covered.add(number)
         drafts.extend(fit_length(fresh[:share], MAX_CHARS // len(aspects)))
+    if not drafts:
+        nearest = state_nearest(plan_aspect(0, aspects[0], evidence, rarity))
+        return Generated(tuple(nearest), note=NEAREST_NOTE if nearest else "")
     return Generated(tuple(drafts), frozenset(covered))
 
 
@@ -121,6 +124,7 @@ def plan_aspect(number: int, aspect: Aspect, evidence: Sequence[Evidence], rarit
     return Task(number, aspect, tuple(block for _, _, block in kept), weights)
 
 
+NEAREST_NOTE = "Nothing says it in so many words; these are the places that it is most probably about."
 DEFAULT_RARITY = 3.0  # idf of a word that the retrieval gave no figure for
 
 
@@ -442,6 +446,15 @@ def locate_near(block: Evidence, text: str, line: int) -> Span | None:
     rest = replace(block, chunk=replace(block.chunk, text=block.slice(line, block.end_line), start_line=line))
     found = rest.locate(text)
     return block.span(found.start_line, found.end_line) if found else None
+
+
+def state_nearest(task: Task) -> list[ClaimDraft]:
+    """State what the best blocks define, or else say first: for an aspect of which no line says enough."""
+    found = state_definitions(task, 2)
+    first = next((unit for block in task.blocks[:1] for unit in units(block)), None)
+    if not found and first:
+        found = [state_passage(task, task.blocks[0], Passage(first[0], first[1], 0.0, first[2]))]
+    return found
 
 
 # ---- one writer per intent

@@ -131,6 +131,14 @@ def test_several_aspects_make_several_paragraphs() -> None:
     assert len(answer.answer.split("\n\n")) == 2
 
 
+def test_where_no_line_says_enough_the_answer_points_at_the_nearest_definition() -> None:
+    chunk = make_chunk("src/flow.py", "def advance(state, event):\n    return TABLE[state, event]\n")
+    answer = ask("Why are transitions of orders kept strictly separate from fulfilment?", chunk, vector_top=0.9)
+    assert not answer.abstained
+    assert answer.answer.startswith("Nothing says it in so many words")
+    assert "`advance` is defined in src/flow.py:1" in answer.answer
+
+
 @pytest.mark.req("R18")
 def test_extractive_claims_pass_the_ledger() -> None:
     for question in ("Where is close_session?", "How does Cache.get work?", "Why keep sessions in process?", "#12"):
