@@ -173,7 +173,7 @@ def test_sources_of_an_answer_are_those_of_its_trace(service):
 
 @pytest.mark.req("T1", "T2", "T3", "T4", "T7", "T20", "T23", "T24")
 def test_trace_holds_who_what_and_how_long(service):
-    result = search(service, "how are session cookies signed")
+    result = search(service, "how are  session cookies signed")
     trace = service.get_trace(result.trace_id, LOCAL_PRINCIPAL)
     row = trace.summary
     assert row.tool == "search_code"

@@ -1,10 +1,12 @@
 """The model's client against a real server on loopback: every way in which an endpoint can let one down."""
 
+import ast
 import asyncio
 import json
 import threading
 import time
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 
@@ -277,3 +279,16 @@ def test_failing_endpoint_is_left_alone_and_then_tried_by_one_call(endpoint, mak
     endpoint.default = reply(claim("x"))
     assert ask(llm).text
     assert ask(llm).text
+
+
+@pytest.mark.req("R12")
+def test_no_client_is_made_without_a_timeout():
+    root = Path(__file__).parents[2]
+    made = []
+    for package in ("mcp_server", "ingest"):
+        for file in (root / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("OpenAI", "AsyncOpenAI"):
+                    made.append(file.name)
+                    assert {"timeout", "max_retries"} <= {keyword.arg for keyword in node.keywords}, file
+    assert sorted(made) == ["llm.py", "openai.py"]
