@@ -1,5 +1,6 @@
 """The documentation is what the code says. `python -m tests.test_docs` writes the generated blocks."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -130,3 +131,13 @@ def test_documents_say_of_the_code_what_it_is(tmp_path):
             for claim in service.check(path.read_text(), principal_of(setup), excluded=excluded).findings("stale")
         ]
     assert found == []
+
+
+def test_each_test_that_the_docs_name_exists():
+    """A page that says what shows a promise must not outlive the test."""
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^\s*(?:async )?def (test_\w+)", sources, re.MULTILINE))
+    files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in DOCS.glob("*.md"):
+        named = set(re.findall(r"\b(test_\w+)(?!\w)", page.read_text()))
+        assert named <= defined | files, (page.name, sorted(named - defined - files))
