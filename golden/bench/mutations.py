@@ -24,7 +24,7 @@ POINTER = re.compile(
     re.I,
 )
 NUMBER = re.compile(r"(?<![\w.#/-])\d+(?:\.\d+)?(?![\w%/]|[.-]\d)(?<!\(\d)")
-NAMED_NUMBER = re.compile(r"\b(?:[A-Z][\w+]*|step|section|phase|chapter|version)\s?$", re.I)
+NAMED_NUMBER = re.compile(r"(?:\b[A-Z][\w+]*|\b(?i:step|section|phase|chapter|version))\s?$")
 CALL = re.compile(  # subject, verb, object with no clause between them: with "which" or "and" the subject is another
     r"`([A-Za-z_][\w.]*)(?:\(\))?`((?:\s\([^()`]{1,40}\))?(?:\s(?:method|function|class|hook|then|also|directly|internally|itself|first"
     r"|\w+ly|in turn))*\s(?:calls|invokes|delegates to|is (?:called|invoked) (?:by|from))\s(?:the\s|its\s|\w+ly\s)*)"

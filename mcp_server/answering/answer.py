@@ -15,7 +15,7 @@ from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
-from mcp_server.answering.grounding import CheckedClaim, check_claims, list_ungrounded_claims
+from mcp_server.answering.grounding import CheckedClaim, check_claims, list_false_premises, list_ungrounded_claims
 from mcp_server.answering.products import competing_products, group_by_product, product_note
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
@@ -89,7 +89,10 @@ def compose_answer(
             dropped=[[drop.chunk_id, drop.reason] for drop in context.dropped],
         )
     with trace.span("coverage") as span:
-        uncovered = list_uncovered(question, evidence, retrieval.not_found, resolver)
+        uncovered = (
+            *list_false_premises(question, evidence, resolver),
+            *list_uncovered(question, evidence, retrieval.not_found, resolver),
+        )
         decision = decide(question, retrieval, context, settings.thresholds)
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":

@@ -73,11 +73,11 @@ NUMBER_UNIT = re.compile(
     re.I,
 )
 PLAIN_NUMBER = re.compile(r"(?<![\w.#$/:@-])(?:0x[\da-fA-F_]+|\d[\d_,]*(?:\.\d+)?)(?![\w:]|\.\d)(?<!\(\d)")
+# Before a number that counts or names something in the text itself: "Python 3", "step 2", "(1".
 NOT_A_VALUE = re.compile(
-    r"(?:\b[A-Z][\w+#.-]*|\b(?:step|phase|section|chapter|part|level|stage|version|rule|item|point|figure)|[(\[])\s?$",
-    re.I,
+    r"(?:\b[A-Z][\w+#.-]*|\b(?i:step|phase|section|chapter|part|level|stage|version|rule|item|point|figure|case|branch)|\[)"
+    r"\s?$"
 )
-CAPITALISED = re.compile(r"\b[A-Z][\w+#.-]*\s?$")
 CUE = re.compile(
     r"(?:\blike|\be\.g\.,?|\bi\.e\.,?|\bsuch as|\bfor example,?|\bfor instance,?|\byour(?: own)?|\bsay,?|\bnamed"
     r"|\bcalled)"
@@ -455,7 +455,7 @@ def take_numbers(text: str, anchors: list[Anchor]) -> str:
         rest = rest[: match.start()] + " " * len(match[0]) + rest[match.end() :]
     for match in PLAIN_NUMBER.finditer(rest):
         before = rest[max(0, match.start() - 30) : match.start()]
-        if not CAPITALISED.search(before) and not NOT_A_VALUE.search(before):
+        if not NOT_A_VALUE.search(before):
             number = match[0].rstrip(",_")
             anchors.append(Anchor("number", number, None, False, match.start(), match.start() + len(number)))
     return rest

@@ -514,6 +514,16 @@ def check_premises(question: str, evidence: Sequence[Evidence], resolver: Resolv
     return tuple(finding for relation in relations if (finding := ledger.relations.check(relation)).holds == "no")
 
 
+def list_false_premises(question: str, evidence: Sequence[Evidence], resolver: Resolver) -> tuple[Ungrounded, ...]:
+    """Return what a question takes for granted wrongly, as parts of the question that are contradicted."""
+    return tuple(
+        Ungrounded(
+            "question", f"{f.relation.subject} {f.relation.predicate} {f.relation.object}", "contradicted", f.reason
+        )
+        for f in check_premises(question, evidence, resolver)
+    )
+
+
 def list_ungrounded_claims(claims: Sequence[CheckedClaim]) -> tuple[Ungrounded, ...]:
     """Return the claims that the evidence does not support."""
     return tuple(

@@ -96,6 +96,17 @@ def test_where_gives_the_definition_first_with_signature_and_doc() -> None:
     assert (answer.citations[0].path, answer.citations[0].start_line) == ("src/session.py", 1)
 
 
+@pytest.mark.req("R17", "R18")
+def test_false_premise_is_said_to_be_contradicted() -> None:
+    answer = ask("Why does notify_listeners call close_session?")
+    (premise,) = [part for part in answer.ungrounded if part.verdict == "contradicted"]
+    assert (premise.kind, premise.text) == ("question", "notify_listeners calls close_session")
+    assert "other way round: 'close_session' calls 'notify_listeners' (src/session.py:1)" in premise.reason
+    assert not [
+        p for p in ask("Why does close_session call notify_listeners?").ungrounded if p.verdict == "contradicted"
+    ]
+
+
 @pytest.mark.req("R17")
 def test_how_gives_numbered_steps_with_callers_before_what_they_call() -> None:
     answer = ask("How are listeners told when a session leaves the cache?", SESSION, CACHE)
