@@ -19,7 +19,16 @@ from mcp_server.answering.claims import PATH_LIKE, Anchor, ClaimDraft, find_anch
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.external import is_external
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
-from mcp_server.answering.literals import TRUTH_WORD, Said, differing, find_truths, is_call_argument, polarity, returned
+from mcp_server.answering.literals import (
+    TRUTH_WORD,
+    Said,
+    differing,
+    find_truths,
+    is_call_argument,
+    polarity,
+    returned,
+    returned_on,
+)
 from mcp_server.answering.negation import Absence, find_absences
 from mcp_server.answering.relations import Finding, RelationChecker, bare, find_relations
 from mcp_server.answering.resolver import Past, Resolver
@@ -146,6 +155,13 @@ class Ledger:
         if draft.quote and not any(r.anchor.text == draft.quote for r in results):
             results.append(self.resolve(Anchor("quote", draft.quote), spans))
         findings = tuple(self.relations.check(relation) for relation in find_relations(draft.text, anchors))
+        borne_out = {number_of(f.relation.object) for f in findings if f.holds == "yes"} - {""}
+        results = [
+            replace(r, place="ok")
+            if r.anchor.kind == "number" and borne_out.intersection(readings(r.anchor.text))
+            else r
+            for r in results
+        ]
         results += [*self.check_truths(draft, anchors, spans), *map(absence_result, absences)]
         results += [
             AnchorResult(Anchor("symbol", f.relation.subject), "contradicted", reason=f.reason)
@@ -366,8 +382,12 @@ class Ledger:
 
     def known_values(self, said: Said, cited: Sequence[str], bodies: Sequence[str]) -> tuple[str, frozenset[str]]:
         """Return the truth values that the cited lines, else the named functions, else all evidence know of a name."""
-        if said.form == "returned" and (near := returned(cited)):
-            return "", near
+        if said.form == "returned":
+            for name in said.names:
+                if near := returned_on(cited, name) or returned_on(bodies, name):
+                    return name, near
+            if near := returned(cited):
+                return "", near
         for name in said.names:
             if near := polarity(cited, name).values(said.form):
                 return name, near

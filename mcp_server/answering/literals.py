@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from ingest.chunking.facts import IDENTIFIER
 from mcp_server.answering.claims import Anchor
 
 TRUTH = re.compile(r"(?<![\w.=!-])(true|false)(?![\w-])|(?<==)\s?(true|false)(?![\w-])", re.I)
 BESIDE = 6  # characters between a value and the line number that belongs to it
+CUE_REACH = 110  # characters before a truth value in which a word says how it is meant
 REACH = 70  # characters between a name and the truth value that is said of it
 TOKEN = re.compile(r"(?<![\w.])(?:true|false|\d[\d_]*(?:\.\d+)?)(?![\w]|\.\d)", re.I)
 LEAST_PASSAGE = 8  # letters of a passage beside its literals; less is found by chance
@@ -33,18 +34,19 @@ JOINED = re.compile(r"^\s*(?:or|and|&&|\|\|)(?!\w)")
 ARGUMENTS = re.compile(r"^\s*\([^()]*\)")
 LEAVES = re.compile(r"\s*(?:return|raise|throw|continue|break)\b")
 TRUTH_WORD = re.compile(r"\b(?:true|false)\b", re.I)
+KEYWORDS = frozenset({"is", "not", "if", "return", "True", "False", "None", "and", "or", "in", "assert", "bool"})
 OTHER = {"true": "false", "false": "true"}
-CONDITIONAL = re.compile(
-    r"\b(?:if|when|whenever|unless|while|until|provided|whether|where|requires?|must be)\b[^.;]*$", re.I
+# The last of these before a truth value says how it is meant.
+CUES = re.compile(
+    r"\b(?:(?P<tested>if|when|whenever|unless|while|until|provided|whether|where|requires?|must be)"
+    r"|(?P<first>initiali[sz]\w+|initially|starts?|begins?|defaults?)"
+    r"|(?P<given>sets?|setting|assigned?|becomes?|pass(?:es|ed|ing)|declared|marks?))\b",
+    re.I,
 )
 RETURNING = re.compile(r"\breturn(?:s|ed|ing)?[\s`*(]*$", re.I)
 RETURNS_IT = re.compile(r"[`()\s]*returns\s[`*]*", re.I)  # "if `f()` returns True": a test of f
 RETURN = re.compile(r"\breturn\s+(true|false)\b", re.I)
-FIRST = re.compile(r"\b(?:initiali[sz]\w+|initially|starts?|begins?|defaults?)\b[^.;]*$", re.I)
-GIVING = re.compile(
-    r"\b(?:sets?|setting|initiali[sz]ed?|starts?|assigned?|defaults?|becomes?|pass(?:es|ed|ing)|declared)\b[^.;]*$",
-    re.I,
-)
+HANDLER = 6  # lines of a handler in which its return is looked for
 DENIED = re.compile(r"\bnot\s*[`*_]*$", re.I)
 
 
@@ -102,23 +104,28 @@ def find_truths(text: str, anchors: Sequence[Anchor]) -> list[Said]:
             names = [
                 name for a in reversed(before[-NAMES:]) for name in IDENTIFIER.findall(a.text.partition("(")[0])[-1:]
             ]
+        names = [name for name in names if name not in KEYWORDS]
         found.append(Said(tuple(names), value, form, match.end()))
     return found
 
 
 def form_of(text: str, at: int) -> Form:
     """Return whether the words before a truth value give it to a name or ask for it."""
-    before = text[max(0, at - 110) : at]
-    if CONDITIONAL.search(before):
-        return "tested"
-    if FIRST.search(before):
-        return "first"
-    return "given" if GIVING.search(before) else "any"
+    cues = list(CUES.finditer(text, max(0, at - CUE_REACH), at))
+    return cast("Form", cues[-1].lastgroup) if cues else "any"
 
 
 def returned(lines: Sequence[str]) -> frozenset[str]:
     """Return the truth values that lines of code return as literals."""
     return frozenset(match[1].lower() for line in lines for match in RETURN.finditer(line))
+
+
+def returned_on(lines: Sequence[str], name: str) -> frozenset[str]:
+    """Return the truth values that lines of code return where they catch an exception of a name."""
+    caught = re.compile(rf"^\s*(?:\}}\s*)?(?:except|catch|rescue)\b.*(?<![\w$]){re.escape(name)}(?![\w$])")
+    blocks = (lines[at + 1 : at + 1 + HANDLER] for at, line in enumerate(lines) if caught.search(line))
+    firsts = (next((m[1].lower() for line in block for m in RETURN.finditer(line)), "") for block in blocks)
+    return frozenset(filter(None, firsts))
 
 
 def polarity(lines: Sequence[str], name: str) -> Polarity:
