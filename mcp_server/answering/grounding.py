@@ -276,7 +276,7 @@ class Ledger:
                 return AnchorResult(anchor, "ok_near")
             if is_external(anchor.text):
                 return AnchorResult(anchor, "external")
-        if past := self.resolver.past(anchor.text, is_path=True):
+        if past := self.resolver.past_path(anchor.text):
             return stale_result(anchor, past)
         if anchor.text.lower() in self.question or not PATH_LIKE.search(anchor.text) or self.is_elsewhere(anchor.text):
             return AnchorResult(anchor, "exempt")

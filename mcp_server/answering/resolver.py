@@ -83,8 +83,12 @@ class Resolver(Protocol):
         """Return the number of the last line of a file, None where it is not known."""
         ...
 
-    def past(self, name: str, *, is_path: bool = False) -> Past | None:
-        """Return what became of a name or path that is not there now, None where history knows nothing of it."""
+    def past(self, name: str) -> Past | None:
+        """Return what became of a name that is not there now, None where history knows nothing of it."""
+        ...
+
+    def past_path(self, path: str) -> Past | None:
+        """Return what became of a path that is not there now, None where history knows nothing of it."""
         ...
 
     def near_names(self, name: str) -> tuple[str, ...]: ...
@@ -249,13 +253,8 @@ class IndexResolver:
         pattern = whole_word(text)
         return any(pattern.search(chunk.text) for chunk in self._holding(tokens, self._current))
 
-    def past(self, name: str, *, is_path: bool = False) -> Past | None:
-        """Return the commit that took a name or path away, as far as the index holds history."""
-        if not self._commits.sources:
-            return None
-        return self._past_path(name) if is_path else self._past_name(name)
-
-    def _past_path(self, path: str) -> Past | None:
+    def past_path(self, path: str) -> Past | None:
+        """Return the commit that took a path away, as far as the index holds history."""
         commits = self._newest(self._index.linked_to(path, self._commits, COMMITS))
         if not commits:
             return None
@@ -271,7 +270,8 @@ class IndexResolver:
         renaming = [c for c in commits if f"{RENAME_LINK}{path}" in c.links]
         return past_of((renaming or commits)[0], (now,) if now else ())
 
-    def _past_name(self, name: str) -> Past | None:
+    def past(self, name: str) -> Past | None:
+        """Return the commit that took a name away, as far as the index holds history."""
         last = re.split(r"\.|::|->|#", name)[-1]
         tokens = list(index_tokens(last)[:1])
         if not tokens or len(last) < MIN_NAME:

@@ -134,7 +134,10 @@ class ChunkResolver:
     def last_line(self, path: str) -> int | None:
         return max((c.end_line for c in self.chunks if (c.path or "").endswith(path)), default=None)
 
-    def past(self, name: str, *, is_path: bool = False) -> Past | None:
+    def past(self, name: str) -> Past | None:
+        return None
+
+    def past_path(self, path: str) -> Past | None:
         return None
 
     def near_names(self, name: str) -> tuple[str, ...]:
