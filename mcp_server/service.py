@@ -405,6 +405,7 @@ class Service:
         """Return ranked hits, or every occurrence for `mode = "all"`. Raises BadRequest, NotReady, Unavailable."""
         with self._trace("search_code", request.query, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.query, "query")
+            request = replace(request, query=redact(request.query).text)  # the index holds no secret to be found
             if not 1 <= request.limit <= MAX_LIMIT:
                 raise BadRequest(f"`limit` is {request.limit}; it must be between 1 and {MAX_LIMIT}.")
             is_strict = self.setup.settings.strict if strict is None else strict
@@ -512,6 +513,7 @@ class Service:
         started = time.perf_counter()
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
+            request = replace(request, question=redact(request.question).text)
             with self.reading(principal) as index:
                 filters = self.filters(index, principal, request)
                 question = Question(
