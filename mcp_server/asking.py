@@ -46,7 +46,8 @@ from mcp_server.fallback import Cancellation, Deadline
 from mcp_server.model_calls import ModelCalls
 from mcp_server.results import AnswerRequest, AnswerResult, Listener, ignore
 from mcp_server.retrieval.context import SlotCaps, add_whole_definitions, pack_context
-from mcp_server.retrieval.query import normalise_query
+from mcp_server.retrieval.model import Retrieval
+from mcp_server.retrieval.query import SMALLTALK, normalise_query
 from mcp_server.retrieval.transforms import retrieve
 from mcp_server.tokens import TokenEstimator
 from traces.recorder import TraceRun
@@ -170,7 +171,7 @@ class Asking:
 
     def _compose(self, question: Question, calls: ModelCalls | None) -> ComposedAnswer:
         index, trace, filters = question.index, question.trace, question.filters
-        retrieval = retrieve(
+        retrieval = greet(question) or retrieve(
             index,
             question.request.question,
             filters,
@@ -441,6 +442,17 @@ class _Visit:
             self._cache.put(self._key, entry)
         except CacheUnavailable:
             self.codes = ("cache_unavailable",)
+
+
+def greet(question: Question) -> Retrieval | None:
+    """Return an empty retrieval for what is no question about the corpus: nothing is searched, no model is asked."""
+    text, generation = normalise_query(question.request.question), question.index.generation
+    if not SMALLTALK.match(text):
+        return None
+    with question.trace.span("route") as span:
+        span.record(output={"route": "smalltalk"})
+    question.trace.set(query_norm=text, route="smalltalk", transform="none", generation=generation)
+    return Retrieval((), route="smalltalk", generation=generation, query=text)
 
 
 def flag_question(question: Question) -> None:

@@ -666,3 +666,16 @@ def test_without_the_setting_no_judge_is_asked(endpoint, make):
     endpoint.script = [vague]
     assert [c.verdict for c in ask(make()).claims] == ["supported", "no_anchor", "fabricated"]
     assert len(endpoint.requests) == 1
+
+
+@pytest.mark.req("R4")
+@pytest.mark.parametrize("text", ["hi", "What can you do?", "thanks!"])
+def test_a_greeting_gets_the_capabilities_without_search_or_model(endpoint, make, text):
+    service = make(answer={"transform": "multi"})
+    result = ask(service, text)
+    assert (result.mode, result.degraded) == ("capabilities", ())
+    assert "Ask where something is implemented" in result.answer
+    assert endpoint.requests == []
+    spans = {span.name for span in trace_of(service, result).spans}
+    assert "route" in spans
+    assert not any(name.startswith("search.") for name in spans)
