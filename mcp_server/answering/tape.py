@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 from pydantic import TypeAdapter
 
 from ingest.model import Chunk
+from mcp_server.answering.abstain import ThresholdsOf
 from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer, Trace, compose_answer
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import Generated
@@ -196,18 +197,17 @@ def compose_recorded(
         context,
         tape.listen("resolver", resolver),
         tape.listen("checker", checker),
-        settings,
+        replace(settings, thresholds=settings.thresholds and tape.listen("thresholds", settings.thresholds)),
         trace,
         generator if generator is EXTRACTIVE else TapedGenerator(generator, tape),
         listen,
     )
-    made_from = {
-        "retrieval": tape.encode(retrieval),
-        "context": tape.encode(context),
-        "settings": tape.encode(settings),
-    }
+    if not composed.nearest:  # the reasons of the ranking are shown with the nearest misses only
+        retrieval, context = without_reasons(retrieval), without_reasons(context)
+    made_from = {"retrieval": retrieval, "context": context, "settings": replace(settings, thresholds=None)}
+    replay = {**{name: tape.encode(value) for name, value in made_from.items()}, "calls": tape.calls}
     trace.add_chunks(tape.chunks.values())
-    trace.set(replay={**made_from, "calls": tape.calls}, result=fingerprint(composed))
+    trace.set(replay=replay, result=fingerprint(composed))
     return composed
 
 
@@ -233,10 +233,17 @@ def compose_again(
         decode(recorded["context"], TypeAdapter(Context), chunks),
         cast(Resolver, Player("resolver", Resolver, calls, chunks, instead[0])),
         cast(FreshnessChecker, Player("checker", FreshnessChecker, calls, chunks, instead[1])),
-        decode(recorded["settings"], TypeAdapter(AnswerSettings), chunks),
+        read_settings(recorded, chunks),
         trace,
         generator,
     )
+
+
+def read_settings(recorded: Mapping[str, Json], chunks: Mapping[int, Chunk]) -> AnswerSettings:
+    """Return the settings of a tape; thresholds that were looked up are given again."""
+    player = Player("thresholds", ThresholdsOf, recorded["calls"], chunks)
+    known = "thresholds.of" in recorded["calls"]
+    return AnswerSettings(**{**recorded["settings"], "thresholds": cast(ThresholdsOf, player) if known else None})
 
 
 def fingerprint(value: object) -> str:
