@@ -502,7 +502,7 @@ def write_why(task: Task) -> list[ClaimDraft]:
             passage,
             block,
         )
-        for at, block in enumerate(task.blocks)
+        for at, block in enumerate(about_names(task))
         for passage in passages(task, block)
         if passage.is_prose
     ]
@@ -513,6 +513,14 @@ def write_why(task: Task) -> list[ClaimDraft]:
         if drafts
         else state_named(task) + state_best_passages(task, 3) + state_history(task, 2)
     )
+
+
+def about_names(task: Task) -> tuple[Evidence, ...]:
+    """Return the blocks that define or mention what the aspect names; all where it names nothing that is there."""
+    names = (*task.aspect.names, *task.aspect.carried_names)
+    last = [re.split(r"\.|::|->|#", name.strip("`").removesuffix("()"))[-1] for name in names]
+    held = [b for b in task.blocks if any(is_document(b, n) for n in names) or any(n in b.chunk.text for n in last)]
+    return tuple(held) or task.blocks
 
 
 def write_ticket(task: Task) -> list[ClaimDraft]:

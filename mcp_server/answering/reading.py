@@ -19,6 +19,7 @@ from ingest.model import Chunk
 from mcp_server.answering.aspects import root
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
+from mcp_server.answering.generate import PLAIN_VALUES
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.model import RankedChunk
 
@@ -30,6 +31,7 @@ MIN_WORDS = 12  # a shorter question is about one place, which its answer states
 LINE_PRICE = 0.00005  # worth that one more character has to bring
 MIN_CHARS = 300  # what is left of the budget is not worth another range
 RANGE_LINES = 60
+MIN_GAIN = 0.04  # worth of a range, from which on it is worth a citation
 FLOOR = 0.01  # names that are less probable count nothing
 TOKEN = re.compile(r"(\n)|(\.)?\b([A-Za-z_]\w+)(?=([ \t]*[(.=:\[])?)")
 ERRORS = ("Error", "Warning", "Exception")
@@ -339,7 +341,7 @@ def best_run(
             return None
         first = order[0]
         if first not in stale:
-            return first if gains[first][0] > 0 else None
+            return first if gains[first][0] > MIN_GAIN else None
         file = files[first]
         gains[first] = find_run(runs[first], budget.names, budget.lines.get((file.source, file.ref), set()))
         stale.discard(first)
@@ -449,7 +451,8 @@ def state_reading(
 
 def names_to_read(chunk: Chunk, lines: Sequence[int]) -> list[str]:
     """Return the definitions that start in some lines of a chunk, else the one around them."""
-    inside = [s.qualname for s in chunk.symbols if lines[0] <= s.start_line <= lines[-1]]
+    starting = [s for s in chunk.symbols if lines[0] <= s.start_line <= lines[-1]]
+    inside = [s.qualname for s in starting if s.kind not in PLAIN_VALUES]
     return inside[:2] or ([chunk.symbol] if chunk.symbol else [])
 
 
