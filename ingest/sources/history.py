@@ -108,6 +108,7 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
     paths = commit["paths"][:MAX_PATHS]
     more = len(commit["paths"]) - len(paths)
     files = FILES_HEADING + "\n".join([*paths, *([f"and {more} more"] if more else [])]) if paths else ""
+    fragments = list(dict.fromkeys(filter(None, map(fragment_key, paths))))
     renames = commit["renames"][:MAX_PATHS]
     moved = "\n".join(["\n\nRenamed:", *(f"{old} -> {new}" for old, new in renames)]) if renames else ""
     yield Document(
@@ -123,7 +124,7 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
         links=join_links(
             find_ticket_keys(message),
             find_design_keys(message),
-            filter(None, map(fragment_key, paths)),
+            fragments if len(fragments) == 1 else (),  # several: a release, which removes them
             paths,
             (f"{RENAME_LINK}{old}" for old, _ in renames),
         ),

@@ -181,3 +181,12 @@ def test_paths(text: str, paths: list[str]) -> None:
 )
 def test_a_commit_that_adds_a_changelog_fragment_names_its_ticket(path, key):
     assert fragment_key(path) == key
+
+
+@pytest.mark.req("I20")
+def test_the_commit_of_one_fragment_links_its_ticket_and_a_release_none(repository: Path) -> None:
+    commit(repository, "Fix", {"a.py": "A = 2\n", "news/12.bugfix.rst": "Fixed.\n"})
+    commit(repository, "Release", {"news/13.bugfix.rst": "Fixed.\n", "news/14.bugfix.rst": "Fixed.\n"})
+    links = {document.title: document.links for document in documents(open_history(repository))}
+    assert "#12" in links["Fix"]
+    assert not [link for link in links["Release"] if link.startswith("#")]
