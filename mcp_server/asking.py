@@ -465,8 +465,8 @@ def flag_question(question: Question) -> None:
 
 def without_secrets(request: AnswerRequest) -> AnswerRequest:
     """Return the request without the secrets that somebody pasted: the index holds none, so they name nothing in it."""
-    masked = redact(request.question)
-    plain = " ".join(MASK.sub(" ", masked.text).split()) if masked.counts else request.question
+    masked = redact(request.question).text
+    plain = " ".join(MASK.sub(" ", masked).split()) if MASK.search(masked) else request.question
     return replace(request, question=plain) if any(c.isalnum() for c in plain) else request
 
 
