@@ -32,7 +32,7 @@ from ingest.sources.order import by_importance
 from ingest.untrusted import FLAGS_VERSION
 
 TEXT_FIRST_BYTES = 6_000_000  # of a first build: below, everything takes about two seconds, and one publication is less
-FIRST_PART_S = 10.0  # after that a first build publishes what it has...
+FIRST_PART_S = 20.0  # after that a first build publishes what it has...
 NEXT_PART_S = 60.0  # ...and then once in a while: what a kill loses, and a publication costs about a second by then
 EMBED_BATCH = 512  # passages
 INLINE_PASSAGES = 2000  # fewer are embedded in this process: starting workers takes as long
