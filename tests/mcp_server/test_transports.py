@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+from golden.machine import process_tree
 from golden.stdio import StdioServer
 
 COMMAND = [sys.executable, "-m", "mcp_server.cli", "serve"]
@@ -195,3 +197,26 @@ def test_importing_the_server_loads_no_engine():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.req("I1", "I4")
+def test_a_killed_worker_is_started_again_and_takes_in_what_it_missed(service, setup):
+    """The server goes on answering; a file written while no worker lived is found."""
+
+    def found(name):
+        text, is_error = server.call("search_code", {"query": name, "limit": 1, "response_format": "json"})
+        assert not is_error, text
+        return any(name in hit["text"] for hit in json.loads(text)["hits"])
+
+    def wait_for(holds):
+        return any(holds() or time.sleep(0.05) for _ in range(1800))
+
+    with StdioServer([*COMMAND, *arguments(setup)]) as server:
+        server.initialize()
+        assert wait_for(lambda: process_tree(server.process.pid)[1:])
+        for pid in process_tree(server.process.pid)[1:]:
+            os.kill(pid, signal.SIGKILL)
+        (setup.root / "shop" / "late.py").write_text("def arrives_late():\n    pass\n")
+        assert wait_for(lambda: found("arrives_late"))
+        workers = process_tree(server.process.pid)[1:]
+    assert wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
