@@ -51,7 +51,7 @@ def paths(tmp_path, name):
         return [hit.path for hit in index.find_symbol(name, SEEING, loose=False)]
 
 
-@pytest.mark.req("F20")
+@pytest.mark.req("I1")
 def test_a_clock_that_goes_backwards_stops_nothing(tmp_path, repository):
     build(tmp_path, repository, "2030-01-01T00:00:00Z")
     (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
@@ -118,7 +118,7 @@ def test_another_repository_under_the_same_path_replaces_the_first(tmp_path, rep
     assert (paths(tmp_path, "alpha"), paths(tmp_path, "gamma")) == ([], ["gamma.py"])
 
 
-@pytest.mark.req("F20")
+@pytest.mark.req("I1")
 @pytest.mark.parametrize("damage", ["truncate", "remove", "head"])
 def test_a_damaged_mirror_is_made_anew(tmp_path, repository, git, damage):
     build(tmp_path, repository)
@@ -181,7 +181,7 @@ def test_a_clone_under_the_same_path_is_noticed_and_watched(repository, git, wat
     assert seen.wait(lambda call: call[1] is not None and any(path.endswith("later.py") for path in call[1]))
 
 
-@pytest.mark.req("I4", "F20")
+@pytest.mark.req("I4")
 def test_where_the_system_cannot_watch_so_many_files_they_are_polled_and_it_says_so(repository, watching, monkeypatch):
     from ingest import watch
 

@@ -232,7 +232,7 @@ def hasty(monkeypatch):
     monkeypatch.setattr("ingest.build.TEXT_FIRST_BYTES", 0)
 
 
-@pytest.mark.req("I9", "I19", "N10")
+@pytest.mark.req("I9", "I19")
 @pytest.mark.parametrize("embedder", [StaticEmbedder(), CountingEmbedder()])
 def test_text_of_a_large_first_build_is_searchable_before_its_vectors(tmp_path, code, hasty, embedder):
     data, seen = tmp_path / "data", []

@@ -324,7 +324,7 @@ def test_every_build_is_in_the_audit_trail_with_who_what_and_why(tmp_path, code,
     assert (verdict.broken_row, verdict.rows) == (None, 5)
 
 
-@pytest.mark.req("I7", "F20")
+@pytest.mark.req("I7", "I5")
 def test_the_scrub_takes_a_damaged_generation_out_of_use_and_it_is_built_again(
     tmp_path, builds, code, clock, monkeypatch
 ):
