@@ -15,7 +15,7 @@ from typing import Literal
 
 from ingest.chunking.facts import IDENTIFIER, number_of
 from ingest.languages.kinds import CALLABLE_KINDS
-from mcp_server.answering.claims import PATH_LIKE, Anchor, ClaimDraft, find_anchors, passage_anchors
+from mcp_server.answering.claims import META_NAME, PATH_LIKE, Anchor, ClaimDraft, find_anchors, passage_anchors
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.external import is_external
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
@@ -72,6 +72,7 @@ TAKEN = re.compile(
     r"|\b(?:formerly|was called|before:)\s[`*]*$",
     re.I,
 )
+LEAST_REAL = 5  # letters of a real name inside a made-up one
 SHORT_FLAG = 4  # characters: --to, -n say nothing
 CAMEL = re.compile(r"[A-Za-z]+\d*")
 PAD = 1  # lines around those that are cited
@@ -197,8 +198,10 @@ class Ledger:
 
     def resolve(self, anchor: Anchor, spans: Sequence[Span]) -> AnchorResult:
         """Find one anchor; the first place in the order of the ledger wins."""
-        if anchor.exempt or anchor.text in self.own:
+        if anchor.text in self.own or (anchor.exempt and not (near := self.grown_from(anchor))):
             return AnchorResult(anchor, "exempt")
+        if anchor.exempt:
+            return AnchorResult(anchor, "fabricated", nearest=near)
         for span in spans:
             if self.is_in_lines(anchor, span):
                 return AnchorResult(anchor, "ok", span)
@@ -213,6 +216,17 @@ class Ledger:
         if elsewhere:
             return AnchorResult(anchor, "misattributed", elsewhere)
         return self.resolve_outside(anchor)
+
+    def grown_from(self, anchor: Anchor) -> tuple[str, ...]:
+        """Return the real names that an example holds whole: "classes like `CacheManager`" where there is a `Cache`."""
+        name = anchor.text.rpartition("/")[2]
+        if anchor.kind not in ("symbol", "path") or META_NAME.match(name) or not SHAPED.search(name):
+            return ()
+        if self.exists(anchor) or holds_words(self._all, name) or is_external(name):
+            return ()
+        found = self.resolver.near_paths(anchor.text) if anchor.kind == "path" else self.resolver.near_names(name)
+        real = (near for near in found if len(near) >= LEAST_REAL and near.rpartition("/")[2].lower() in name.lower())
+        return tuple(real)
 
     def resolve_outside(self, anchor: Anchor) -> AnchorResult:
         """Find an anchor that no evidence holds: in the repository, its history, the question, or nowhere."""
@@ -315,6 +329,8 @@ class Ledger:
             return self.resolver.has_text(anchor.text) or self.resolver.is_current(parameter_of(anchor.text))
         if anchor.kind in ("route", "code"):
             return self.resolver.has_text(anchor.text)
+        if anchor.kind == "path":
+            return self.resolver.has_path(anchor.text)
         return self.resolver.has_name(anchor.text) or self.resolver.is_composed(anchor.text)
 
     def is_in_lines(self, anchor: Anchor, span: Span) -> bool:
