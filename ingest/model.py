@@ -267,7 +267,7 @@ class Prepared:
     chunk: Chunk
     tokens: dict[str, str] = field(default_factory=dict)  # field -> space separated tokens
     vector: bytes | None = None
-    terms: bytes = b""  # the distinct tokens of text and path, see ingest.index.rows.hash_tokens
+    terms: bytes = b""  # the distinct tokens of text and path, see ingest.index.tokens.hash_tokens
 
 
 @dataclass(frozen=True, slots=True)

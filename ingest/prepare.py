@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
 from ingest.index.keys import find_design_keys, find_ticket_keys
-from ingest.index.rows import hash_tokens
 from ingest.index.schema import SAID_FIELDS
-from ingest.index.tokens import token_stream
+from ingest.index.tokens import hash_tokens, token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip

@@ -1,8 +1,17 @@
-"""The on-disk index, reader and writer together: both share one format."""
+"""The on-disk index, reader and writer together: both share one format.
 
-from ingest.index.generation import begin_publication, collect_garbage, generations, recover, roll_back, status
-from ingest.index.reader import Index
-from ingest.index.schema import Manifest, Scored, SourceState, SymbolHit
+What stands here is imported when it is asked for: a worker that needs the tokens loads no engine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.index.generation import begin_publication, collect_garbage, generations, recover, roll_back, status
+    from ingest.index.reader import Index
+    from ingest.index.schema import Manifest, Scored, SourceState, SymbolHit
 
 __all__ = [
     "Index",
@@ -17,3 +26,23 @@ __all__ = [
     "roll_back",
     "status",
 ]
+PLACES = {
+    "Index": "reader",
+    "Manifest": "schema",
+    "Scored": "schema",
+    "SourceState": "schema",
+    "SymbolHit": "schema",
+    "begin_publication": "generation",
+    "collect_garbage": "generation",
+    "generations": "generation",
+    "recover": "generation",
+    "roll_back": "generation",
+    "status": "generation",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it is
+    """Import one of the names."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)

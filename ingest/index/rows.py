@@ -18,17 +18,16 @@ import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
-from zlib import crc32
 
 import numpy as np
 
 from ingest.errors import IndexCorrupt
-from ingest.index.tokens import name_words, path_words, stem
+from ingest.index.tokens import name_words, path_words, stem, token_hash
 from ingest.model import Chunk, Prepared
 
 MAX_SEGMENTS = 8  # a look-up asks each of them, 10 us
@@ -100,18 +99,6 @@ def file_row(chunk: Chunk) -> FileRow:
     return FileRow(
         chunk.source, chunk.path, chunk.key, chunk.title, chunk.language, chunk.role, chunk.state, chunk.created_at
     )
-
-
-@lru_cache(maxsize=65_536)
-def token_hash(token: str) -> int:
-    """Return the 32-bit hash under which a token is kept (CRC-32 of its UTF-8)."""
-    return crc32(token.encode("utf-8", "surrogatepass"))
-
-
-def hash_tokens(streams: Iterable[str]) -> bytes:
-    """Return the distinct tokens of some streams as 32-bit hashes, ascending."""
-    hashes = {token_hash(token) for stream in streams for token in stream.split(" ") if token}
-    return array("I", sorted(hashes)).tobytes()
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ingest.index.rows import Definition, FileRow
+if TYPE_CHECKING:
+    from ingest.index.rows import Definition, FileRow
+
 
 FORMAT_VERSION = 3
 TEXT_FIELDS: tuple[str, ...] = (

@@ -8,9 +8,11 @@ borders): who asks for `parse_headers` finds that name first, who asks for "pars
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
+from zlib import crc32
 
 from Stemmer import Stemmer
 
@@ -102,3 +104,15 @@ def path_words(path: str) -> tuple[str, ...]:
     """Return the words of a path's stem and its nearest directory."""
     pure = PurePosixPath(path)
     return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
+
+
+@lru_cache(maxsize=65_536)
+def token_hash(token: str) -> int:
+    """Return the 32-bit hash under which a token is kept (CRC-32 of its UTF-8)."""
+    return crc32(token.encode("utf-8", "surrogatepass"))
+
+
+def hash_tokens(streams: Iterable[str]) -> bytes:
+    """Return the distinct tokens of some streams as 32-bit hashes, ascending."""
+    hashes = {token_hash(token) for stream in streams for token in stream.split(" ") if token}
+    return array("I", sorted(hashes)).tobytes()

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.index.rows import Bits, Definition, FileRow, Ints, token_hash
+from ingest.index.rows import Bits, Definition, FileRow, Ints
+from ingest.index.tokens import token_hash
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key, path_platforms

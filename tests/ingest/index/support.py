@@ -10,9 +10,8 @@ import numpy as np
 
 from ingest.index import begin_publication
 from ingest.index.generation import Publication
-from ingest.index.rows import hash_tokens
 from ingest.index.schema import Manifest
-from ingest.index.tokens import token_stream
+from ingest.index.tokens import hash_tokens, token_stream
 from ingest.model import Chunk, Entry, Filters, Prepared, SourceInfo, Symbol, chunk_id, hash_text
 
 NOW = "2026-11-20T12:00:00Z"
