@@ -31,7 +31,7 @@ def source(request, tmp_path, git):
 def build(source, tmp_path):
     def build(*changed, since=None, data="data"):
         paths = frozenset(str(source.path / path) for path in changed)
-        seen = Seen(paths, since) if since is not None else None
+        seen = Seen({source.name: paths}, since) if since is not None else None
         return build_index([source], IndexConfig(workers=1), None, tmp_path / data, now=NOW, seen=seen).manifest
 
     return build
