@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mcp_server.answering.check import CheckReport
 from mcp_server.fallback import describe_codes
 from mcp_server.results import AnswerResult, Citation, Hit, MissingName, SearchResult, Ungrounded, Verdict
 from mcp_server.service import Status
+
+if TYPE_CHECKING:
+    from mcp_server.answering.check import CheckReport
 
 Format = Literal["concise", "detailed", "json"]
 

@@ -16,10 +16,15 @@ PACKAGES = ("mcp_server", "ingest", "traces", "prompts", "golden")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/stdio.py", "golden/demo.py"}
 MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py", "golden/bench/rivals.py"}
-MAY_START_PROCESSES |= {"golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
+MAY_START_PROCESSES |= {"golden/organisation.py", "golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
 MAY_START_PROCESSES |= {"mcp_server/cli/serving.py", "mcp_server/cli/keeping.py"}  # their worker
 MAY_READ_ENVIRONMENT = {"mcp_server/cli/common.py", "mcp_server/config.py", "ingest/gitio.py", "ingest/executor.py"}
-MAY_READ_ENVIRONMENT |= {"ingest/__init__.py", "ingest/sources/connectors/__init__.py"}
+MAY_READ_ENVIRONMENT |= {
+    "golden/organisation.py",
+    "mcp_server/cli/configuring.py",
+    "ingest/__init__.py",
+    "ingest/sources/connectors/__init__.py",
+}
 MAY_READ_ENVIRONMENT |= {"ingest/index/failpoints.py", "golden/bench/corpora.py", "golden/bench/rivals.py"}
 
 

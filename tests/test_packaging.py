@@ -108,7 +108,9 @@ def test_every_dependency_is_locked_with_a_hash():
 
 
 def test_every_dependency_has_a_lower_bound():
-    assert [requirement for requirement in PROJECT["dependencies"] if ">=" not in requirement] == []
+    """Prices are data: their one version is pinned, so that the same call costs the same everywhere."""
+    loose = [requirement for requirement in PROJECT["dependencies"] if ">=" not in requirement]
+    assert [requirement for requirement in loose if not requirement.startswith("genai-prices==")] == []
 
 
 def test_the_lock_names_no_host():
