@@ -740,8 +740,8 @@ def call_order(chosen: Mapping[str, tuple[Evidence, Symbol]]) -> list[str]:
 TELLING_NAME = 8  # a method name of this length is hardly shared by chance
 
 
-def calls(block: Evidence, symbol: Symbol) -> Span | None:
-    """Return the line on which a block calls a symbol that it does not define itself."""
+def calls(block: Evidence, symbol: Symbol, caller: Symbol | None = None) -> Span | None:
+    """Return the line on which a block, or one definition in it, calls a symbol that the block does not define."""
     if symbol.name.startswith("__") or any(own.qualname == symbol.qualname for own in block.chunk.symbols):
         return None
     owner = symbol.qualname.rpartition(".")[0]
@@ -752,7 +752,8 @@ def calls(block: Evidence, symbol: Symbol) -> Span | None:
         return None  # `x.get(...)` may be anybody's `get`
     pattern = re.compile(rf"(?<!def )(?<!class )(?<!func )(?<!fn ){receiver}{re.escape(symbol.name)}\s*\(")
     for number, line in enumerate(block.lines, block.chunk.start_line):
-        if pattern.search(line) and not COMMENT_LINE.match(line):
+        inside = caller is None or caller.start_line <= number <= caller.end_line
+        if inside and pattern.search(line) and not COMMENT_LINE.match(line):
             return block.span(number, number)
     return None
 
@@ -773,7 +774,7 @@ def state_step(
         spans.append(best.span if best else None)
     called = {}
     for name, (_, other) in chosen.items():
-        if name != symbol.qualname and (line := calls(block, other)):
+        if name != symbol.qualname and (line := calls(block, other, symbol)):
             called[name] = line
     if called:
         names = " and ".join(f"`{chosen[name][1].name}`" for name in list(called)[:2])

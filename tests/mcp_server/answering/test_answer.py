@@ -142,6 +142,21 @@ def test_several_aspects_make_several_paragraphs() -> None:
     assert len(answer.answer.split("\n\n")) == 2
 
 
+def test_a_step_calls_what_it_calls_itself_not_what_its_neighbour_does() -> None:
+    text = """
+    def wrap_plain(handler):
+        \"\"\"Wrap a plain handler for the cache listeners.\"\"\"
+        return handler
+
+
+    def wrap_object(server):
+        return notify_listeners(server)
+    """
+    answer = ask("How are cache listeners wrapped by a handler?", make_chunk("src/wrap.py", text), SESSION)
+    line = next(line for line in answer.answer.split("\n") if "`wrap_plain`" in line)
+    assert "calls" not in line
+
+
 def test_where_no_line_says_enough_the_answer_points_at_the_nearest_definition() -> None:
     chunk = make_chunk("src/flow.py", "def advance(state, event):\n    return TABLE[state, event]\n")
     answer = ask("Why are transitions of orders kept strictly separate from fulfilment?", chunk, vector_top=0.9)

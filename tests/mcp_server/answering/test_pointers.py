@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from golden.corpus import build, make_setup, open_service, principal_of
@@ -57,8 +57,11 @@ def shop(tmp_path_factory):
 
 
 @pytest.mark.req("R19")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EDITS, max_size=6), st.sampled_from(NAMES))
+@example([("edit", "parcel")], "parcel")
+@example([("shift", "refund"), ("edit", "voucher")], "refund")
+@example([("rename", "courier"), ("delete", "parcel")], "courier")
 def test_every_pointer_exists_now_or_says_that_it_does_not(shop: tuple[Service, Path], edits, asked):
     service, root = shop
     shutil.rmtree(root / "src")
