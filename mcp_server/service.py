@@ -629,7 +629,8 @@ class Service:
         from traces.report import render_trace
 
         budget = self.setup.settings.server.max_result_chars
-        return render_trace(self.get_trace(trace_id, principal), stage, budget)
+        trace = self.get_trace(trace_id, principal)
+        return render_trace(replace(trace, scores=tuple(self.store.scores(trace.summary.id))), stage, budget)
 
     def get_trace(self, trace_id: str, principal: Principal) -> Trace:
         """Return one trace. Raises NotFound."""

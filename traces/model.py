@@ -346,6 +346,7 @@ class Trace:
     arguments: Any = None
     replay: Any = None
     missing: tuple[str, ...] = ()  # hashes of blobs that should be there and are not
+    scores: tuple[Score, ...] = ()  # what was said of it, where a reader asked for that
     thinned_at: str | None = None  # when retention took the content away
     answer: str | None = None
     raw_output: str | None = None

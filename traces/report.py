@@ -41,6 +41,7 @@ def render_trace(trace: Trace, stage: str = "", budget_chars: int = BUDGET_CHARS
 def _overview(trace: Trace) -> Iterator[str]:
     index = {chunk.id: chunk for chunk in trace.chunks}
     yield from _head(trace)
+    yield from _scores(trace)
     yield from _stage_table(trace)
     yield from _failures(trace)
     yield from _ungrounded(trace)
@@ -70,6 +71,16 @@ def _head(trace: Trace) -> Iterator[str]:
         yield f"MISSING blob {hash_}: a part of this trace cannot be shown; `codecairn trace verify` looks at all"
     if row.content != "full":
         yield f"content: {row.content} - only the row and the timings of this trace were kept"
+
+
+def _scores(trace: Trace) -> Iterator[str]:
+    """Yield what people and rules said of the trace, the latest word of each."""
+    replaced = {score.supersedes for score in trace.scores}
+    for score in trace.scores:
+        if score.id not in replaced:
+            parts = (score.label, _number(score.value), score.note)
+            said = " ".join(_one_line(part, QUERY_CHARS) for part in parts if part)
+            yield f"judged by a {score.source}: {score.name} {said}".rstrip()
 
 
 def _stage_table(trace: Trace) -> Iterator[str]:

@@ -79,6 +79,8 @@ def test_thumb_and_note_are_kept_with_their_history_and_low_rated_traces_are_lis
     assert [one.label for one in records.scores(trace_id)] == ["up", "down"]
     code, out, _ = command("trace", "list", "--feedback", "down")
     assert trace_id in out and score["note"] in out
+    shown = command("trace", "show", trace_id)[1]
+    assert "judged by a human: feedback down -1 ask" in shown and "feedback up" not in shown
     assert command("feedback", trace_id, "escalate")[0] == 0
     assert [row.id for row in records.find(TraceQuery(scored="escalated"))] == [trace_id]
     assert command("feedback", trace_id, "sideways")[0] == 2

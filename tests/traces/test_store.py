@@ -179,6 +179,23 @@ def test_store_recovers_when_the_disk_does(desk: Desk, path: Path) -> None:
     assert len(desk.errors) == 1  # one line for the outage
 
 
+@pytest.mark.req("T30", "F19")
+def test_locked_file_costs_traces_but_no_query_and_is_told_once(desk: Desk, path: Path) -> None:
+    record_one(desk)
+    desk.store.flush()
+    desk.store._connection.execute("PRAGMA busy_timeout = 20")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        lost = [record_one(desk) for _ in range(2)]
+        desk.store.flush()
+        assert not desk.recorder.healthy
+        other.execute("ROLLBACK")
+    kept = record_one(desk)
+    assert desk.store.get(kept, see_all) is not None and desk.recorder.healthy
+    assert [desk.store.get(one, see_all) for one in lost] == [None, None]
+    assert len(desk.errors) == 1 and "locked" in desk.errors[0]
+
+
 def test_full_queue_drops_content_then_traces_and_counts_both(make_desk: Callable[..., Desk], path: Path) -> None:
     desk = make_desk(max_full=2, max_rows=4)
     record_one(desk)
