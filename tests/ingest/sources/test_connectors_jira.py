@@ -119,7 +119,7 @@ def test_a_second_run_asks_for_minutes_so_that_no_time_zone_matters(is_cloud: bo
         assert (report.changed, report.unchanged) == (1, 39)
         search = next(request for request in reversed(server.requests) if "jql" in request.query)
         minutes = int(re.search(r"-(\d+)m", search.query["jql"])[1])
-    assert 460 * 60 <= minutes <= 460 * 60 + 20
+    assert 460 * 60 <= minutes <= 460 * 60 + 240  # the issues are as old as this test session makes them
 
 
 def test_an_issue_that_changes_while_numbered_pages_are_read_makes_no_other_one_slip(tmp_path: Path) -> None:
