@@ -31,7 +31,6 @@ MIN_WORDS = 12  # a shorter question is about one place, which its answer states
 LINE_PRICE = 0.00005  # worth that one more character has to bring
 MIN_CHARS = 300  # what is left of the budget is not worth another range
 RANGE_LINES = 60
-MIN_GAIN = 0.04  # worth of a range, from which on it is worth a citation
 FLOOR = 0.01  # names that are less probable count nothing
 TOKEN = re.compile(r"(\n)|(\.)?\b([A-Za-z_]\w+)(?=([ \t]*[(.=:\[])?)")
 ERRORS = ("Error", "Warning", "Exception")
@@ -112,7 +111,7 @@ class Budget:
     lines: dict[tuple[str, str], set[int]] = field(default_factory=dict)
 
 
-ReadDocument = Callable[[str, str], Sequence[Chunk]]
+ReadDocument = Callable[[str, str, int, int], Sequence[Chunk]]  # source, path, line, lines around it
 
 
 def find_reading(
@@ -135,16 +134,18 @@ def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument) -> li
     top = max((hit.score for hit in ranked), default=0.0) or 1.0
     scores: dict[tuple[str, str], dict[int, float]] = {}
     roles: dict[tuple[str, str], str] = {}
-    for hit in ranked:
+    starts: dict[tuple[str, str], int] = {}  # of the best chunk
+    for hit in sorted(ranked, key=lambda hit: -hit.score):
         if hit.chunk.path is not None:
             document = (hit.chunk.source, hit.chunk.ref)
             scores.setdefault(document, {})[hit.chunk.id] = max(0.0, hit.score / top)
             roles.setdefault(document, hit.chunk.role)
+            starts.setdefault(document, hit.chunk.start_line)
     totals = {d: decayed_sum(s.values()) for d, s in scores.items()}
     best = sorted(scores, key=lambda d: (-(max(scores[d].values()) + 0.5 * totals[d]), d))[:MAX_FILES]
     return [
         FileText(
-            source, ref, roles[source, ref], read_near(read_document(source, ref), scores[source, ref]),
+            source, ref, roles[source, ref], read_lines(read_document(source, ref, starts[source, ref], FILE_LINES)),
             scores[source, ref], max(scores[source, ref].values()), totals[source, ref],
         )
         for source, ref in best
@@ -156,17 +157,12 @@ def decayed_sum(scores: Iterable[float]) -> float:
     return sum(score * 0.7**at for at, score in enumerate(sorted(scores, reverse=True)))
 
 
-def read_near(chunks: Sequence[Chunk], scores: Mapping[int, float]) -> dict[int, Line]:
-    """Return the lines of a document, those nearest to its best chunk."""
-    best = max(chunks, key=lambda chunk: scores.get(chunk.id, 0.0), default=None)
-    if best is None:
-        return {}
+def read_lines(chunks: Sequence[Chunk]) -> dict[int, Line]:
+    """Return the lines of some chunks of a document by number."""
     lines: dict[int, Line] = {}
-    for chunk in sorted(chunks, key=lambda c: (abs(c.start_line - best.start_line), c.start_line)):
-        if len(lines) >= FILE_LINES:
-            break
-        for number, names in enumerate(names_by_line(chunk.text), chunk.start_line):
-            lines.setdefault(number, Line(names[0], chunk, names[1]))
+    for chunk in chunks:
+        for number, (length, names) in enumerate(names_by_line(chunk.text), chunk.start_line):
+            lines.setdefault(number, Line(length, chunk, names))
     return dict(sorted(lines.items()))
 
 
@@ -341,7 +337,7 @@ def best_run(
             return None
         first = order[0]
         if first not in stale:
-            return first if gains[first][0] > MIN_GAIN else None
+            return first if gains[first][0] > 0 else None
         file = files[first]
         gains[first] = find_run(runs[first], budget.names, budget.lines.get((file.source, file.ref), set()))
         stale.discard(first)

@@ -93,8 +93,8 @@ class Resolver(Protocol):
 
     def near_names(self, name: str) -> tuple[str, ...]: ...
     def near_paths(self, path: str) -> tuple[str, ...]: ...
-    def document(self, source: str, ref: str) -> Sequence[Chunk]:
-        """Return the chunks of one document that the caller may see, in order."""
+    def document(self, source: str, ref: str, line: int, lines: int) -> Sequence[Chunk]:
+        """Return the chunks of one document that the caller may see, about so many lines around a line, in order."""
         ...
 
     def occurring(self, words: Sequence[str]) -> frozenset[str]:
@@ -128,6 +128,17 @@ class Tree:
                 continue
             for end in range(len(parts), 0, -1):
                 yield from ("/".join(parts[start:end]) for start in range(end))
+
+
+def chunks_near(chunks: Sequence[Chunk], line: int, lines: int) -> list[Chunk]:
+    """Return the chunks that begin nearest to a line, until they have so many lines, in order."""
+    kept: list[Chunk] = []
+    for chunk in sorted(chunks, key=lambda c: (abs(c.start_line - line), c.start_line)):
+        if lines <= 0:
+            break
+        kept.append(chunk)
+        lines -= chunk.text.count("\n") + 1
+    return sorted(kept, key=lambda c: c.start_line)
 
 
 class IndexResolver:
@@ -298,9 +309,9 @@ class IndexResolver:
         """Return up to three nearest paths."""
         return tuple(path for _, path in self._index.near_paths(path, self._filters, limit=3))
 
-    def document(self, source: str, ref: str) -> Sequence[Chunk]:
-        """Return the chunks of one document, in order."""
-        return self._index.document_chunks(source, ref, self._filters)
+    def document(self, source: str, ref: str, line: int, lines: int) -> Sequence[Chunk]:
+        """Return the chunks of one document around a line, in order."""
+        return chunks_near(self._index.document_chunks(source, ref, self._filters), line, lines)
 
     def occurring(self, words: Sequence[str]) -> frozenset[str]:
         """Return those words that occur, in any inflection, in a visible chunk."""

@@ -11,7 +11,7 @@ from textwrap import dedent
 from ingest.index.tokens import split_identifier
 from ingest.model import Chunk, Kind, Role, Symbol, chunk_id, hash_text
 from mcp_server.answering.evidence import Evidence, build_evidence
-from mcp_server.answering.resolver import Past
+from mcp_server.answering.resolver import Past, chunks_near
 from mcp_server.retrieval.context import pack_context
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 
@@ -146,8 +146,8 @@ class ChunkResolver:
     def near_paths(self, path: str) -> tuple[str, ...]:
         return self.near
 
-    def document(self, source: str, ref: str) -> Sequence[Chunk]:
-        return sorted((c for c in self.chunks if (c.source, c.ref) == (source, ref)), key=lambda c: c.start_line)
+    def document(self, source: str, ref: str, line: int, lines: int) -> Sequence[Chunk]:
+        return chunks_near([c for c in self.chunks if (c.source, c.ref) == (source, ref)], line, lines)
 
     def occurring(self, tokens: Sequence[str]) -> frozenset[str]:
         return frozenset(token for token in tokens if token in self.tokens)
