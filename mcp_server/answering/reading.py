@@ -26,7 +26,7 @@ from mcp_server.retrieval.model import RankedChunk
 MAX_CITATIONS = 10  # of a whole answer
 MAX_TOKENS = 2000  # that its cited lines take
 MAX_FILES = 6
-FILE_LINES = 500  # of one file that are looked at, those around its best chunk
+FILE_LINES = 300  # of one file that are looked at, those around its best chunk
 MIN_WORDS = 12  # a shorter question is about one place, which its answer states
 LINE_PRICE = 0.00005  # worth that one more character has to bring
 MIN_CHARS = 300  # what is left of the budget is not worth another range
