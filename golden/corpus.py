@@ -146,12 +146,18 @@ def principal_of(setup: Setup) -> Principal:
 
 
 def search_pages(
-    service: Service, query: str, principal: Principal, *, sources: tuple[str, ...] = (), product: str = ""
+    service: Service,
+    query: str,
+    principal: Principal,
+    *,
+    sources: tuple[str, ...] = (),
+    product: str = "",
+    limit: int = PAGE,
 ) -> Iterator[SearchResult]:
     """Yield page after page of a ranked search."""
     cursor = ""
     while True:
-        request = SearchRequest(query, PAGE, cursor, sources, product)
+        request = SearchRequest(query, limit, cursor, sources, product)
         page = service.search(request, principal, entry="eval")
         yield page
         if not page.next_cursor:

@@ -17,15 +17,17 @@ from golden.case import Case
 from golden.corpus import Corpus, build, make_setup, open_corpus, open_service, principal_of, search_pages
 from golden.metrics import TOP
 from ingest.access import Principal
-from ingest.errors import SourceError
+from ingest.errors import IngestError, SourceError
 from ingest.gitio import read_worktree_file
 from ingest.index import Index
 from mcp_server.access import make_filters
 from mcp_server.config import Setup
+from mcp_server.errors import ServerError
 from mcp_server.results import AnswerRequest, AnswerResult, Citation, Hit, SearchResult
 from mcp_server.service import Service
 
 MAX_FILE_BYTES = 10_000_000
+PAGE = 20  # hits: ten distinct files are mostly among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def ask_setup(setup: Setup, cases: Sequence[Case], corpus: Corpus) -> Asked:
 
 def ask_cases(service: Service, cases: Sequence[Case], corpus: Corpus) -> Asked:
     """Ask the cases of one open index."""
-    outcomes = tuple(ask_case(service, case, principal_for(service, case), corpus.canaries) for case in cases)
+    answers = [ask(service, case, principal_for(service, case)) for case in cases]  # traces are written meanwhile
+    outcomes = tuple(observe(service, answer, corpus.canaries) for answer in answers)
     with service.reading() as index:
         manifest = index.manifest
     return Asked(
@@ -126,19 +129,48 @@ def principal_for(service: Service, case: Case) -> Principal:
     return Principal(local.id, frozenset(case.groups)) if case.groups else local
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What search and answer returned for one case, or why they did not."""
+
+    case: Case
+    principal: Principal
+    pages: tuple[SearchResult, ...] = ()
+    search_ms: float = 0.0
+    answer: AnswerResult | None = None
+    error: str = ""
+
+
 def ask_case(service: Service, case: Case, principal: Principal, canaries: Sequence[str] = ()) -> Outcome:
-    """Search and answer one case."""
+    """Search and answer one case, and look at what came back."""
+    return observe(service, ask(service, case, principal), canaries)
+
+
+def ask(service: Service, case: Case, principal: Principal) -> Given:
+    """Search and answer one case; a refusal is kept."""
     started = time.perf_counter()
     pages: list[SearchResult] = []
-    for page in search_pages(service, case.query, principal, sources=case.sources, product=case.product):
-        pages.append(page)
-        if len({(hit.source, hit.path) for found in pages for hit in found.hits if hit.path}) >= TOP:
-            break
-    search_ms = (time.perf_counter() - started) * 1000
-    hits = [hit for page in pages for hit in page.hits]
-    answer = service.answer(
-        AnswerRequest(case.query, case.sources, case.product), principal, entry="eval", use_cache=False
-    )
+    try:
+        for page in search_pages(
+            service, case.query, principal, sources=case.sources, product=case.product, limit=PAGE
+        ):
+            pages.append(page)
+            if len({(hit.source, hit.path) for found in pages for hit in found.hits if hit.path}) >= TOP:
+                break
+        search_ms = (time.perf_counter() - started) * 1000
+        request = AnswerRequest(case.query, case.sources, case.product)
+        answer = service.answer(request, principal, entry="eval", use_cache=False)
+    except (IngestError, ServerError) as error:
+        return Given(case, principal, error=str(error))
+    return Given(case, principal, tuple(pages), search_ms, answer)
+
+
+def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
+    """Return what the product did with one case, with what the trace of the answer says of it."""
+    case, principal, answer = given.case, given.principal, given.answer
+    if answer is None:
+        return Outcome(case, (), (), (), (), (), False, (), 0.0, 0.0, error=given.error)
+    hits = [hit for page in given.pages for hit in page.hits]
     with service.reading(principal) as index:
         targets = targets_of(index, case, make_filters(principal, service.infos(index)))
         symbols = tuple(shown_symbols(index, hits[:TOP]))
@@ -155,12 +187,12 @@ def ask_case(service: Service, case: Case, principal: Principal, canaries: Seque
         dangling=tuple(find_dangling(service, answer.citations)),
         abstained=answer.abstained,
         ungrounded=tuple(list_ungrounded(answer)),
-        search_ms=search_ms,
+        search_ms=given.search_ms,
         answer_ms=answer.latency_ms,
         trace_id=answer.trace_id,
         answer=answer.answer,
         marked=tuple(place(c) for c in answer.citations if c.freshness in ("moved", "changed", "gone")),
-        leaks=tuple(find_leaks([*pages, answer], forbidden)),
+        leaks=tuple(find_leaks([*given.pages, answer], forbidden)),
         missing=targets.missing,
         supported=sum(claim.verdict in ("supported", "misattributed") for claim in answer.claims),
         claims=len(answer.claims),
@@ -181,6 +213,8 @@ def shown_symbols(index: Index, hits: Sequence[Hit]) -> Iterator[str]:
 
 def find_leaks(results: Iterable[SearchResult | AnswerResult], forbidden: Sequence[str]) -> Iterator[str]:
     """Yield each text that stands anywhere in what was returned: hits, answer, citations, nearest names, notes."""
+    if not forbidden:
+        return
     shown = json.dumps([asdict(result) for result in results], ensure_ascii=False, default=str).lower()
     for text in forbidden:
         if json.dumps(text, ensure_ascii=False)[1:-1].lower() in shown:

@@ -116,21 +116,45 @@ def golden_update(
 def golden_gate(
     cases: CasesOption = None,
     work: WorkOption = WORK,
+    planted: Annotated[
+        bool, typer.Option("--planted", help="Show instead that ten faults in the product are refused, on all cases.")
+    ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
     """Run the cases and decide: exit code 1 when a floor does not hold or something is worse than the baseline.
 
-    Writes `junit.xml` and one text per case. Example: `codecairn golden gate --cases golden/`
+    Writes `junit.xml` and one text per case. Examples: `codecairn golden gate --cases golden/`,
+    `codecairn golden gate --planted`
     """
     from golden.gate import run_gate
 
+    if planted:
+        try_faults(open_suite(None, work, root, config, data))
+        return
     with bench_errors():
         gate = run_gate(open_suite(cases, work, root, config, data))
     print(gate)
     if not gate.passed:
         raise SystemExit(EXIT_ERROR)
+
+
+def try_faults(suite: Suite) -> None:
+    """Plant each fault, print what the gate says to it, and end with 1 where one is let through."""
+    from golden.corpus import ORGANISATION
+    from golden.planted import FAULTS, prepare_ground, try_fault
+
+    let_through = []
+    with bench_errors():
+        cases = [case for case in suite.cases() if case.corpus == ORGANISATION]
+        ground = prepare_ground(suite.work / "planted")
+        for name, fault in FAULTS.items():
+            failures = try_fault(fault, cases, ground, suite.work / "planted-build", suite).failures
+            print(f"{name:20} {'BLOCK: ' + failures[0] if failures else 'LET THROUGH'}", flush=True)
+            let_through += [] if failures else [name]
+    if let_through:
+        fail(f"The gate does not see: {', '.join(let_through)}.")
 
 
 @app.command("mine")

@@ -153,3 +153,11 @@ def test_an_answer_from_a_wrong_place_is_confidently_wrong_and_has_a_stage_to_bl
 )
 def test_the_first_stage_that_lost_the_place_is_to_blame(ranks, zone, stage):
     assert blame_miss(Stages(ranks, zone=zone)) == stage
+
+
+@pytest.mark.req("E19")
+def test_a_call_that_fails_is_a_failed_case_and_not_the_end_of_the_run(shop):
+    service, setup = shop
+    case = make_case("total_of_invoice", cites=("invoice.py",)).model_copy(update={"product": "no-such-product"})
+    verdict = judge(ask_case(service, case, principal_of(setup)))
+    assert verdict.problems[0].startswith("the call failed: Unknown product 'no-such-product'")
