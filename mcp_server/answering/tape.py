@@ -37,6 +37,7 @@ Calls = Mapping[str, Mapping[str, Json]]  # "resolver.has_name" -> arguments -> 
 KEPT_CHUNKS = 20  # ranked chunks that answering sees
 MAX_KEY_CHARS = 60  # of a look-up's arguments; longer ones are named by a hash
 CHUNK = "$chunk"
+PLAIN = frozenset((str, int, float, bool))
 FOUND = TypeAdapter(tuple[tuple[Chunk | Occurrence, float, tuple[str, ...]], ...])
 WHOLE_CHUNK = TypeAdapter(Chunk)
 
@@ -58,6 +59,8 @@ class Tape:
 
     def encode(self, value: object) -> Json:
         """Return a value as JSON; a chunk by its id."""
+        if value is None or type(value) in PLAIN:  # most values are; asking abstract classes takes ten times as long
+            return value
         if isinstance(value, Chunk):
             self.chunks[value.id] = value
             return {CHUNK: value.id}
