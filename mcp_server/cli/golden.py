@@ -143,12 +143,14 @@ def golden_gate(
 def try_faults(suite: Suite) -> None:
     """Plant each fault, print what the gate says to it, and end with 1 where one is let through."""
     from golden.corpus import ORGANISATION
-    from golden.planted import FAULTS, prepare_ground, try_fault
+    from golden.planted import FAULTS, judge_core, prepare_ground, try_fault
 
     let_through = []
     with bench_errors():
         cases = [case for case in suite.cases() if case.corpus == ORGANISATION]
         ground = prepare_ground(suite.work / "planted")
+        if sound := judge_core(ground, cases, suite).failures:
+            fail(f"Without any fault the gate blocks already, so nothing can be shown: {sound[0]}.")
         for name, fault in FAULTS.items():
             failures = try_fault(fault, cases, ground, suite.work / "planted-build", suite).failures
             print(f"{name:20} {'BLOCK: ' + failures[0] if failures else 'LET THROUGH'}", flush=True)

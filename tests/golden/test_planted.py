@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from golden.baseline import write_baseline
 from golden.case import GoldenError
 from golden.planted import FAULTS, Fault, core_cases, judge_core, planted, prepare_ground, try_fault
 from golden.results import render_case
 from golden.suite import Suite
+from mcp_server.cli.golden import try_faults
 
 SUITE = Suite()
 CORE = core_cases(SUITE)
@@ -55,3 +57,13 @@ def test_a_fault_that_never_fires_proves_nothing():
     idle = Fault("idle", asking=lambda fired: [])
     with pytest.raises(GoldenError, match="never fired"), planted(idle.asking):
         pass
+
+
+@pytest.mark.req("A7")
+def test_faults_show_nothing_where_the_gate_blocks_without_one(tmp_path, capsys):
+    other = CORE[0].model_copy(update={"query": "something else"})
+    (tmp_path / "cases.jsonl").write_text(f"{other.to_line()}\n", "utf-8")
+    write_baseline(SUITE.baseline(), tmp_path / "baseline.jsonl")
+    with pytest.raises(SystemExit):
+        try_faults(Suite(tmp_path, tmp_path / "work"))
+    assert "Without any fault the gate blocks already" in capsys.readouterr().err
