@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import queue
 import threading
 import time
@@ -21,17 +20,16 @@ from typing import Any, Literal, Protocol
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from ingest.breaker import Breaker
+from ingest.endpoint import RETRIES, advise, is_passing_status, wait_as_asked
 from mcp_server.config import LlmConfig
 from mcp_server.fallback import Cancellation, Deadline
 from traces.prices import Tokens
 
-RETRIES = 3  # N2
 CONNECT_S = 5.0  # a machine that does not answer a connection is down, however long a generation may take
-PASSING_STATUS = (408, 409, 429)  # and 500 and above: the same call can succeed later
 UNKNOWN_PARAMETER_STATUS = (400, 415, 422)
 BACKOFF = wait_random_exponential(multiplier=0.25, max=8)
 CHARS_PER_TOKEN_MAX = 8  # a text longer than this many characters a token is more than was asked for
@@ -212,7 +210,7 @@ class OpenAILLM:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_passing),
             stop=stop_after_attempt(1 + RETRIES) | stop_before_delay(deadline.remaining_s),
-            wait=_wait_s,
+            wait=wait_as_asked(BACKOFF),
             sleep=self._sleep,
             reraise=True,
         )
@@ -290,7 +288,7 @@ class OpenAILLM:
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, APIStatusError):
-            advice = _advice(error)
+            advice = advise(error.status_code, error.response.headers, "llm")
             return f"{self._where} answered {error.status_code} for model {self.config.model!r}.{advice}"
         if isinstance(error, (APIConnectionError, httpx2.TransportError)):
             return f"{self._where} cannot be reached, or broke off. Is it running?"
@@ -403,19 +401,10 @@ def _read_tokens(usage: object) -> Tokens | None:
     return Tokens(*valid) if len(valid) == len(counts) else None
 
 
-def _advice(error: APIStatusError) -> str:
-    if error.status_code in (401, 403):
-        return " Is the key in the variable that llm.api_key_env names right?"
-    if error.status_code == 404:
-        return " Are llm.base_url (most end in /v1) and llm.model right?"
-    wait_s = _retry_after_s(error)
-    return f" It asks to wait {wait_s:g} s." if wait_s else ""
-
-
 def _is_passing(error: BaseException) -> bool:
     """Tell whether the same call can succeed; one that ran out of time is not made again."""
     if isinstance(error, APIStatusError):
-        return error.status_code in PASSING_STATUS or error.status_code >= 500
+        return is_passing_status(error.status_code)
     if _is_read_timeout(error):
         return False
     return isinstance(error, (APIConnectionError, httpx2.TransportError, _PassingFailure))
@@ -424,18 +413,3 @@ def _is_passing(error: BaseException) -> bool:
 def _is_read_timeout(error: BaseException | None) -> bool:
     causes = (error, getattr(error, "__cause__", None))
     return any(isinstance(cause, (httpx2.ReadTimeout, httpx2.WriteTimeout)) for cause in causes)
-
-
-def _wait_s(state: RetryCallState) -> float:
-    """Return what the endpoint asked for, else an exponential time with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    return (_retry_after_s(error) if isinstance(error, APIStatusError) else 0.0) or BACKOFF(state)
-
-
-def _retry_after_s(error: APIStatusError) -> float:
-    """Return the seconds of `Retry-After`, 0 without one. The form with a date is rare and read as none."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", "0"))
-    except ValueError:
-        return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

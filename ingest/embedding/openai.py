@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_random_exponential
 
 from ingest.breaker import Breaker
 from ingest.config import EmbeddingConfig
+from ingest.endpoint import RETRIES, advise, is_passing_status, wait_as_asked
 from ingest.errors import EmbeddingError
 
-RETRIES = 3  # N2
 PASSAGE_PATIENCE_S = 180.0  # a build waits out a rate limit
 QUERY_PATIENCE_S = 5.0  # a query falls back to text search instead
 MAX_INPUT_CHARS = 16_000  # models take 8,192 tokens, and code has at least two characters to a token
-PASSING_STATUS = (408, 409, 429)  # and 500 and above: the same call can succeed later
 BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
 
 
@@ -99,7 +97,7 @@ class OpenAIEmbedder:
         retrying = Retrying(
             retry=retry_if_exception(_is_passing),
             stop=stop_after_attempt(1 + RETRIES) | stop_before_delay(patience_s),
-            wait=_wait_s,
+            wait=wait_as_asked(BACKOFF),
             sleep=self._sleep,
             reraise=True,
         )
@@ -140,35 +138,12 @@ class OpenAIEmbedder:
         if isinstance(error, APIConnectionError):
             return f"{self._where} cannot be reached. Is it running?"
         if isinstance(error, APIStatusError):
-            return f"{self._where} answered {error.status_code} for model {self._config.model!r}.{_advice(error)}"
+            advice = advise(error.status_code, error.response.headers, "embedding")
+            return f"{self._where} answered {error.status_code} for model {self._config.model!r}.{advice}"
         return f"{self._where} failed: {type(error).__name__}."
-
-
-def _advice(error: APIStatusError) -> str:
-    if error.status_code in (401, 403):
-        return " Is the key in the variable that embedding.api_key_env names right?"
-    if error.status_code == 404:
-        return " Are embedding.base_url (most end in /v1) and embedding.model right?"
-    wait_s = _retry_after_s(error)
-    return f" It asks to wait {wait_s:g} s." if wait_s else ""
 
 
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, APIStatusError):
-        return error.status_code in PASSING_STATUS or error.status_code >= 500
+        return is_passing_status(error.status_code)
     return isinstance(error, APIConnectionError)  # timeouts too
-
-
-def _wait_s(state: RetryCallState) -> float:
-    """Return what the endpoint asked for, else an exponential time with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    return (_retry_after_s(error) if isinstance(error, APIStatusError) else 0.0) or BACKOFF(state)
-
-
-def _retry_after_s(error: APIStatusError) -> float:
-    """Return the seconds of `Retry-After`, 0 without one. The form with a date is rare and read as none."""
-    try:
-        seconds = float(error.response.headers.get("retry-after", "0"))
-    except ValueError:
-        return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

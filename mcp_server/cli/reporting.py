@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mcp_server.cli.common import ConfigOption, DataOption, JsonOption, RootOption, print_json
 from mcp_server.cli.traces import open_records
+from mcp_server.records import ReportName
 
 app = typer.Typer(no_args_is_help=True, help="What queries cost, how long they took, how good they were.")
 
@@ -26,9 +28,7 @@ def report_costs(
 
     Example: `codecairn report costs --days 7`
     """
-    with open_records(root, config, data) as records:
-        report = records.report("costs", days)
-    print_json(report.to_dict()) if as_json else print(report)
+    show("costs", days, root, config, data, as_json)
 
 
 @app.command("latency")
@@ -43,9 +43,7 @@ def report_latency(
 
     Example: `codecairn report latency`
     """
-    with open_records(root, config, data) as records:
-        report = records.report("latency", days)
-    print_json(report.to_dict()) if as_json else print(report)
+    show("latency", days, root, config, data, as_json)
 
 
 @app.command("quality")
@@ -60,6 +58,13 @@ def report_quality(
 
     Example: `codecairn report quality --json`
     """
+    show("quality", days, root, config, data, as_json)
+
+
+def show(
+    panel: ReportName, days: int, root: Path | None, config: Path | None, data: Path | None, as_json: bool
+) -> None:
+    """Print one report over the last days."""
     with open_records(root, config, data) as records:
-        report = records.report("quality", days)
+        report = records.report(panel, days)
     print_json(report.to_dict()) if as_json else print(report)

@@ -42,6 +42,23 @@ def find_block(request, path):
     return next((m[1], int(m[4]), int(m[5])) for m in EVIDENCE.finditer(text) if m[2] == path)
 
 
+def cite(request, path):
+    """Return a pointer to all lines of the evidence block of a path."""
+    block, start, end = find_block(request, path)
+    return f"{block}:{start}-{end}"
+
+
+def claiming(path, *claims):
+    """Return an answer whose claims all cite the block of a path; each is a text, or a text and a quote."""
+
+    def answer(request):
+        lines = cite(request, path)
+        pairs = [(one, "") if isinstance(one, str) else one for one in claims]
+        return reply(*[claim(text, lines, quote=quote) for text, quote in pairs])
+
+    return answer
+
+
 class Handler(BaseHTTPRequestHandler):
     """Speaks for the endpoint that the server carries."""
 

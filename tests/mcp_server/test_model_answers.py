@@ -24,7 +24,7 @@ from mcp_server.results import AnswerRequest, AnswerResult
 from mcp_server.server import make_server
 from mcp_server.service import Service
 from tests.mcp_server.conftest import make_repository, reindex
-from tests.mcp_server.fake_llm import FakeLLM, Step, claim, find_block, reply
+from tests.mcp_server.fake_llm import FakeLLM, Step, cite, claim, claiming, find_block, reply
 
 QUESTION = "How are session cookies signed?"
 
@@ -82,10 +82,8 @@ def spans_of(service, result, name):
     return [span for span in trace_of(service, result).spans if span.name == name]
 
 
-def signing(request):
-    """Reply with a true claim about the lines of the evidence that show it."""
-    block, start, end = find_block(request, "shop/session.py")
-    return reply(claim("`SessionSigner.sign` signs with `hmac` and `SESSION_SALT`.", f"{block}:{start}-{end}"))
+SESSION = "shop/session.py"
+signing = claiming(SESSION, "`SessionSigner.sign` signs with `hmac` and `SESSION_SALT`.")
 
 
 @pytest.mark.req("R18", "R9", "T15", "T16", "T19", "P3")
@@ -119,16 +117,12 @@ def test_cost_by_a_table_of_ones_own(endpoint, make):
 
 @pytest.mark.req("R18", "A1")
 def test_fabricated_and_misquoted_claims_are_struck_and_listed(endpoint, make):
-    def answer(request):
-        block, start, end = find_block(request, "shop/session.py")
-        lines = f"{block}:{start}-{end}"
-        return reply(
-            claim("`SessionSigner.sign` uses `hmac`.", lines),
-            claim("`rotate_all_keys_daily` renews the key.", lines),
-            claim("The comment says so.", lines, quote="cookies are never signed at all"),
-        )
-
-    endpoint.default = answer
+    endpoint.default = claiming(
+        SESSION,
+        "`SessionSigner.sign` uses `hmac`.",
+        "`rotate_all_keys_daily` renews the key.",
+        ("The comment says so.", "cookies are never signed at all"),
+    )
     result = ask(make())
     assert [c.verdict for c in result.claims] == ["supported", "fabricated", "misquoted"]
     assert "rotate_all_keys_daily" not in result.answer
@@ -317,8 +311,8 @@ def test_F9_output_that_stays_unreadable_is_said(endpoint, make):
 
 def test_output_of_a_megabyte_gives_its_whole_claims_and_says_that_it_broke_off(endpoint, make):
     def answer(request):
-        block, start, end = find_block(request, "shop/session.py")
-        true = claim("`SessionSigner.sign` uses `hmac`.", f"{block}:{start}-{end}")
+        block = find_block(request, SESSION)[0]
+        true = claim("`SessionSigner.sign` uses `hmac`.", cite(request, SESSION))
         return reply(true, *[claim(f"Filler number {n} of `SessionSigner`.", block) for n in range(15_000)])
 
     endpoint.default = answer
@@ -331,16 +325,8 @@ def test_output_of_a_megabyte_gives_its_whole_claims_and_says_that_it_broke_off(
 
 
 def test_output_in_another_language_is_checked_like_any_other(endpoint, make):
-    def answer(request):
-        block, start, end = find_block(request, "shop/session.py")
-        lines = f"{block}:{start}-{end}"
-        return reply(
-            claim("`SessionSigner.sign` 使用 `hmac` 签名。", lines),
-            claim("密钥每天都会轮换。", lines),
-            claim("`rotiere_schluessel` erneuert den Schlüssel.", lines),
-        )
-
-    endpoint.default = answer
+    german = "`rotiere_schluessel` erneuert den Schlüssel."
+    endpoint.default = claiming(SESSION, "`SessionSigner.sign` 使用 `hmac` 签名。", "密钥每天都会轮换。", german)
     result = ask(make())
     assert [c.verdict for c in result.claims] == ["supported", "no_anchor", "fabricated"]
     assert {"no_anchor", "fabricated"} <= {item.verdict for item in result.ungrounded}
@@ -432,16 +418,12 @@ def test_F23_caller_that_goes_stops_the_work_and_the_bill(endpoint, make):
 
 @pytest.mark.req("R6", "K9")
 def test_claims_are_told_one_by_one_and_only_after_the_ledger(endpoint, make):
-    def answer(request):
-        block, start, end = find_block(request, "shop/session.py")
-        lines = f"{block}:{start}-{end}"
-        return reply(
-            claim("`SessionSigner.sign` uses `hmac`.", lines),
-            claim("`rotate_all_keys_daily` renews the key.", lines),
-            claim("`SESSION_SALT` is added to the payload.", lines),
-        )
-
-    endpoint.default = answer
+    endpoint.default = claiming(
+        SESSION,
+        "`SessionSigner.sign` uses `hmac`.",
+        "`rotate_all_keys_daily` renews the key.",
+        "`SESSION_SALT` is added to the payload.",
+    )
     events = list(make().stream_answer(AnswerRequest(QUESTION), LOCAL_PRINCIPAL))
     assert [getattr(event, "kind", "result") for event in events] == ["evidence", "claim", "claim", "result"]
     assert any(place.startswith("shop/session.py:") for place in events[0].places)
@@ -453,9 +435,9 @@ def test_claims_are_told_one_by_one_and_only_after_the_ledger(endpoint, make):
 @pytest.mark.req("R6")
 def test_first_claim_is_told_before_the_model_has_finished(endpoint, make):
     def answer(request):
-        block, start, end = find_block(request, "shop/session.py")
-        first = claim("`SessionSigner.sign` uses `hmac`.", f"{block}:{start}-{end}")
-        return reply(first, claim("`SESSION_SALT` is added.", f"{block}:{start}-{end}"), pause_s=0.05)
+        lines = cite(request, SESSION)
+        first = claim("`SessionSigner.sign` uses `hmac`.", lines)
+        return reply(first, claim("`SESSION_SALT` is added.", lines), pause_s=0.05)
 
     endpoint.default = answer
     stream = make().stream_answer(AnswerRequest(QUESTION), LOCAL_PRINCIPAL)
@@ -624,12 +606,10 @@ def test_an_outage_that_lasts_when_the_server_ends_has_no_end(endpoint, make, bu
 # -- judge ------------------------------------------------------------------------------------------------------------
 
 
-def vague(request):
-    """Reply with a statement in which there is nothing to look up, and one that is invented."""
-    block, start, end = find_block(request, "shop/session.py")
-    lines = f"{block}:{start}-{end}"
-    true = claim("`SessionSigner.sign` uses `hmac`.", lines)
-    return reply(true, claim("The signature is compared safely.", lines), claim("`rotate_all` renews it.", lines))
+# A statement in which there is nothing to look up stands between a true and an invented one.
+vague = claiming(
+    SESSION, "`SessionSigner.sign` uses `hmac`.", "The signature is compared safely.", "`rotate_all` renews it."
+)
 
 
 @pytest.mark.req("K15", "R18")

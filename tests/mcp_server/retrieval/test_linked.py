@@ -23,43 +23,12 @@ NEW = "# ADR-2 Server sessions\n\nStatus: accepted\n\nReplaces the cookies, see 
 
 
 @pytest.fixture
-def linked(repository, tmp_path):
+def linked(serve, repository):
     """A service over the repository with its history, two tickets and two designs; only `staff` see the designs."""
-    (tmp_path / "issues.json").write_text(json.dumps(TICKETS))
-    designs = tmp_path / "designs"
-    designs.mkdir()
-    (designs / "adr-1.md").write_text(OLD)
-    (designs / "adr-2.md").write_text(NEW)
     code = repository / "shop" / "session.py"
     code.write_text(code.read_text() + "\n# ADR-2: sessions move to the server\n")
-    subprocess.run(["git", "-C", str(repository), "commit", "-qam", "Mark the successor (#12)"], check=True)
-    config = tmp_path / "codecairn.toml"
-    config.write_text(
-        f"""
-[principal]
-groups = ["local", "staff"]
-[[source]]
-name = "shop"
-type = "git"
-path = "{repository}"
-product = "shop"
-[[source]]
-name = "issues"
-type = "tickets"
-path = "{tmp_path / "issues.json"}"
-product = "shop"
-[[source]]
-name = "adrs"
-type = "designs"
-path = "{designs}"
-product = "shop"
-groups = ["staff"]
-"""
-    )
-    service = Service(load_setup(root=repository, config=config, data=tmp_path / "linked", env=dict(os.environ)))
-    reindex(service)
-    yield service
-    service.close()
+    designs = {"adr-1.md": OLD, "adr-2.md": NEW}
+    return serve("Mark the successor (#12)", tickets=TICKETS, designs=designs, staff_only="adrs")
 
 
 def hit_of(service, query, ref, principal=None, **fields):
