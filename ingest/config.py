@@ -45,6 +45,8 @@ class SourceConfig(Section):
     user: str = ""  # jira cloud: whose token it is (e-mail address)
     token_env: str = ""  # github, jira: name of the variable that holds the token, never the token
     full_days: float = Field(7.0, ge=0)  # github, jira: after so many days deleted tickets are looked for
+    half_life_days: float = Field(1461.0, ge=0)  # tickets, designs: age costs half of what it can; 0 = nothing
+    expires_days: float = Field(0.0, ge=0)  # tickets, designs: left out so long after the last change; 0 = never
 
     @model_validator(mode="after")
     def _names_its_place(self) -> Self:
@@ -53,6 +55,8 @@ class SourceConfig(Section):
             raise ValueError("a source of type github needs repo = 'owner/name'")
         if self.type == "jira" and not (PROJECT.fullmatch(self.project) and self.url):
             raise ValueError("a source of type jira needs url = 'https://...' and project = 'KEY'")
+        if self.expires_days and self.type in CODE_TYPES:
+            raise ValueError(f"a source of type {self.type} does not expire; expires_days is for tickets and designs")
         if not self.is_live and "path" not in self.model_fields_set:
             raise ValueError(f"a source of type {self.type} needs path")
         return self

@@ -13,6 +13,7 @@ Trust = Literal["high", "normal", "low"]
 AuthorRole = Literal["", "author", "maintainer", "other"]  # who wrote it, seen from the ticket; "" = not said
 
 KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
+AGEING_KINDS = frozenset(("ticket", "design"))  # code is as true as its last commit, and a commit stays one
 HISTORY_SUFFIX = ".history"  # the source of a git source's commits: its name and this
 FILES_HEADING = "\n\nFiles:\n"  # ends the message in the text of a commit
 RENAME_LINK = "renamed:"  # before a file's old path among a commit's links: what it is called now is in the text
@@ -36,6 +37,8 @@ class SourceInfo:
     groups: tuple[str, ...]
     trust: Trust = "normal"
     masks_personal: bool = field(default=False, compare=False)  # used while reading; the index holds no trace of it
+    half_life_days: float = field(default=0.0, compare=False)  # used while ranking, like the next one; 0 = never older
+    expires_days: float = field(default=0.0, compare=False)  # after its last change; 0 = never
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ class Document:
     links: tuple[str, ...] = ()  # ticket keys, design ids, paths named by the document; a commit: touched paths
     fallback: str = ""  # reason code when it could only be chunked by lines
     closed_at: str = ""
+    expires_at: str = ""  # when the document itself says that it no longer holds
     labels: tuple[str, ...] = ()
     assignee: str = ""  # a pseudonym
     parts: tuple[Part, ...] = ()  # in order, without overlap; lines outside of them are shown but not indexed
@@ -221,6 +225,7 @@ class Chunk:
     trust: Trust = "normal"
     redactions: tuple[tuple[str, int], ...] = ()  # (rule id, count)
     closed_at: str = ""
+    expires_at: str = ""
     labels: tuple[str, ...] = ()
     assignee: str = ""  # a pseudonym
     author_role: AuthorRole = ""  # of a ticket's body or comment
@@ -247,6 +252,15 @@ def hash_text(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Ageing:
+    """How the documents of a source grow old, in days; 0 = never."""
+
+    source: str
+    half_life_days: float
+    expires_days: float
+
+
+@dataclass(frozen=True, slots=True)
 class Filters:
     """What a query may see and wants to see. Empty `groups` or `sources` see nothing (default deny)."""
 
@@ -258,6 +272,8 @@ class Filters:
     path_glob: str = ""
     history: frozenset[str] = frozenset()  # visible sources of commits whose files may be voted for, asked for or not
     followed: frozenset[str] = frozenset()  # visible sources that links are followed through, asked for or not
+    today: str = ""  # ISO 8601 day from which age and expiry are counted; "" = nothing grows old
+    ageing: tuple[Ageing, ...] = ()  # of visible sources of tickets and designs
 
 
 @dataclass(frozen=True, slots=True)

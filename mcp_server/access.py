@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.access import Principal, visible_sources
 from ingest.config import SourceConfig
-from ingest.model import HISTORY_SUFFIX, KINDS, Filters, Kind, SourceInfo
+from ingest.model import AGEING_KINDS, HISTORY_SUFFIX, KINDS, Ageing, Filters, Kind, SourceInfo
 from mcp_server.config import Settings, Setup
 from mcp_server.errors import BadRequest
 
@@ -85,7 +85,16 @@ def known_sources(settings: Settings, states: Iterable[SourceState]) -> list[Sou
         owner = find_owner(state.name, configured)
         if owner is not None:
             groups = tuple(group for group in open_to(owner, settings) if group in state.groups)
-            infos.append(SourceInfo(state.name, state.kind, state.product, groups, owner.trust))  # type: ignore[arg-type]
+            info = SourceInfo(
+                name=state.name,
+                kind=state.kind,  # type: ignore[arg-type]  # written from a SourceInfo
+                product=state.product,
+                groups=groups,
+                trust=owner.trust,
+                half_life_days=owner.half_life_days,
+                expires_days=owner.expires_days,
+            )
+            infos.append(info)
     return infos
 
 
@@ -130,8 +139,12 @@ def make_filters(
     product: str = "",
     language: str = "",
     path_glob: str = "",
+    today: str = "",
 ) -> Filters:
-    """Return the filters of a request. A source that the principal may not see reads like an unknown one."""
+    """Return the filters of a request. A source that the principal may not see reads like an unknown one.
+
+    `today`: day (ISO 8601) on which documents that have expired are left out.
+    """
     visible = visible_sources(principal, sources)
     names = {source.name for source in visible}
     unknown = [word for word in wanted if word not in KIND_WORDS and word not in names]
@@ -153,4 +166,10 @@ def make_filters(
         path_glob=path_glob,
         history=frozenset(source.name for source in visible if source.kind == "commit"),
         followed=frozenset(source.name for source in visible),
+        today=today,
+        ageing=tuple(
+            Ageing(source.name, source.half_life_days, source.expires_days)
+            for source in visible
+            if source.kind in AGEING_KINDS
+        ),
     )

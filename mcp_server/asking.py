@@ -303,6 +303,8 @@ class Asking:
             sorted(filters.followed),
             sorted(filters.kinds),
             [filters.product, filters.language, filters.path_glob],
+            [[item.source, item.half_life_days, item.expires_days] for item in filters.ageing],
+            sorted({day for day in question.index.expired(filters).values()}),
             self._composition.sha256 if llm.is_on else "",
             llm.model_dump(mode="json"),
             self._settings.answer.model_dump(mode="json"),

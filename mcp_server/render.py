@@ -349,6 +349,8 @@ def render_status(status: Status) -> str:
         lines.append(clean(f"{head}: {source['files']} files, {source['chunks']} chunks{as_of}"))
         if source["skipped"]:
             lines.append("  skipped: " + ", ".join(f"{reason} {n}" for reason, n in source["skipped"].items()))
+        if source.get("expired"):
+            lines.append(f"  expired: {source['expired']} documents, left out of searches unless asked for by key")
         lines += [f"  {line}" for line in describe_freshness(source)]
     if status.state == "ready":
         watched = {"events": "watched", "polling": "polled", "off": "looked at now and then"}

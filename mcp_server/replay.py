@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 from ingest.access import Principal
@@ -149,7 +150,7 @@ class Replayer:
 
     def _retrieve(self, trace: Trace) -> Replay:
         again = Capture()
-        service = self._service.recording_into(again)
+        service = self._service.recording_into(again, datetime.fromisoformat(trace.summary.at))
         assert trace.summary.generation is not None
         with self._generation(trace.summary.generation) as index:
             service.retrieve_again(index, request_of(trace), self._principal)

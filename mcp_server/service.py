@@ -205,9 +205,14 @@ class Service:
             handled=(ServerError,),
         )
 
-    def recording_into(self, keeper: Keeper) -> Service:
-        """Return the same service whose queries leave their traces with another keeper: for replays; not to close."""
+    def recording_into(self, keeper: Keeper, now: datetime | None = None) -> Service:
+        """Return the same service whose queries leave their traces with another keeper: for replays; not to close.
+
+        `now`: the moment of the recorded query, from which the age of documents is counted again.
+        """
         other = copy.copy(self)
+        if now is not None:
+            other._now = lambda: now
         other._recorder = self._make_recorder(keeper)
         other._log = False
         other._counting = []
@@ -729,6 +734,11 @@ class Service:
         upkeep = self.upkeep(index, principal)
         visible = {info.name for info in visible_sources(principal, self.infos(index))}
         states = [state for state in index.manifest.sources if state.name in visible]
+        expired = Counter(
+            source
+            for source, ref in index.expired(make_filters(principal, self.infos(index), today=self._today()))
+            if index.document_ids(source, ref, Filters(principal.groups, frozenset([source])))  # some are gone since
+        )
         sources = tuple(
             {
                 "name": s.name,
@@ -742,6 +752,7 @@ class Service:
                 "parse_failure_ratio": round(failure_ratio(s.files, s.skipped), 4),
                 **upkeep.sources.get(owner_of(s.name), {}),
                 **describe_sync(data_dir, s.name),
+                **({"expired": expired[s.name]} if s.name in expired else {}),
             }
             for s in states
         )
@@ -811,7 +822,11 @@ class Service:
             product=request.product,
             language=request.language,
             path_glob=request.path_glob,
+            today=self._today(),
         )
+
+    def _today(self) -> str:
+        return self._now().date().isoformat()
 
     def look_ups(
         self, index: Index, request: SearchRequest | AnswerRequest, principal: Principal

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from golden.corpus import principal_of
 from ingest.index import Index
 from ingest.model import Chunk, Filters
-from mcp_server.access import make_filters
+from mcp_server.results import SearchRequest
 from mcp_server.retrieval.model import Retrieval
 from mcp_server.retrieval.pipeline import search
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
@@ -85,6 +85,6 @@ def probe(
     service: Service, index: Index, query: str, weights: RankWeights = DEFAULT_WEIGHTS, kind: str = "code"
 ) -> Probe:
     """Search code only, or designs only, as the predictions are made."""
-    filters = make_filters(principal_of(service.setup), service.infos(index), (kind,))
+    filters = service.filters(index, principal_of(service.setup), SearchRequest(query, sources=(kind,)))
     stages = Stages()
     return Probe(index, filters, search(index, query, filters, stages, weights=weights), stages)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexState
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
-from ingest.index.rows import Definition, RowReader, Rows
+from ingest.index.rows import Definition, FileRow, RowReader, Rows
 from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, Scored, SourceState, SymbolHit
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
@@ -110,6 +111,7 @@ class Index:
         self._cache_lock = threading.Lock()
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
+        self._expired: tuple[object, Mapping[tuple[str, str], str]] | None = None  # as it was asked for last
         self._dead: list[int] | None = None  # ids whose vector row of the parent is gone; None = not listed
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -467,6 +469,21 @@ class Index:
         where, wanted = self._where(filters), normalise_key(key_or_path)
         return [] if where is None or not wanted else self._text.ids_by_term("link", wanted, where, limit)
 
+    def expired(self, filters: Filters) -> Mapping[tuple[str, str], str]:
+        """Return the day on which each visible document (source, path or key) that no longer holds expired."""
+        sources = {item.source: item.expires_days for item in filters.ageing if item.source in filters.sources}
+        asked = (filters.today, tuple(sorted(sources.items())))
+        known = self._expired
+        if known is None or known[0] != asked:
+            known = self._expired = (asked, dict(self._find_expired(filters.today, sources)))
+        return known[1]
+
+    def _find_expired(self, today: str, sources: Mapping[str, float]) -> Iterator[tuple[tuple[str, str], str]]:
+        for file in self._ranking.dated() if today and sources else ():
+            day = expiry_day(file, sources[file.source]) if file.source in sources else ""
+            if day and day <= today:
+                yield (file.source, file.ref), day
+
     # -- chunks ----------------------------------------------------------------------------------------------------
 
     @property
@@ -570,6 +587,17 @@ class Index:
 @lru_cache(maxsize=256)
 def _pattern(glob: str) -> str:
     return glob_pattern(glob)
+
+
+def expiry_day(file: FileRow, expires_days: float) -> str:
+    """Return the ISO 8601 day from which a document no longer holds, by itself or by its source; "" = never."""
+    days = [file.expires_at[:10]] if file.expires_at else []
+    if expires_days and file.changed_at:
+        try:
+            days.append((date.fromisoformat(file.changed_at[:10]) + timedelta(days=expires_days)).isoformat())
+        except (ValueError, OverflowError):
+            pass  # it says no time that there is, or one at the end of all times
+    return min(days, default="")
 
 
 def _symbol_order(hit: SymbolHit) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ import json
 import mmap
 import re
 from array import array
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -28,7 +28,7 @@ import numpy as np
 
 from ingest.errors import IndexCorrupt
 from ingest.index.tokens import name_words, path_words, stem, token_hash
-from ingest.model import Chunk, Prepared
+from ingest.model import AGEING_KINDS, Chunk, Prepared
 
 MAX_SEGMENTS = 8  # a look-up asks each of them, 10 us
 FLUSH_ROWS = 250_000  # that a writer holds: some 150 MB
@@ -78,6 +78,8 @@ class FileRow(NamedTuple):
     role: str
     state: str
     created_at: str
+    changed_at: str = ""  # of tickets and designs: when they were last changed, as far as they say
+    expires_at: str = ""
 
     @property
     def ref(self) -> str:
@@ -96,8 +98,18 @@ class Definition(NamedTuple):
 
 def file_row(chunk: Chunk) -> FileRow:
     """Return the document of a chunk."""
+    ages = chunk.kind in AGEING_KINDS
     return FileRow(
-        chunk.source, chunk.path, chunk.key, chunk.title, chunk.language, chunk.role, chunk.state, chunk.created_at
+        source=chunk.source,
+        path=chunk.path,
+        key=chunk.key,
+        title=chunk.title,
+        language=chunk.language,
+        role=chunk.role,
+        state=chunk.state,
+        created_at=chunk.created_at,
+        changed_at=(chunk.updated_at or chunk.closed_at or chunk.created_at) if ages else "",
+        expires_at=chunk.expires_at,
     )
 
 
@@ -326,6 +338,11 @@ class Segment:
         """The words of all names."""
         return Vocabulary(self._json("words"), self._json("stems"), self._columns["stem_of"], self._columns["alpha"])
 
+    @cached_property
+    def dated(self) -> list[FileRow]:
+        """The documents that can grow old."""
+        return [file for file in self._files if file.changed_at or file.expires_at]
+
     def find(self, ids: Ints) -> Ints:
         """Return the row of each id, -1 where this segment does not hold it."""
         if not self.rows:
@@ -449,6 +466,14 @@ class RowReader:
         if len(left):
             raise KeyError(f"No segment holds a row of chunk {ids[left[0]]}.")
         return Rows(tuple(ids), parts)
+
+    def dated(self) -> Iterator[FileRow]:
+        """Yield the documents that can grow old, each as it was last; some may be gone since."""
+        seen: set[tuple[str, str]] = set()
+        for segment in self._segments:
+            own = {(file.source, file.ref): file for file in segment.dated}
+            yield from (file for place, file in own.items() if place not in seen)
+            seen.update(own)
 
     def holds(self, ids: Sequence[int]) -> bool:
         """Tell whether every id has a row."""

@@ -18,7 +18,7 @@ from ingest.model import FILES_HEADING, Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
-MORE = ("closed_at", "labels", "assignee", "author_role", "flags")  # written by name where they are not empty
+MORE = ("closed_at", "expires_at", "labels", "assignee", "author_role", "flags")  # written by name, where not empty
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -107,6 +107,7 @@ def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
         trust=source.trust,  # type: ignore[arg-type]
         redactions=tuple((rule, count) for rule, count in row[19]),
         closed_at=more.get("closed_at", ""),
+        expires_at=more.get("expires_at", ""),
         labels=tuple(more.get("labels", ())),
         assignee=more.get("assignee", ""),
         author_role=more.get("author_role", ""),

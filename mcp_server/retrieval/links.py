@@ -21,6 +21,7 @@ from mcp_server.retrieval.weights import RankWeights
 if TYPE_CHECKING:
     from ingest.index import Index
 
+BY_KEY = "key"  # how a document was found that has the key which is asked for
 MAX_FILES = 20  # that are followed from one set of documents
 MAX_REQUESTS = 5  # tickets that name the key, whose own commits count for it: pull requests
 MAX_WORDS = 62  # that rows are asked for at once
@@ -45,7 +46,7 @@ def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: 
         known = {document.chunk_id for document in own}
         naming = read_linked(index, [i for i in index.linked_to(key, wide, weights.candidates) if i not in known])
         about = subject_of(index, own, query)
-        scored.extend((document.chunk_id, 1.0, "key") for document in wanted(index, own, filters))
+        scored.extend((document.chunk_id, 1.0, BY_KEY) for document in wanted(index, own, filters))
         scored.extend((document.chunk_id, 0.6, "names it") for document in wanted(index, naming, filters))
         scored.extend(follow(index, own, filters, about, 0.8, "named by it"))
         scored.extend(follow(index, naming, filters, about, 0.5, "touched for it by {ref}"))

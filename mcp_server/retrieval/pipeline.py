@@ -17,6 +17,7 @@ from ingest.index.schema import SAID_FIELDS
 from ingest.model import Chunk, Filters
 from mcp_server.errors import Unavailable
 from mcp_server.results import MissingName
+from mcp_server.retrieval.ageing import age_factors, leave_out, make_room, notes_on_expired
 from mcp_server.retrieval.candidates import (
     Candidate,
     retrieve_symbol,
@@ -24,7 +25,7 @@ from mcp_server.retrieval.candidates import (
     retrieve_vector,
 )
 from mcp_server.retrieval.entities import resolve_entities
-from mcp_server.retrieval.features import Coverage, Matcher, file_key
+from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key
 from mcp_server.retrieval.frames import retrieve_frames
 from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
@@ -130,17 +131,21 @@ def search(
         query, counts, idf = weigh_query(index, query, filters)
         kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
         span.record(input={"terms": written}, output={"transform": "none", "terms": kept, "frames": len(query.frames)})
-    lists, degraded = retrieve_all(index, query, filters, weights, trace, strict)
+    expired = index.expired(filters)
+    lists, degraded = retrieve_all(index, query, filters, make_room(weights, expired), trace, strict)
+    lists, left_out = leave_out(index, lists, expired)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
         matcher, coverage = Matcher(keyword_weights(query, idf)), Coverage(query, idf)
         candidates = read_candidates(index, query, fused, matcher, coverage)
         span.record(
             config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
+            dropped=[[i, f"expired {expired[file_key(file)]}"] for i, file in left_out.items()],
             output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
         )
     with trace.span("rerank") as span:
-        signals = read_signals(index, query, lists, fused, candidates)
+        ages = age_factors(candidates.files, filters, weights)
+        signals = read_signals(index, query, lists, fused, candidates, ages)
         ranking, skipped = rank(query, matcher, coverage, candidates, signals, weights, strict)
         degraded = (*degraded, *skipped)
         ranked = ranking.first(max(wanted, TRACED))
@@ -151,7 +156,7 @@ def search(
         span.record(config={"saturation": weights.saturation}, output=[[r.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(fused), degraded=degraded)
     found = {name: {c.chunk_id: c for c in candidates} for name, candidates in lists.items()}
-    reasons = partial(explain, coverage=coverage, found=found)
+    reasons = partial(explain, coverage=coverage, found=found, expired=expired)
     return Retrieval(
         query=query.text,
         route=query.route,
@@ -168,7 +173,10 @@ def search(
         vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
         generation=index.generation,
         degraded=degraded,
-        notes=tuple(notes_on(asked, query, written, entities, lists)),
+        notes=(
+            *notes_on(asked, query, written, entities, lists),
+            *notes_on_expired(left_out.values(), (item.file for item in ranked), expired),
+        ),
     )
 
 
@@ -248,6 +256,7 @@ def read_signals(
     lists: Mapping[str, Sequence[Candidate]],
     fused: Sequence[Fused],
     candidates: Candidates,
+    ages: Floats,
 ) -> Signals:
     """Return what rerank needs besides the candidates."""
     keys = {item.chunk_id: file_key(candidates.files[at]) for item, at in zip(fused, candidates.file, strict=True)}
@@ -257,6 +266,7 @@ def read_signals(
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
         references={keys[c.chunk_id]: c.score for c in reversed(lists.get("references", ()))},
         using=find_users(index, query, fused),
+        ages=ages,
     )
 
 
@@ -374,10 +384,16 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
     return min(1.0, best[0].score / attainable) if best and attainable > 0 else 0.0
 
 
-def explain(ranked: Ranked, coverage: Coverage, found: Mapping[str, Mapping[int, Candidate]]) -> tuple[str, ...]:
+def explain(
+    ranked: Ranked,
+    coverage: Coverage,
+    found: Mapping[str, Mapping[int, Candidate]],
+    expired: Mapping[FileKey, str],
+) -> tuple[str, ...]:
     """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first."""
     features, chunk_id = dict(ranked.features), ranked.id
-    reasons = [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
+    reasons = [f"expired {expired[key]}"] if (key := file_key(ranked.file)) in expired else []
+    reasons += [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
     reasons += [f"{name} #{found[name][chunk_id].rank}" for name, share in shares if share > 0]
     words = coverage.words(ranked.found)

@@ -45,7 +45,8 @@ class Signals:
 
     `nearest`: the vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`:
     what the frames of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is
-    asked for; `references`: how much similar code names each document, 0..1.
+    asked for; `references`: how much similar code names each document, 0..1; `ages`: the factor of each document's age,
+    in the order of the candidates' files, None where nothing grows old.
     """
 
     nearest: Sequence[Candidate] = ()
@@ -53,12 +54,14 @@ class Signals:
     frames: Mapping[int, float] = field(default_factory=dict)
     using: frozenset[int] = frozenset()
     references: Mapping[FileKey, float] = field(default_factory=dict)
+    ages: Floats | None = None
 
 
 class Ranked(NamedTuple):
     """A chunk with its final score and the features that made it.
 
     score = ((fused + bonuses) x role_factor + definition + use + frame) x saturation; each a feature of this name.
+    The role factor of a ticket or design holds its `age_factor`, which is named where it is not 1.
     """
 
     id: int
@@ -79,6 +82,7 @@ class Ranking:
     score: Floats
     bonuses: Mapping[str, Floats]
     factor: Floats
+    age: Floats
     named: Mapping[str, Floats]
     saturation: Floats
 
@@ -91,6 +95,8 @@ class Ranking:
         fused = candidates.fused[at]
         shown = [(name, float(values[at])) for name, values in self.bonuses.items() if values[at]]
         shown.append(("role_factor", float(self.factor[at])))
+        if self.age[at] != 1.0:
+            shown.append(("age_factor", float(self.age[at])))
         shown += [(name, float(values[at])) for name, values in self.named.items() if values[at]]
         if self.saturation[at] != 1.0:
             shown.append(("saturation", float(self.saturation[at])))
@@ -108,7 +114,7 @@ def keep_order(candidates: Candidates) -> Ranking:
     """Return the candidates in the order of the fusion: the fallback where ranking them failed."""
     fused = np.array([item.score for item in candidates.fused])
     same = np.ones(len(fused))
-    return Ranking(candidates, np.lexsort((candidates.ids, -fused)), fused, {}, same, {}, same)
+    return Ranking(candidates, np.lexsort((candidates.ids, -fused)), fused, {}, same, same, {}, same)
 
 
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
@@ -202,7 +208,8 @@ def rerank(
     covered = weights.coverage * word_share * coverage.shares(candidates.found)
     path = weights.path_match * word_share * matcher.shares(candidates.path_bits)
     roles = zip(candidates.files, candidates.kinds, strict=True)
-    factor = np.array([role_factor(query, row, kind, weights) for row, kind in roles])[file]
+    age = (np.ones(count) if signals.ages is None else signals.ages)[file]
+    factor = np.array([role_factor(query, row, kind, weights) for row, kind in roles])[file] * age
     bonuses = {
         "path": path[file],
         "symbol_words": weights.symbol_match * best_of(matcher.shares(candidates.name_bits), candidates.name_of, fused),
@@ -225,7 +232,7 @@ def rerank(
     saturation = saturate(score, candidates.ids, file, weights.saturation)
     score = score * saturation
     order = np.lexsort((candidates.ids, -score))
-    return Ranking(candidates, order, score, bonuses, factor, named, saturation)
+    return Ranking(candidates, order, score, bonuses, factor, age, named, saturation)
 
 
 def add_up(fused: Floats, bonuses: Mapping[str, Floats], factor: Floats, named: Mapping[str, Floats]) -> Floats:

@@ -65,6 +65,7 @@ class RankWeights:
     stub_factor: float = 1.0  # __init__.py, package-info.java, mod.rs: they re-export more than they hold
     superseded_factor: float = 0.5  # a design that another one replaced
     draft_factor: float = 0.8  # a design that is a draft, withdrawn, rejected...: what is in force comes first
+    oldest_factor: float = 0.9  # a ticket or design far older than the newest candidate
     declaration_factor: float = 0.7  # .d.ts
     platform_factor: float = 0.6  # a folder or file for one platform that the query does not name
 

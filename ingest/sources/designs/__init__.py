@@ -106,6 +106,7 @@ def read_design(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> D
         state=record.state,
         created_at=record.created_at or draft.created_at,
         updated_at=record.updated_at or draft.updated_at,
+        expires_at=record.expires_at,
         links=join_links(record.links, named, find_paths(draft.text), without=record.key),
         parts=draft.parts,
     )

@@ -25,7 +25,7 @@ HEADING = re.compile(
 # `Status: x`, `* **Status:** x`, `| Status | x |`, `:Status: x`, `Superseded-By: 12` near the top of a document.
 HEAD_FIELD = re.compile(
     r"^[ \t>*_|:-]*(status|state|date|created|(?:last[ -])?updated|(?:super[sc]eded|replaced|obsoleted)[ _-]by"
-    r"|super[sc]edes|replaces|obsoletes)\**[ \t]*[:|][ \t*_|]*(\S[^\n|]*)",
+    r"|super[sc]edes|replaces|obsoletes|expires(?:[ _-](?:at|on))?|valid[ _-]until)\**[ \t]*[:|][ \t*_|]*(\S[^\n|]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 STATUS_SECTION = re.compile(
@@ -56,6 +56,7 @@ REPLACED_STATES = frozenset(("superceded", "superseded", "replaced", "obsoleted"
 SUPERSEDED = "superseded"
 MAX_HEAD_CHARS = 4_000  # a state further down is about something else
 MAX_SUCCESSION = 20
+EXPIRY = ("expires", "expires-at", "expires_at", "expires-on", "valid-until", "valid_until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Record:
     state: str
     created_at: str
     updated_at: str
+    expires_at: str
     links: tuple[str, ...]
 
 
@@ -85,6 +87,7 @@ def read_record(path: str, text: str) -> Record:
         state=SUPERSEDED if after or state in REPLACED_STATES else state,
         created_at=_date(fields, "date", "created", "creation-date"),
         updated_at=_date(fields, "updated", "last-updated", "last_updated"),
+        expires_at=_date(fields, *EXPIRY),
         links=(*(SUPERSEDED_BY + name for name in after), *(SUPERSEDES + name for name in before)),
     )
 
@@ -109,8 +112,12 @@ def read_fields(text: str) -> dict[str, str]:
 
 def _head_fields(body: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for match in HEAD_FIELD.finditer(body[:MAX_HEAD_CHARS]):
-        fields.setdefault(re.sub(r"[ _]", "-", match[1].lower()), match[2])
+    head = body[:MAX_HEAD_CHARS]
+    fence = head.find("```") % (len(head) + 1)  # an example may hold an expiry that is not the document's
+    for match in HEAD_FIELD.finditer(head):
+        name = re.sub(r"[ _]", "-", match[1].lower())
+        if match.start() < fence or name not in EXPIRY:
+            fields.setdefault(name, match[2])
     return fields
 
 

@@ -65,9 +65,11 @@ def parse_record(record: Record, source: str, key: str = "") -> Ticket | None:
         comments=tuple(said(comments_of(record, source, author))),
         url=text_of(record, "html_url", "web_url", "url"),
         author=name_person(source, author),
+        expires_at=time_of(record, *EXPIRY),
     )
 
 
+EXPIRY = ("expires_at", "expires", "valid_until")
 BODY = ("body", "description", "text")
 CLOSED_TIMES = ("closed_at", "closedAt", "merged_at", "mergedAt", "closed", "completedAt", "canceledAt", "resolved")
 

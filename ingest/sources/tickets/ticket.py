@@ -13,7 +13,7 @@ from ingest.model import AuthorRole, Document, Entry, Part, SourceInfo
 from ingest.redact import redact
 from ingest.sources.links import find_paths, join_links
 
-TICKET_VERSION = "2"  # part of what is hashed: raise it when the same ticket gives another document
+TICKET_VERSION = "3"  # part of what is hashed: raise it when the same ticket gives another document
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -45,6 +45,7 @@ class Ticket:
     comments: tuple[Comment, ...] = ()
     url: str = ""  # tells two tickets of one key apart
     author: str = ""
+    expires_at: str = ""
 
 
 def pack_ticket(ticket: Ticket) -> bytes:
@@ -66,6 +67,7 @@ def pack_ticket(ticket: Ticket) -> bytes:
         comments,
         ticket.url,
         ticket.author,
+        ticket.expires_at,
     ]
     return to_json(row).encode("utf-8", "surrogatepass")
 
@@ -88,6 +90,7 @@ def unpack_ticket(data: bytes) -> Ticket:
         comments=tuple(Comment(*comment) for comment in row[12]),
         url=row[13],
         author=row[14],
+        expires_at=row[15],
     )
 
 
@@ -138,6 +141,7 @@ def ticket_document(info: SourceInfo, revision: str, entry: Entry, ticket: Ticke
         created_at=ticket.created_at,
         updated_at=ticket.updated_at,
         closed_at=ticket.closed_at,
+        expires_at=ticket.expires_at,
         labels=ticket.labels,
         assignee=ticket.assignee,
         links=join_links(
