@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from golden.corpus import code_fingerprint, open_service
 from golden.machine import MachineFacts, read_machine
 from ingest.chunking.facts import forget_facts
 from mcp_server.access import local_principal, make_filters
-from mcp_server.answering.check import make_ledger, named_documents, own_names, places_of
-from mcp_server.answering.claims import ClaimDraft, TextClaim, find_anchors, find_claims
+from mcp_server.answering.check import make_drafts, make_ledger, named_documents, own_names
+from mcp_server.answering.claims import ClaimDraft, find_anchors, find_claims
 from mcp_server.answering.grounding import OPEN, STRUCK, CheckedClaim, Ledger
 from mcp_server.answering.resolver import IndexResolver, Tree
 from mcp_server.service import Service
@@ -201,18 +201,18 @@ def check_answer(question: Question, resolver: IndexResolver, vocabulary: Sequen
     started = time.process_time()
     ledger = make_ledger(documents, resolver, own_names(text))
     claims = find_claims(text)
-    places = places_of(claims)
-    checked = [ledger.check(ClaimDraft(c.text, place=place)) for c, place in zip(claims, places, strict=True)]
+    drafts = make_drafts(text, claims)
+    checked = [ledger.check(draft) for draft in drafts]
     tally.ledger_ms.append((time.process_time() - started) * 1000)
     tally.answers += 1
     words = frozenset(name for block in ledger.evidence.values() for name in IDENTIFIER.findall(block.chunk.text))
-    for number, (claim, place, plain) in enumerate(zip(claims, places, checked, strict=True)):
+    for number, (draft, plain) in enumerate(zip(drafts, checked, strict=True)):
         tally.sentences += 1
         tally.verdicts[plain.verdict] += 1
         if plain.verdict in FLAGGED:
-            tally.misses.append(Miss(question.id, "untouched", claim.text, plain.verdict, plain.reason))
+            tally.misses.append(Miss(question.id, "untouched", draft.text, plain.verdict, plain.reason))
             continue
-        for mutation, after in mutants(claim, place, ledger, Material(words, vocabulary), f"{question.id}/{number}"):
+        for mutation, after in mutants(draft, ledger, Material(words, vocabulary), f"{question.id}/{number}"):
             is_caught = after.verdict in FLAGGED
             tally.tried[mutation.operator] += 1
             tally.caught[mutation.operator] += is_caught
@@ -222,8 +222,8 @@ def check_answer(question: Question, resolver: IndexResolver, vocabulary: Sequen
 
 
 def mutants(
-    claim: TextClaim, place: str, ledger: Ledger, material: Material, seed: str
+    draft: ClaimDraft, ledger: Ledger, material: Material, seed: str
 ) -> Iterator[tuple[Mutation, CheckedClaim]]:
     """Yield each mutation of a sentence with what the ledger says of it."""
-    for mutation in mutate(claim.text, material, seed):
-        yield mutation, ledger.check(ClaimDraft(mutation.text, place=place))
+    for mutation in mutate(draft.text, material, seed):
+        yield mutation, ledger.check(replace(draft, text=mutation.text))

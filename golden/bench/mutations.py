@@ -20,7 +20,7 @@ BOOLEAN = re.compile(
     r"(?<![\w.])(True|False)(?![\w-])|(?<=[`=])(true|false)(?=`)"
 )  # the values, not "true concurrency"
 POINTER = re.compile(
-    r"\b(?:lines?|ll?\.)\s?\d[\d\s,–-]*(?:and\s\d+[\d–-]*)?|:\d+(?:[-–]\d+)?|#L\d+\S*|\bv?\d+(?:\.\d+)+\b|#\d+|\b[A-Z]{2,}-\d+",
+    r"\b(?:lines?|ll?\.)\s?\d[\d\s,–-]*(?:(?:and|or)\s\d+[\d–-]*)?|:\d+(?:[-–]\d+)?|#L\d+\S*|\bv?\d+(?:\.\d+)+\b|#\d+|\b[A-Z]{2,}-\d+",
     re.I,
 )
 NUMBER = re.compile(r"(?<![\w.#/-])\d+(?:\.\d+)?(?![\w%/]|[.-]\d)(?<!\(\d)")

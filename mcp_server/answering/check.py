@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingest.chunking.facts import IDENTIFIER
 from ingest.model import Chunk
 from mcp_server.answering.claims import (
     PATH_LIKE,
@@ -26,10 +27,13 @@ from mcp_server.answering.grounding import WORST_FIRST, CheckedClaim, Ledger
 from mcp_server.answering.resolver import Resolver
 from mcp_server.errors import BadRequest
 from mcp_server.results import Verdict
-from mcp_server.retrieval.query import PATH
+from mcp_server.retrieval.query import PATH, SHAPED
 
 MAX_TEXT_CHARS = 2_000_000
 MAX_FILES = 200  # that one text may name
+ABOUT = 3  # lines with names before a statement: what "it" may be
+NAMED = re.compile(r"`([^`\n(]{0,80}[A-Za-z_$][^`\n(]{0,80})(?:\([^`\n]*)?`|([A-Za-z_$][\w$.]*)\(\)")
+READ_NAMESAKES = 16  # that are read to choose among
 MAX_NAMESAKES = 4  # files of one name, such as `__init__.py`, that a bare name may mean
 OWN = re.compile(
     r"^[ \t]*(?:(?:async\s+)?def|class|func|fn|function|interface|struct|type|enum|trait|module)\s+([A-Za-z_$][\w$]*)"
@@ -97,8 +101,7 @@ def check_text(text: str, library: Library) -> CheckReport:
     documents = named_documents(text, library)
     ledger = make_ledger(documents, library, own_names(text))
     claims = find_claims(text)
-    places = places_of(claims)
-    drafts = [ClaimDraft(claim.text, place=place) for claim, place in zip(claims, places, strict=True)]
+    drafts = make_drafts(text, claims)
     checked = {draft: ledger.check(draft) for draft in dict.fromkeys(drafts)}
     statements = tuple(make_statement(claim, checked[draft]) for claim, draft in zip(claims, drafts, strict=True))
     return CheckReport(statements, tuple(documents))
@@ -115,11 +118,20 @@ def named_documents(text: str, library: Library) -> dict[str, Sequence[Chunk]]:
     """Return the files that a text names, by path, in the order of the text."""
     plain = URL.sub(" ", text)
     names = dict.fromkeys(match[0] for match in PATH.finditer(plain) if PATH_LIKE.search(match[0]))
+    words = frozenset(word for word in IDENTIFIER.findall(plain) if SHAPED.search(word))
     documents: dict[str, Sequence[Chunk]] = {}
     for name in list(names)[:MAX_FILES]:
-        for chunks in library.documents(name, MAX_NAMESAKES):
+        found = library.documents(name, READ_NAMESAKES)
+        if len(found) > MAX_NAMESAKES:  # of ten `base.py` the text means those that hold what it speaks of
+            found = sorted(found, key=lambda chunks: -len(words.intersection(words_of(chunks))))[:MAX_NAMESAKES]
+        for chunks in found:
             documents.setdefault(chunks[0].ref, chunks)
     return documents
+
+
+def words_of(chunks: Sequence[Chunk]) -> frozenset[str]:
+    """Return the identifiers of a document."""
+    return frozenset(word for chunk in chunks for word in IDENTIFIER.findall(chunk.text))
 
 
 def own_names(text: str) -> frozenset[str]:
@@ -138,6 +150,24 @@ def places_of(claims: Sequence[TextClaim]) -> list[str]:
         places.append(named[0] if len(named) == 1 else "" if named else last)
         last = named[-1] if named else last
     return places
+
+
+def make_drafts(text: str, claims: Sequence[TextClaim]) -> list[ClaimDraft]:
+    """Return the claims of a text, each with what the lines before it named: headings and list heads too."""
+    lines = text.split("\n")
+    drafts: list[ClaimDraft] = []
+    before: list[list[str]] = []  # names of each line so far that has any
+    read = 0
+    for claim, place in zip(claims, places_of(claims), strict=True):
+        for line in lines[read : max(read, claim.line - 1)]:
+            if names := [
+                found[-1] for span in NAMED.findall(line) if (found := IDENTIFIER.findall(span[0] or span[1]))
+            ]:
+                before.append(names)
+        read = max(read, claim.line - 1)
+        about = tuple(dict.fromkeys(name for names in reversed(before[-ABOUT:]) for name in names))
+        drafts.append(ClaimDraft(claim.text, place=place, about=about))
+    return drafts
 
 
 def make_statement(claim: TextClaim, checked: CheckedClaim) -> Statement:

@@ -47,7 +47,7 @@ INSIDE = re.compile(
 )  # from lines to a path
 LINE_REFERENCE = re.compile(
     r"\b(?:lines?|ll?\.|L)\s?(\d{1,6})(?:\s?(?:[-–—]|to|through)\s?(?:line\s)?L?(\d{1,6}))?"
-    r"((?:\s?(?:,|and|&|/|, and)\s?(?:lines?\s)?\d{1,6}(?:\s?[-–—]\s?\d{1,6})?)*)",
+    r"((?:\s?(?:,|and|or|&|/|, and|, or)\s?(?:lines?\s)?\d{1,6}(?:\s?[-–—]\s?\d{1,6})?)*)",
     re.I,
 )
 PATH_LIKE = re.compile(r"\.[A-Za-z]\w{0,9}$")  # of a path: names a file
@@ -56,6 +56,11 @@ CALL = re.compile(r"@?([A-Za-z_$][\w$]*(?:(?:\.|::|->)[A-Za-z_$][\w$]*)*)\((?=.)
 PASSAGE_NAME = re.compile(r"(?<![\w$%{<-])([A-Za-z_$][\w$]*(?:(?:\.|::|->)[A-Za-z_$][\w$]*)*)(?=(\()?)")
 STRING = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
 STRING_NAME = re.compile(r"[\"'][A-Za-z]\w*_\w+[\"']")  # a key: `config["SECRET_KEY"]`
+# A statement of SQL: its tables and columns are anybody's.
+STATEMENT = re.compile(
+    r"(?:SELECT|INSERT\s+INTO|UPDATE|DELETE\s+FROM|(?:CREATE|DROP|ALTER|TRUNCATE)(?:\s+[A-Z]+)*\s+(?:TABLE|VIEW|INDEX)"
+    r"|MERGE\s+INTO)\s"
+)
 FLAG = re.compile(r"(?<![\w/-])--[a-z][\w-]*[\w]", re.I)
 ROUTE = re.compile(
     r"(?<![\w.~<])/(?:[\w.~:*%-]+|<[\w:. -]+>|\{[\w:.*-]+\})(?:/(?:[\w.~:*%-]+|<[\w:. -]+>|\{[\w:.*-]+\}))*/?"
@@ -73,6 +78,12 @@ NUMBER_UNIT = re.compile(
     re.I,
 )
 PLAIN_NUMBER = re.compile(r"(?<![\w.#$/:@-])(?:0x[\da-fA-F_]+|\d[\d_,]*(?:\.\d+)?)(?![\w:]|\.\d)(?<!\(\d)")
+COUNT_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+WORD_UNIT = re.compile(
+    rf"\b({'|'.join(COUNT_WORDS)})\s(milliseconds?|seconds?|minutes?|hours?|days?|bytes?|retries|attempts?)\b", re.I
+)
+AT_LEAST = re.compile(r"(?<![\w.])\d+[-–]\d+\+")  # an estimate: "5-10+ times"
+COMPARISON = re.compile(r"^(?:[<>=!]=?|==)\s*(?=\d)")
 # Before a number that counts or names something in the text itself: "Python 3", "step 2", "(1".
 NOT_A_VALUE = re.compile(
     r"(?:\b[A-Z][\w+#.-]*|\b(?i:step|phase|section|chapter|part|level|stage|version|rule|item|point|figure|case|branch)|\[)"
@@ -91,6 +102,8 @@ NO_TICKET = frozenset(
     {"UTF", "SHA", "ISO", "RFC", "PEP", "CVE", "TLS", "HTTP", "BASE", "AES", "MD", "CP", "LATIN", "WINDOWS", "X"}
 )
 LITERAL_WORDS = frozenset({"true", "false", "none", "null", "nil", "undefined"})
+IDENTIFIERS = re.compile(r"[A-Za-z_$][\w$]*")
+CALLED = re.compile(r"\([^()]*\)")
 QUOTE_WORDS = 3  # shorter quotes are names or scare quotes
 
 
@@ -104,6 +117,7 @@ class ClaimDraft:
     aspect: int = 0
     form: Form = "sentence"
     place: str = ""  # the path that line numbers without a path belong to
+    about: tuple[str, ...] = ()  # names of the statements before it: what "it" and "the method" may mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +327,12 @@ def find_anchors(text: str) -> tuple[Anchor, ...]:
     return tuple(dict.fromkeys(attach_lines(text, anchors)))
 
 
+def names_of(anchors: Sequence[Anchor]) -> tuple[str, ...]:
+    """Return the last parts of the names among anchors, placeholders left out."""
+    names = (IDENTIFIERS.findall(CALLED.sub("", a.text))[-1:] for a in anchors if a.kind == "symbol" and not a.exempt)
+    return tuple(dict.fromkeys(name for found in names for name in found))
+
+
 def blank(match: re.Match[str]) -> str:
     """Return spaces in the place of a match."""
     return " " * len(match[0])
@@ -379,14 +399,16 @@ def take_code(text: str, anchors: list[Anchor]) -> str:
             anchors.append(Anchor("path", bare.removeprefix("./"), lines, exempt, *place))
         elif FLAG.fullmatch(code):
             anchors.append(Anchor("flag", code, None, exempt, *place))
+        elif ROUTE.fullmatch(code) and PATH.fullmatch(code[1:]) and PATH_LIKE.search(code):
+            anchors.append(Anchor("path", code[1:], None, exempt, *place))  # written from the root of the repository
         elif ROUTE.fullmatch(code):
             anchors.append(Anchor("route", code, None, exempt or bool(FILE_SYSTEM.match(code)), *place))
         elif VERSION.fullmatch(code):
             anchors.append(Anchor("version", code, None, exempt, *place))
-        elif PLAIN_NUMBER.fullmatch(code):
-            anchors.append(Anchor("number", code, None, exempt, *place))
+        elif PLAIN_NUMBER.fullmatch(bound := COMPARISON.sub("", code)):
+            anchors.append(Anchor("number", bound, None, exempt, *place))
         elif code:
-            anchors.append(Anchor("passage", code, None, exempt, *place))
+            anchors.append(Anchor("passage", code, None, exempt or bool(STATEMENT.match(code)), *place))
         return " " * len(match[0])
 
     return CODE_SPAN.sub(add, text)
@@ -449,10 +471,13 @@ def take_lines(text: str, anchors: list[Anchor]) -> str:
 
 def take_numbers(text: str, anchors: list[Anchor]) -> str:
     """Add numbers with a unit, and plain ones that are values; return the text without them."""
-    rest = text
+    rest = text = AT_LEAST.sub(blank, text)
     for match in NUMBER_UNIT.finditer(text):
         anchors.append(Anchor("number", f"{match[1]} {match[2]}", None, False, match.start(), match.end()))
         rest = rest[: match.start()] + " " * len(match[0]) + rest[match.end() :]
+    for match in WORD_UNIT.finditer(rest):
+        count = COUNT_WORDS.index(match[1].lower())
+        anchors.append(Anchor("number", f"{count} {match[2]}", None, False, match.start(), match.end()))
     for match in PLAIN_NUMBER.finditer(rest):
         before = rest[max(0, match.start() - 30) : match.start()]
         if not NOT_A_VALUE.search(before):

@@ -29,7 +29,7 @@ class CodeFacts:
             return []
         key = ".".join(parts[-2:])
         if key not in self._known:
-            found = _definitions_in(self._about(parts[-1]), parts)
+            found = _definitions_in(self._defining(parts[-1]), parts)
             self._known[key] = found or _definitions_in(self._find(key), parts)
         return self._known[key]
 
@@ -62,6 +62,13 @@ class CodeFacts:
         return frozenset().union(
             *(read_facts(chunk).imports for chunk in self._chunks if is_at(chunk.path or "", path))
         )
+
+    def _defining(self, name: str) -> Iterator[Chunk]:
+        """Yield the chunks that hold a definition of a name or a part of one: only those are parsed for it."""
+        for chunk in self._chunks:
+            is_part = chunk.symbol is not None and re.split(r"\.|::|#", chunk.symbol)[-1] == name
+            if is_part or any(symbol.name == name for symbol in chunk.symbols):
+                yield chunk
 
     def _about(self, name: str) -> Iterator[Chunk]:
         last = re.split(r"\.|::|#", name)[-1]

@@ -9,29 +9,28 @@ Relations and defaults are compared with the syntax tree of the evidence, absenc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.chunking.facts import IDENTIFIER, number_of
-from ingest.languages.kinds import CALLABLE_KINDS
 from mcp_server.answering.claims import META_NAME, PATH_LIKE, Anchor, ClaimDraft, find_anchors, passage_anchors
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.external import is_external
-from mcp_server.answering.facts import CodeFacts, is_at, name_parts
+from mcp_server.answering.facts import CodeFacts
 from mcp_server.answering.literals import (
-    TRUTH_WORD,
-    Said,
+    NUMBER,
     differing,
-    find_truths,
+    digits,
+    holds_number,
     is_call_argument,
-    polarity,
-    returned,
-    returned_on,
+    numbers_in,
+    readings,
 )
 from mcp_server.answering.negation import Absence, find_absences
-from mcp_server.answering.relations import Finding, RelationChecker, bare, find_relations
+from mcp_server.answering.relations import Finding, RelationChecker, find_relations
 from mcp_server.answering.resolver import Past, Resolver
+from mcp_server.answering.values import ValueChecker
 from mcp_server.results import Ungrounded, Verdict
 from mcp_server.retrieval.query import SHAPED
 
@@ -54,9 +53,6 @@ WORST_FIRST: tuple[Verdict, ...] = (
 )
 STRUCK: frozenset[Verdict] = frozenset({"fabricated", "contradicted", "misquoted"})
 OPEN: frozenset[Verdict] = STRUCK | {"stale", "unsupported_by_context", "unverified", "no_anchor"}
-TO_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-TIME_UNIT = re.compile(r"^(ms|milli|s|min|h|d)", re.I)
-NUMBER = re.compile(r"(?<![\w.])(?:0x[\da-fA-F_]+|\d[\d_,]*(?:\.\d+)?)")
 WORD = re.compile(r"[\w$]+")
 CITING = re.compile(
     r"\b(?:says?|said|states?|stated|reads?|documented as|described as|comments?|docstrings?|notes?|message|quotes?"
@@ -75,7 +71,6 @@ TAKEN = re.compile(
 LEAST_REAL = 5  # letters of a real name inside a made-up one
 SHORT_FLAG = 4  # characters: --to, -n say nothing
 CAMEL = re.compile(r"[A-Za-z]+\d*")
-PAD = 1  # lines around those that are cited
 UNCOUNTED: frozenset[Place] = frozenset({"exempt", "external"})
 
 
@@ -136,8 +131,8 @@ class Ledger:
         self.cites_all = cites_all
         self.facts = CodeFacts([block.chunk for block in evidence], resolver.definitions)
         self.relations = RelationChecker(self.facts)
+        self.values = ValueChecker(self.evidence, self.facts)
         self._whole = {block.id: searchable(block) for block in evidence}
-        self._lower: dict[str, str] = {}
         self._plain: dict[str, str] = {}
         self._all = "\n".join(self._whole.values())
         self._numbers: dict[str, frozenset[str]] = {}
@@ -163,7 +158,12 @@ class Ledger:
             else r
             for r in results
         ]
-        results += [*self.check_truths(draft, anchors, spans), *map(absence_result, absences)]
+        results = self.place_numbers(results, draft, anchors, spans)
+        results += [
+            AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
+            for name, reason in self.values.wrong_truths(draft, anchors, spans)
+        ]
+        results += map(absence_result, absences)
         results += [
             AnchorResult(Anchor("symbol", f.relation.subject), "contradicted", reason=f.reason)
             for f in findings
@@ -177,6 +177,16 @@ class Ledger:
         return CheckedClaim(
             draft, verdict, reason, tuple(dict.fromkeys((*spans, *repaired))), tuple(results), findings, absences
         )
+
+    def place_numbers(
+        self, results: Sequence[AnchorResult], draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]
+    ) -> list[AnchorResult]:
+        """Leave the numbers open that were found, but in no line that speaks of what the claim names."""
+        found = [r.anchor for r in results if r.anchor.kind == "number" and r.place in ("ok_near", "misattributed")]
+        wrong = dict(self.values.misplaced_numbers(found, draft, anchors, spans))
+        return [
+            AnchorResult(r.anchor, "unverified", reason=wrong[r.anchor]) if r.anchor in wrong else r for r in results
+        ]
 
     # -- anchors -----------------------------------------------------------------------------------------------------
 
@@ -192,6 +202,8 @@ class Ledger:
         if other := self.differing_passage(anchor.text):
             place_there: Place = "unverified" if is_call_argument(anchor.text) else "contradicted"
             return [AnchorResult(anchor, place_there, reason=f"The code has `{other}`, not `{anchor.text}`.")]
+        if reason := self.values.foreign_number(anchor.text):
+            return [AnchorResult(anchor, "unverified", reason=reason)]
         parts = (*passage_anchors(anchor), *(Anchor("number", number) for number in long_numbers(anchor.text)))
         inner = [self.resolve(part, spans) for part in parts]
         return inner or [AnchorResult(anchor, "exempt")]
@@ -378,95 +390,6 @@ class Ledger:
 
     # -- what is said of them ----------------------------------------------------------------------------------------
 
-    def check_truths(
-        self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]
-    ) -> Iterator[AnchorResult]:
-        """Compare "`name` is True" with what the cited lines, else the evidence, say of that name."""
-        truths = find_truths(draft.text, anchors)
-        if not truths:
-            return
-        cited = self.cited_lines(draft, anchors, spans)
-        bodies = self.bodies_of(anchors)
-        for said in truths:
-            beside = [
-                line for a in anchors if a.lines and said.is_beside(a) for line in self.anchor_lines(a, draft, anchors)
-            ]
-            name, known = self.known_values(said, beside or cited, bodies)
-            if known and said.value not in known:
-                reason = f"'{name or 'it'}' is never {said.value} in the lines that speak of it."
-                yield AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
-
-    def known_values(self, said: Said, cited: Sequence[str], bodies: Sequence[str]) -> tuple[str, frozenset[str]]:
-        """Return the truth values that the cited lines, else the named functions, else all evidence know of a name."""
-        if said.form == "returned":
-            for name in said.names:
-                if near := returned_on(cited, name) or returned_on(bodies, name):
-                    return name, near
-            if near := returned(cited):
-                return "", near
-        for name in said.names:
-            if near := polarity(cited, name).values(said.form):
-                return name, near
-        if cited and (said.form != "tested" or not said.names) and (near := values_in(cited)):
-            return "", near
-        for name in said.names:
-            if near := polarity(bodies, name).values(said.form) or self.values_anywhere(name, said):
-                return name, near
-        return "", values_in(cited)
-
-    def values_anywhere(self, name: str, said: Said) -> frozenset[str]:
-        """Return the truth values that all evidence knows of a name; of a function those that it returns."""
-        if said.form != "tested" and any(one.kind in CALLABLE_KINDS for one in self.facts.definitions(name)):
-            return self.returned_by(name)
-        lower = name.lower()
-        lines = [line for block in self.evidence.values() if lower in self.lower(block) for line in block.lines]
-        return polarity(lines, name).values(said.form)
-
-    def returned_by(self, name: str) -> frozenset[str]:
-        """Return the literals that a function returns; none where it returns anything else as well."""
-        functions = (one for one in self.facts.definitions(name) if one.kind in CALLABLE_KINDS)
-        values = frozenset(value for one in functions for value in one.returns)
-        return frozenset() if "" in values else values
-
-    def bodies_of(self, anchors: Sequence[Anchor]) -> list[str]:
-        """Return the lines of the functions that a claim names."""
-        names = {part for a in anchors if a.kind in ("symbol", "passage") for part in name_parts(bare(a.text))[-1:]}
-        return [
-            line
-            for block in self.evidence.values()
-            for symbol in block.chunk.symbols
-            if symbol.name in names and symbol.kind in CALLABLE_KINDS
-            for line in block.slice(symbol.start_line, symbol.end_line).split("\n")
-        ]
-
-    def lower(self, block: Evidence) -> str:
-        """Return the text of a block in lower case."""
-        if block.id not in self._lower:
-            self._lower[block.id] = block.chunk.text.lower()
-        return self._lower[block.id]
-
-    def cited_lines(self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]) -> list[str]:
-        """Return the lines that a claim rests on: its spans, or the line numbers in its text, with a few around."""
-        found = [self.evidence[s.evidence].slice(s.start_line - PAD, s.end_line + PAD) for s in spans]
-        lines = [line for text in found for line in text.split("\n")]
-        return lines + [line for a in anchors if a.lines for line in self.anchor_lines(a, draft, anchors)]
-
-    def anchor_lines(self, anchor: Anchor, draft: ClaimDraft, anchors: Sequence[Anchor]) -> list[str]:
-        """Return the lines that one line number in the text of a claim points at, none where they do not fit it."""
-        names = {part for a in anchors if a.kind in ("symbol", "passage") for part in IDENTIFIER.findall(a.text)}
-        return self.lines_near(anchor.text or draft.place, anchor.lines or (0, 0), names).split("\n")
-
-    def lines_near(self, path: str, lines: tuple[int, int], names: set[str]) -> str:
-        """Return numbered lines of a document: of the one whose lines hold most of the names, none where none does."""
-        first, last = lines[0] - PAD, lines[1] + PAD
-        found: dict[str, str] = {}
-        for block in self.evidence.values():
-            if first <= block.end_line and block.chunk.start_line <= last:
-                found[block.chunk.ref] = f"{found.get(block.chunk.ref, '')}\n{block.slice(first, last)}"
-        held = {ref: len(names.intersection(IDENTIFIER.findall(text))) for ref, text in found.items()}
-        best = max(found, key=lambda ref: (held[ref], is_at(ref, path)), default="")
-        return found[best] if best and held[best] else ""
-
     def search_absence(self, absence: Absence, spans: Sequence[Span]) -> Absence:
         """Look for what is said to be absent, where it is said to be."""
         if absence.scope == "everywhere":
@@ -524,11 +447,6 @@ def holds_words(text: str, name: str) -> bool:
 def parameter_of(flag: str) -> str:
     """Return the name of the parameter that a command-line flag usually stands for: --no-dry-run -> dry_run."""
     return flag.lstrip("-").removeprefix("no-").replace("-", "_")
-
-
-def values_in(lines: Sequence[str]) -> frozenset[str]:
-    """Return the truth values that lines hold; none where they hold none."""
-    return frozenset(word.lower() for line in lines for word in TRUTH_WORD.findall(line))
 
 
 def check_claims(
@@ -639,7 +557,9 @@ def is_path_of(block: Evidence, anchor: Anchor) -> bool:
 
 def quote_parts(quote: str) -> list[str]:
     """Return the parts of a quote between ellipses."""
-    return [part.strip() for part in re.split(r"…|\.\.\.$|\[\.\.\.\]", quote) if part.strip()]
+    # a comma or full stop inside the closing mark may belong to the sentence around the quote
+    parts = (part.strip() for part in re.split(r"…|\.\.\.$|\[\.\.\.\]", quote.rstrip(",.")))
+    return [part for part in parts if part]
 
 
 def holds_quote(text: str, quote: str) -> bool:
@@ -651,29 +571,3 @@ def holds_quote(text: str, quote: str) -> bool:
             return False
         at = found + 1
     return True
-
-
-def digits(text: str) -> str:
-    """Return the number of a literal without separators."""
-    found = NUMBER.search(text)
-    return found[0].replace("_", "").replace(",", "") if found else ""
-
-
-def numbers_in(text: str) -> frozenset[str]:
-    """Return every number of a text in its normal form."""
-    return frozenset(map(number_of, NUMBER.findall(text)))
-
-
-def readings(literal: str) -> list[str]:
-    """Return the normal forms of a number, as written and in other units of time: 30 s = 30000 ms."""
-    value = number_of(digits(literal))
-    unit = TIME_UNIT.match(literal.split()[-1])
-    if not unit or not value:
-        return [value]
-    in_ms = float(value) * TO_MS["ms" if unit[1].lower() in ("ms", "milli") else unit[1][0].lower()]
-    return [value, *(f"{in_ms / factor:.12g}" for factor in TO_MS.values())]
-
-
-def holds_number(text: str, literal: str) -> bool:
-    """Tell whether a text holds a number, as written or in another unit of time: 30 s = 30_000 ms."""
-    return not numbers_in(text).isdisjoint(readings(literal))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ingest.chunking.facts import IDENTIFIER, Definition, literal_of
 from ingest.languages.kinds import CALLABLE_KINDS
-from mcp_server.answering.claims import Anchor
+from mcp_server.answering.claims import COUNT_WORDS, Anchor
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
 
 Predicate = Literal[
@@ -89,7 +89,6 @@ RETURNS = re.compile(
     + VALUE,
     re.I,
 )
-COUNT_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 COUNTS = re.compile(
     rf"(?P<a>§\d+§){FILLER}{NOT}(?:takes?|accepts?|has|have|defines?|declares?|expects?|requires?)\s+(?:exactly\s+|only\s+)?"
     rf"(?P<n>\d+|{'|'.join(COUNT_WORDS)})\s+(?:\w+\s+)?"
