@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from ingest.allocator import limit_arenas, return_memory
 from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
@@ -28,6 +29,7 @@ FOLLOW_S = 0.05  # between two looks at what the worker published; each costs mi
 FIRST_LOOK_S = 0.3  # let `initialize` be answered first
 STOP_S = 10.0  # for the worker to end
 CALIBRATION_PAUSE_S = 0.03  # between two questions that an index asks itself: queries come first
+TRIM_EVERY_S = 30.0  # at most: what generations before left is given back to the system
 LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
 
@@ -42,6 +44,7 @@ class Background:
         self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
         self._calibration: threading.Thread | None = None
         self._generation = 0
+        self._trimmed = 0.0
         self._error = ""
         self._started = self._ended = self._delay_s = 0.0
 
@@ -124,6 +127,13 @@ class Background:
             self._generation = generation
             self._service.tell_published(generation)
             self._start_calibration()
+            self._trim()
+
+    def _trim(self) -> None:
+        now = time.monotonic()
+        if now - self._trimmed >= TRIM_EVERY_S:
+            self._trimmed = now
+            return_memory()
 
     def _start_calibration(self) -> None:
         """Set the thresholds of abstention anew beside the queries, if enough changed; one at a time."""
@@ -152,6 +162,7 @@ def serve(
     With no configuration it indexes the repository in the background and answers from what it has.
     Examples: `codecairn serve`, `codecairn serve --http 127.0.0.1:9000`
     """
+    limit_arenas()
     wire = None if http else divert_stdout()
     setup = open_setup(root, config, data)
     host, port = parse_address(address, setup)

@@ -1,0 +1,49 @@
+"""The allocator's arenas: short-lived threads leave none behind."""
+
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import sys, threading
+from ingest.allocator import limit_arenas, return_memory
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+def read(barrier):  # what an engine does that reads files in threads of its own
+    barrier.wait()
+    blocks = [bytearray(60_000) for _ in range(80)]
+    barrier.wait()
+    keep.append(bytes(100))  # one small thing at the top keeps an arena from shrinking by itself
+
+keep = []
+if sys.argv[1] == "limited" and not limit_arenas():
+    sys.exit(3)
+before = resident_mb()
+for _ in range(4):
+    barrier = threading.Barrier(8)
+    threads = [threading.Thread(target=read, args=(barrier,)) for _ in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+print(sum(1 for line in open("/proc/self/maps") if line.split("-")[0].endswith("000000") and " rw-p " in line))
+return_memory()
+print(resident_mb() - before)
+"""
+
+
+def run(how):
+    done = subprocess.run([sys.executable, "-c", MEASURE, how], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip("this C library has no arenas")
+    arenas, grown_mb = done.stdout.split()
+    return int(arenas), float(grown_mb)
+
+
+@pytest.mark.req("R21")
+def test_threads_that_come_and_go_leave_few_arenas_and_little_memory_behind():
+    arenas, grown_mb = run("limited")
+    unlimited, _ = run("unlimited")
+    assert arenas < unlimited
+    assert grown_mb < 20
