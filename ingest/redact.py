@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ingest.literals import LiteralSet
 from ingest.personal import FINDERS, find_personal
 
 RULES_VERSION = "3"
@@ -96,10 +97,14 @@ BARE = re.compile(  # .env, YAML, properties, URL queries: nothing but the value
     r"|\s{0,4}[:=]\s{1,4}(?P<value>[\w+/=.~-]{20,256}+)[ \t]*$)",
     re.MULTILINE,
 )
+BEARER_HEAD = "Bearer "
 BEARER = re.compile(r"Bearer ([A-Za-z0-9_.~+/-]{24,1024}+={0,2})(?![\w.~+/(=-])")
 PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|change|dummy|sample|test|fake|your|xxx|\*\*\*|my[-_]|foo|bar|secret|password|token|key|none|null|todo|^pass|"
     r"[/\\.:][a-z]"
+)
+LITERALS = LiteralSet(
+    (*(literal.lower() for rule in RULES for literal in rule.literals), *SECRET_NAMES, BEARER_HEAD.lower())
 )
 IDENTIFIER = re.compile(r"[A-Za-z_][\w.-]*")
 MIN_ENTROPY_BITS = 3.4  # per character; words and identifiers lie below, base64 and hex of 16+ characters above
@@ -126,7 +131,10 @@ def redact(text: str, *, personal: bool = False) -> Redacted:
     counts: Counter[str] = Counter()
     for _ in range(MAX_PASSES):
         # Where a known format stands in an assignment, the format names it.
-        found = sorted((*_find_formats(text), *_find_assigned(text)), key=lambda item: (item[0], item[2] == ASSIGNED))
+        lowered = text.lower()
+        possible = LITERALS.possible_in(lowered)
+        secrets = (*_find_formats(text, possible), *_find_assigned(text, lowered, possible)) if possible else ()
+        found = sorted(secrets, key=lambda item: (item[0], item[2] == ASSIGNED))
         if not found:
             break
         text = _mask_all(text, found, counts)
@@ -159,24 +167,27 @@ def _find_all(text: str, literal: str) -> Iterator[int]:
         at = text.find(literal, at + 1)
 
 
-def _find_formats(text: str) -> Iterator[tuple[int, int, str]]:
+def _find_formats(text: str, possible: frozenset[str]) -> Iterator[tuple[int, int, str]]:
     for rule in RULES:
         for literal in rule.literals:
+            if literal.lower() not in possible:
+                continue
             for at in _find_all(text, literal):
                 match = rule.pattern.match(text, at + rule.offset)
                 if match and not (rule.id == "url_password" and _is_placeholder_login(match[0])):
                     yield *match.span(rule.pattern.groups), rule.id
 
 
-def _find_assigned(text: str) -> Iterator[tuple[int, int, str]]:
-    lowered = text.lower()
+def _find_assigned(text: str, lowered: str, possible: frozenset[str]) -> Iterator[tuple[int, int, str]]:
     if len(lowered) != len(text):  # a few characters change their length: positions would not fit
         lowered = text
     for name in SECRET_NAMES:
-        for at in _find_all(lowered, name):
+        for at in _find_all(lowered, name) if name in possible else ():
             if span := _find_value(text, at + len(name)):
                 yield *span, ASSIGNED
-    for at in _find_all(text, "Bearer "):
+    if BEARER_HEAD.lower() not in possible:
+        return
+    for at in _find_all(text, BEARER_HEAD):
         match = BEARER.match(text, at)
         if match and looks_random_bare(match[1]):
             yield *match.span(1), ASSIGNED

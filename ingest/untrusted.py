@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ingest.literals import LiteralSet
+
 FLAGS_VERSION = "1"  # part of the manifest: raise it when the same text gives other flags or characters
 
 ASCII_CONTROLS = bytes(n for n in (*range(32), 127) if n not in b"\n\r\t")
@@ -118,6 +120,8 @@ PHRASES = (
     ),
 )
 
+LITERALS = LiteralSet(literal for phrase in PHRASES for literal in phrase.literals)
+
 
 def find_flags(text: str, cleaned: str) -> list[tuple[int, int, str]]:
     """Return first row, last row (0-based) and flag of what a model should not obey, in a text and its `clean_text`.
@@ -137,9 +141,11 @@ def _find_phrases(text: str) -> Iterator[tuple[int, int, str]]:
     if len(lowered) != len(text):  # a few characters change their length: positions would not fit
         lowered = text
     lowered = lowered.replace("\n", " ")
-    for phrase in PHRASES:
+    possible = LITERALS.possible_in(lowered)
+    for phrase in PHRASES if possible else ():
         done = 0
-        for at in sorted(at for literal in phrase.literals for at in _find_all(lowered, literal)):
+        literals = [literal for literal in phrase.literals if literal in possible]
+        for at in sorted(at for literal in literals for at in _find_all(lowered, literal)):
             match = _match_around(phrase, text, at, done)
             if match:
                 done = match.end()
