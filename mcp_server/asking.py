@@ -19,6 +19,7 @@ from ingest.untrusted import clean_text, find_flags
 from mcp_server.access import find_owner
 from mcp_server.answering.answer import EXTRACTIVE, AnswerSettings, ComposedAnswer
 from mcp_server.answering.calibration import Calibrations
+from mcp_server.answering.changes import ChangeReader
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generator import Generator
@@ -26,6 +27,7 @@ from mcp_server.answering.judge import judge_claims
 from mcp_server.answering.model import Egress, ModelGenerator
 from mcp_server.answering.resolver import IndexResolver
 from mcp_server.answering.rewriting import ModelRewriter
+from mcp_server.answering.slots import find_slots
 from mcp_server.answering.tape import compose_recorded
 from mcp_server.cache import (
     KEEP_S,
@@ -45,7 +47,7 @@ from mcp_server.errors import Unavailable
 from mcp_server.fallback import Cancellation, Deadline
 from mcp_server.model_calls import ModelCalls
 from mcp_server.results import AnswerRequest, AnswerResult, Listener, ignore
-from mcp_server.retrieval.context import SlotCaps, add_whole_definitions, pack_context
+from mcp_server.retrieval.context import SlotCaps, add_linked, add_whole_definitions, keep_links, pack_context
 from mcp_server.retrieval.model import Retrieval
 from mcp_server.retrieval.query import SMALLTALK, normalise_query
 from mcp_server.retrieval.transforms import retrieve
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from ingest.index import Index
     from mcp_server.llm import OpenAILLM
 
-PIPELINE_VERSION = "1"  # part of a cached answer's key: raise it when the same input gives another answer
+PIPELINE_VERSION = "2"  # part of a cached answer's key: raise it when the same input gives another answer
 CONTEXT_HITS = 20  # ranked chunks that the context is packed from
 ANSWER_HITS = 60  # ranked chunks that are read to tell what else of their files belongs to an answer
 # What a still valid cached answer is better than, however old it is within the hour.
@@ -187,9 +189,13 @@ class Asking:
             retrieval.entities,
             lambda source, ref: index.document_chunks(source, ref, filters),
         )
+        changes = ChangeReader(index.data_dir, index.manifest.sources)
+        links = find_slots(index, retrieval, filters, changes)
         limits = self._settings.answer
         caps = SlotCaps(limits.code_tokens, limits.tickets_tokens, limits.designs_tokens, limits.history_tokens)
-        context = pack_context(whole, limits.budget_tokens, caps, limits.file_tokens)
+        packed = pack_context(add_linked(whole, links), limits.budget_tokens, caps, limits.file_tokens)
+        context = keep_links(packed, links)
+        retrieval = replace(retrieval, degraded=join(retrieval.degraded, changes.degraded))
         trace.add_chunks([*(ranked.chunk for ranked in context.kept)])
         flags = sorted({f"evidence:{flag}" for ranked in context.kept for flag in ranked.chunk.flags})
         # Without a model there is no prompt: its length is that of the context, counted at four characters a token.

@@ -86,6 +86,8 @@ def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
     if retrieval.not_found and not retrieval.entities:
         names = ", ".join(f"'{name.name}'" for name in retrieval.not_found)
         return "abstain", f"{names} exists nowhere in the index."
+    if any(link.relation in ("renamed", "removed") for link in context.links):
+        return "answer", "History says what became of what the question names."
     if retrieval.entities and retrieval.route != "conceptual":
         return "answer", "The question names something that exists."
     return None

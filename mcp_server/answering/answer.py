@@ -20,7 +20,7 @@ from mcp_server.answering.products import competing_products, group_by_product, 
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
-from mcp_server.retrieval.context import SLOT_OF_KIND, Context, chunk_tokens
+from mcp_server.retrieval.context import SLOT_OF_KIND, Context, Link, chunk_tokens
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 
 NEAREST_MISSES = 3
@@ -81,10 +81,11 @@ def compose_answer(
     """Answer from the context alone; every statement is looked up, every citation compared with the tree now."""
     if retrieval.route == "smalltalk":
         return ComposedAnswer(CAPABILITIES, "capabilities")
+    retrieval = without_explained(retrieval, context.links)
     with trace.span("context") as span:
         evidence = build_evidence(context)
         span.record(
-            config={"tokens": dict(context.tokens)},
+            config={"tokens": dict(context.tokens), "links": describe_links(context.links)},
             output=describe_context(evidence),
             dropped=[[drop.chunk_id, drop.reason] for drop in context.dropped],
         )
@@ -100,7 +101,7 @@ def compose_answer(
     listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:
         aspects = split_question(question)
-        material = Material(question, aspects, evidence, rarity_of(retrieval))
+        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links)
         generated = generator.generate(material, lambda draft: announce(draft, material, resolver, checker, listen))
         span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
         uncovered = (
@@ -127,6 +128,12 @@ def compose_answer(
         )
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
+
+
+def without_explained(retrieval: Retrieval, links: Sequence[Link]) -> Retrieval:
+    """Return the retrieval without the missing names of which history says what became of them."""
+    explained = {link.about for link in links if link.relation in ("renamed", "removed")}
+    return replace(retrieval, not_found=tuple(name for name in retrieval.not_found if name.name not in explained))
 
 
 def read_on(
@@ -353,6 +360,11 @@ def describe_context(evidence: Sequence[Evidence]) -> list[list[object]]:
         [b.chunk.id, None, {"evidence": b.id, "slot": SLOT_OF_KIND[b.chunk.kind], "tokens": chunk_tokens(b.chunk)}]
         for b in evidence
     ]
+
+
+def describe_links(links: Sequence[Link]) -> list[list[object]]:
+    """Return the links for the trace: relation, what was asked, from where to where, and the lines there."""
+    return [[n.relation, n.about, n.origin.ref, n.target.ref, n.start_line, n.end_line] for n in links]
 
 
 def describe_ledger(checked: Sequence[CheckedClaim]) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from mcp_server.answering.aspects import Aspect
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.generate import Generated, generate_claims
+from mcp_server.retrieval.context import Link
 
 Emit = Callable[[ClaimDraft], None]
 
@@ -22,6 +23,7 @@ class Material:
     aspects: Sequence[Aspect]
     evidence: Sequence[Evidence]
     rarity: Mapping[str, float]
+    links: Sequence[Link] = ()
 
 
 class Generator(Protocol):
@@ -37,7 +39,7 @@ class ExtractiveGenerator:
 
     def generate(self, material: Material, emit: Emit) -> Generated:
         """Return the claims of all aspects."""
-        generated = generate_claims(material.aspects, material.evidence, material.rarity)
+        generated = generate_claims(material.aspects, material.evidence, material.rarity, material.links)
         for draft in generated.claims:
             emit(draft)
         return generated

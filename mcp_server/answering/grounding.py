@@ -356,7 +356,7 @@ class Ledger:
         if anchor.kind == "path":
             return names_path(block, anchor) or (not is_path_of(block, anchor) and contains_name(text, anchor.text))
         if anchor.kind == "number":
-            return holds_number(text, anchor.text)
+            return holds_number(f"{text}\n{dates_of(block)}", anchor.text)
         return contains_name(f"{text}\n{naming(block)}", anchor.text)
 
     def may_hold(self, block: Evidence, name: str) -> bool:
@@ -524,6 +524,12 @@ def naming(block: Evidence) -> str:
     return "\n".join(
         filter(None, (chunk.ref, chunk.title, chunk.symbol, chunk.context, symbols, " ".join(chunk.links)))
     )
+
+
+def dates_of(block: Evidence) -> str:
+    """Return the days of a block's document, which a claim may give beside its key though no line has them."""
+    chunk = block.chunk
+    return " ".join(day[:10] for day in (chunk.created_at, chunk.updated_at, chunk.closed_at) if day)
 
 
 def searchable(block: Evidence) -> str:

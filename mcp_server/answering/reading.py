@@ -19,7 +19,7 @@ from ingest.model import Chunk
 from mcp_server.answering.aspects import root
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
-from mcp_server.answering.generate import PLAIN_VALUES
+from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.model import RankedChunk
 

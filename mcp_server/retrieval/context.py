@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ingest.model import Chunk, Kind
 from mcp_server.retrieval.model import Entity, RankedChunk
 
 Slot = Literal["code", "tickets", "designs", "history"]
+Relation = Literal["changed", "names", "behind", "mentions", "renamed", "removed"]
 DropReason = Literal["duplicate", "file_cap", "slot_cap", "budget"]
 
 SLOTS: tuple[Slot, ...] = ("code", "tickets", "designs", "history")
@@ -18,6 +19,7 @@ SLOT_OF_KIND: dict[Kind, Slot] = {"code": "code", "ticket": "tickets", "design":
 CHARS_PER_TOKEN = 4  # no vocabulary ships with the program; every budget here counts so
 LINE_CHARS = 9  # "1234567| " before each numbered line
 MAX_REST = 6  # chunks added for one named definition or file; the caps below still apply
+LINKED_SHARE = 0.5  # of the best score, for what was reached by links alone
 HEADER_CHARS = 96  # "[E12] ... lines 1234567-1234567 ..." without the names in it
 
 
@@ -45,12 +47,30 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """One step from what is asked about to what belongs to it, with the lines that show it.
+
+    `changed`: `origin`, a commit, changed these lines of `target`. `names`: `origin`, a ticket or design, names what
+    stands there. `behind`: `origin` is the ticket, design or commit behind the code `target`. `mentions`: these lines
+    of `target` name the key. `renamed`, `removed`: `origin` is the commit that did it to the path `about`.
+    """
+
+    relation: Relation
+    about: str  # the key, path or name as it is asked for; "" = the best hit
+    origin: Chunk
+    target: Chunk
+    start_line: int  # of the target
+    end_line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """Hits in rank order under the budget, what was left out, and tokens per slot."""
+    """Hits in rank order under the budget, what was left out, tokens per slot, and the links among what is kept."""
 
     kept: tuple[RankedChunk, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     tokens: Mapping[Slot, int] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
 
     @property
     def total_tokens(self) -> int:
@@ -86,6 +106,22 @@ def add_whole_definitions(
                 present.add(chunk.id)
                 ranked.append(RankedChunk(chunk, hit.score, ("rest of what is named",)))
     return ranked
+
+
+def add_linked(hits: Sequence[RankedChunk], links: Sequence[Link]) -> list[RankedChunk]:
+    """Return the hits with what links lead to right after the first: an answer's slots are filled before the rest."""
+    scores = {hit.chunk.id: hit for hit in hits}
+    top = hits[0].score if hits else 1.0
+    linked = {chunk.id: chunk for link in links for chunk in (link.origin, link.target)}
+    first = [scores.get(i, RankedChunk(chunk, LINKED_SHARE * top, ("linked",))) for i, chunk in linked.items()]
+    before = [*hits[:1], *(hit for hit in first if not hits or hit.chunk.id != hits[0].chunk.id)]
+    return [*before, *(hit for hit in hits[1:] if hit.chunk.id not in linked)]
+
+
+def keep_links(context: Context, links: Sequence[Link]) -> Context:
+    """Return the context with those links whose both ends were kept."""
+    kept = {hit.chunk.id for hit in context.kept}
+    return replace(context, links=tuple(n for n in links if {n.origin.id, n.target.id} <= kept))
 
 
 def rest_of_entity(
