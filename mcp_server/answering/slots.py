@@ -8,7 +8,7 @@ product.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -66,9 +66,17 @@ def find_slots(index: Index, retrieval: Retrieval, filters: Filters, changes: Ch
     asked = replace(filters, path_glob="", language="")
     places = Places(index, asked, changes, subject_of(retrieval.query, query))
     found: dict[tuple[object, ...], Link] = {}
-    for link in islice(every_link(places, query, retrieval), MAX_LINKS):
+    expired = index.expired(filters)
+    valid = (link for link in every_link(places, query, retrieval) if holds(link, expired))
+    for link in islice(valid, MAX_LINKS):
         found.setdefault((link.relation, link.about, link.origin.id, link.target.id, link.start_line), link)
     return tuple(found.values())
+
+
+def holds(link: Link, expired: Container[tuple[str, str]]) -> bool:
+    """Tell whether a link leads from and to what has not expired, or is asked for by its key."""
+    ends = (link.origin, link.target)
+    return all((end.source, end.ref) not in expired or link.about in (end.key, end.ref) for end in ends)
 
 
 def subject_of(question: str, query: ParsedQuery) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Answers that follow links: ticket -> commits -> lines, design -> code, code -> designs and tickets, old path -> new."""
+"""Answers that follow links: ticket -> commits -> lines, design -> code, code -> designs, old path -> new."""
 
 import json
 import os
