@@ -463,8 +463,13 @@ class Service:
         from mcp_server.retrieval.linked import linked_items
 
         visible = make_filters(principal, self.infos(index))
-        chunks = {chunk.id: chunk for chunk in index.chunks([hit.chunk_id for hit in hits])}
-        return tuple(replace(hit, linked=linked_items(index, chunks[hit.chunk_id], visible)) for hit in hits)
+        chunks = index.chunks([hit.chunk_id for hit in hits])
+        documents = {(chunk.source, chunk.ref, chunk.links): chunk for chunk in chunks}
+        linked = {document: linked_items(index, chunk, visible) for document, chunk in documents.items()}
+        return tuple(
+            replace(hit, linked=linked[chunk.source, chunk.ref, chunk.links])
+            for hit, chunk in zip(hits, chunks, strict=True)
+        )
 
     def _find(
         self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int

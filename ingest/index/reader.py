@@ -7,15 +7,15 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
 from ingest.index import control, files
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ingest.embedding import Embedder
     from ingest.index.vector import VectorRows
 
+NAME_CACHE = 1024  # names looked up per generation: a query asks for the same ones two or three times
+NAME_CACHE_HITS = 50  # definitions of one name that are kept
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
 SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
 NEAR_SCAN = 400  # and for names that are spelt nearly so
@@ -45,8 +47,8 @@ NEAR_DISTANCE = 2
 SLIP = 0.85  # similarity (0..1) from which a name counts as misspelt
 OPEN_ATTEMPTS = 5
 EXACT_VECTORS_MAX = 200_000
-SAME_NAME = frozenset({"exact", "qualified", "case"})
-HOW_ORDER = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
+How = Literal["exact", "qualified", "case", "prefix", "part"]
+HOW_ORDER: dict[How, int] = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
 ROLE_ORDER = {"source": 0, "compat": 1, "config": 1, "example": 2, "docs": 2, "test": 3, "generated": 4, "vendored": 4}
 
 
@@ -109,6 +111,7 @@ class Index:
         self._ranking = RowReader(self._folder / files.ROWS_FOLDER)
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
+        self._named: OrderedDict[tuple[str, TextFilter], tuple[SymbolHit, ...]] = OrderedDict()
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
         self._expired: tuple[object, Mapping[tuple[str, str], str]] | None = None  # as it was asked for last
@@ -371,31 +374,52 @@ class Index:
         where, wanted = self._where(filters), clean(qualified(name))
         if where is None or not wanted or limit <= 0:
             return []
-        found: dict[tuple[int, str, int], SymbolHit] = {}
-        for ids in self._symbol_candidates(wanted, where, loose):
-            for hit in self._symbol_hits(ids, wanted):
-                if not loose and hit.how not in SAME_NAME:
-                    continue
+        same = self._same_named(wanted, where)
+        if not loose or len(same) >= limit:
+            return list(same[:limit])
+        found = {(hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line): hit for hit in same}
+        for ids in self._like_named(wanted, where):
+            for hit in self._symbol_hits(ids, partial(match_symbol, wanted=wanted)):
                 found.setdefault((hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line), hit)
             if len(found) >= limit:
                 break
         return sorted(found.values(), key=_symbol_order)[:limit]
 
-    def _symbol_candidates(self, wanted: str, where: TextFilter, loose: bool) -> Iterable[list[int]]:
+    def _same_named(self, wanted: str, where: TextFilter) -> tuple[SymbolHit, ...]:
+        """Return the definitions that have the name, at least but for case, best first."""
+        key = (wanted, where)
+        with self._cache_lock:
+            known = self._named.get(key)
+        if known is None:
+            lower = wanted.lower()
+            ids = self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
+            if len(ids) == SYMBOL_SCAN:  # there may be more, and those that are spelt alike count most
+                ids = list(dict.fromkeys((*self._text.ids_by_term("name", wanted, where, SYMBOL_SCAN), *ids)))
+            hits = self._symbol_hits(ids, partial(match_name, wanted=wanted, last=lower.rpartition(".")[2]))
+            once = {(hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line): hit for hit in hits}
+            known = tuple(sorted(once.values(), key=_symbol_order))
+            if len(known) <= NAME_CACHE_HITS:
+                with self._cache_lock:
+                    self._named[key] = known
+                    while len(self._named) > NAME_CACHE:
+                        self._named.popitem(last=False)
+        return known
+
+    def _like_named(self, wanted: str, where: TextFilter) -> Iterator[list[int]]:
         lower = wanted.lower()
-        yield self._text.ids_by_term("name", wanted, where, SYMBOL_SCAN)
-        yield self._text.ids_by_term("name_lower", lower, where, SYMBOL_SCAN)
-        if loose and len(lower) >= 3:
+        if len(lower) >= 3:
             yield self._text.ids_by_prefix("name_lower", lower, where, PREFIX_SCAN)
             yield self._text.ids_by_tokens("symbols", [stem(part) for part in name_parts(wanted)], where, PREFIX_SCAN)
 
-    def _symbol_hits(self, ids: Sequence[int], wanted: str) -> Iterable[SymbolHit]:
+    def _symbol_hits(self, ids: Sequence[int], match: Callable[[Definition], How | None]) -> Iterator[SymbolHit]:
+        if not ids:  # most names are no symbols
+            return
         rows = self.rows(ids)
-        for at, (chunk_id, file) in enumerate(zip(rows.ids, rows.files, strict=True)):
+        for at, chunk_id in enumerate(ids):
             for symbol in rows.definitions(at):
-                how = match_symbol(symbol, wanted)
+                how = match(symbol)
                 if how is not None:
-                    yield SymbolHit(chunk_id, symbol, file, how)
+                    yield SymbolHit(chunk_id, symbol, rows.files[at], how)
 
     def near_symbols(self, name: str, filters: Filters, limit: int = 3) -> list[str]:
         """Return the nearest existing symbol names: by edit distance, then by shared parts."""
@@ -614,20 +638,30 @@ def _symbol_order(hit: SymbolHit) -> tuple[object, ...]:
     )
 
 
-def match_symbol(symbol: Definition, wanted: str) -> Literal["exact", "qualified", "case", "prefix", "part"] | None:
-    """Return how a symbol answers to a dotted name, None when it does not."""
-    qualname = qualified(symbol.qualname)
+def match_name(symbol: Definition, wanted: str, last: str) -> How | None:
+    """Return how a symbol has a dotted name, None when it does not. `last`: the name's last part in small letters."""
+    low_name = symbol.name.lower()
+    if low_name != last and last not in symbol.qualname.lower():
+        return None
     if symbol.name == wanted:
         return "exact"
+    qualname = qualified(symbol.qualname)
     if qualname == wanted or qualname.endswith("." + wanted):
         return "qualified" if "." in wanted else "exact"
-    lower, low_qual, low_name = wanted.lower(), qualname.lower(), symbol.name.lower()
-    if low_name == lower or low_qual == lower or low_qual.endswith("." + lower):
-        return "case"
-    if low_name.startswith(lower):
+    lower, low_qual = wanted.lower(), qualname.lower()
+    return "case" if low_name == lower or low_qual == lower or low_qual.endswith("." + lower) else None
+
+
+def match_symbol(symbol: Definition, wanted: str) -> How | None:
+    """Return how a symbol answers to a dotted name, None when it does not."""
+    lower = wanted.lower()
+    same = match_name(symbol, wanted, lower.rpartition(".")[2])
+    if same is not None:
+        return same
+    if symbol.name.lower().startswith(lower):
         return "prefix"
     parts = set(name_parts(wanted))
-    return "part" if parts and parts <= {*name_parts(symbol.name), *name_parts(qualname)} else None
+    return "part" if parts and parts <= {*name_parts(symbol.name), *name_parts(qualified(symbol.qualname))} else None
 
 
 def name_parts(name: str) -> list[str]:
@@ -636,8 +670,10 @@ def name_parts(name: str) -> list[str]:
 
 
 def _nearest(wanted: str, names: Iterable[str], limit: int) -> list[str]:
-    scored = sorted((-_similarity(wanted.lower(), name.lower()), name) for name in names)
-    return [name for score, name in scored if -score >= 0.5][:limit]
+    best = process.extract(
+        wanted.lower(), sorted(names), scorer=fuzz.ratio, processor=str.lower, limit=limit, score_cutoff=50
+    )
+    return [name for name, _, _ in best]
 
 
 def _similarity(one: str, other: str) -> float:

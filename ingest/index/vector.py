@@ -8,7 +8,6 @@ already holds the parent's matrix fetches only rows that it does not know: the p
 from __future__ import annotations
 
 import re
-import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.errors import DiskFull, VectorUnavailable
+from ingest.index.matrix import Matrix, VectorMemory
 from ingest.index.schema import Scored
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MAX_DATA_FILES = 40  # each small delta adds one and a scan opens every one; com
 SPARE = 0.25  # room for appended rows, and tolerated dead ones, in a reader's memory
 DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
 
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -223,20 +222,16 @@ def read_vectors(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
         table = _open(folder)
         where = f"id IN ({','.join(map(str, ids))})"
         found = table.search().where(where).select(["id", "vector"]).limit(None).to_arrow()
-        matrix = as_matrix(found["vector"])
+        matrix = np.concatenate(matrices(found["vector"]))
         return {int(chunk_id): matrix[row].tobytes() for row, chunk_id in enumerate(found["id"].to_pylist())}
 
 
-def as_matrix(column: Any) -> Matrix:  # noqa: ANN401
-    """Return a fixed-size-list column as a float32 matrix, without a copy where it is one piece."""
-    pieces = [
-        np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(len(chunk), -1)
-        for chunk in column.chunks
-        if len(chunk)
-    ]
-    if not pieces:
-        return np.zeros((0, column.type.list_size), dtype=np.float32)
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+def matrices(column: Any) -> list[Matrix]:  # noqa: ANN401
+    """Return the pieces of a fixed-size-list column as float32 matrices, without a copy; at least one."""
+    size = column.type.list_size
+    flat = (chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks if len(chunk))
+    pieces = [np.asarray(values, dtype=np.float32).reshape(-1, size) for values in flat]
+    return pieces or [np.zeros((0, size), dtype=np.float32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,34 +256,6 @@ class VectorFilter:
     path_pattern: str = ""
 
 
-class _Store:
-    """Memory that generations share: rows are only ever appended, and only behind what older readers look at."""
-
-    def __init__(self, matrix: Matrix) -> None:
-        self.matrix = matrix
-        self.used = len(matrix)
-        self.lock = threading.Lock()
-
-    def append(self, rows: Matrix, expected: int) -> _Store | None:
-        """Return the store with the rows behind row `expected`; None when another reader took that place."""
-        with self.lock:
-            if self.used != expected:
-                return None
-            if expected + len(rows) <= len(self.matrix):
-                self.matrix[expected : expected + len(rows)] = rows
-                self.used += len(rows)
-                return self
-        return None
-
-    def grown(self, rows: Any, capacity: int) -> _Store:  # noqa: ANN401
-        """Return a new store with a copy of some rows and room for more."""
-        matrix = np.empty((capacity, self.matrix.shape[1]), dtype=np.float32)
-        np.take(self.matrix, rows, axis=0, out=matrix[: len(rows)], mode="clip")  # "clip": writes without a buffer
-        store = _Store(matrix)
-        store.used = len(rows)
-        return store
-
-
 @dataclass(frozen=True, slots=True)
 class VectorRows:
     """Every vector of one generation in memory. Immutable, thread-safe. `at`: row -> row of the shared store."""
@@ -298,8 +265,8 @@ class VectorRows:
     source: Codes
     path: Codes
     language: Codes
-    store: _Store
-    at: np.ndarray[Any, np.dtype[np.int64]] | None  # None: the first rows of the store, in order
+    store: VectorMemory
+    at: np.ndarray[Any, np.dtype[np.int64]] | None  # ascending; None: the first rows of the store, in order
 
     def mask(self, where: VectorFilter) -> Mask | None:
         """Return the rows that pass, None when all do."""
@@ -317,29 +284,26 @@ class VectorRows:
 
     def search(self, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
         """Return the nearest rows by dot product (cosine for unit vectors), ties by id."""
-        rows, scores = self._score(vector, self.mask(where))
-        if limit <= 0 or not len(scores):
+        mask = self.mask(where)
+        places = self.at if mask is None else np.flatnonzero(mask) if self.at is None else self.at[mask]
+        if limit <= 0 or not len(self.ids if places is None else places):
             return []
+        end = len(self.ids) if self.at is None else int(self.at.max()) + 1
+        near, scores = self.store.search(vector, places, end, limit)
+        best = np.arange(len(scores))
         if len(scores) > limit:
             border = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-            best = np.flatnonzero(
-                scores >= border
-            )  # every row of the border's score: the cut is by id, not by position
-        else:
-            best = np.arange(len(scores))
-        ids = self.ids[rows[best] if rows is not None else best]
+            best = np.flatnonzero(scores >= border)  # all of the border's score: the cut is by id, not by position
+        ids = self._ids_at(best if near is None else near[best])
         order = np.lexsort((ids, -scores[best]))[:limit]
         return [Scored(int(ids[at]), float(scores[best[at]])) for at in order]
 
-    def _score(self, vector: Matrix, mask: Mask | None) -> tuple[np.ndarray[Any, Any] | None, Matrix]:
-        rows = None if mask is None else np.flatnonzero(mask)
-        if rows is not None and len(rows) * 3 < len(self.ids):  # gathering few rows is cheaper than multiplying all
-            return rows, self.store.matrix[rows if self.at is None else self.at[rows]] @ vector
-        if self.at is None:
-            scores = self.store.matrix[: len(self.ids)] @ vector
-            return rows, scores if rows is None else scores[rows]
-        scores = self.store.matrix[: int(self.at.max(initial=-1)) + 1] @ vector
-        return rows, scores[self.at if rows is None else self.at[rows]]
+    def _ids_at(self, places: Any) -> np.ndarray[Any, np.dtype[np.int64]]:  # noqa: ANN401
+        """Return the ids of rows by their places in the store."""
+        ids: np.ndarray[Any, np.dtype[np.int64]] = self.ids[
+            places if self.at is None else np.searchsorted(self.at, places)
+        ]
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +354,7 @@ def _merge(table: Any, parent: VectorRows, kept: Any, fresh: str) -> VectorRows:
     added = _rows(table.search().where(fresh).limit(None).to_arrow())
     if not len(added.ids) and len(kept) == len(parent.ids):
         return parent
-    store, at = _extend(parent, kept, added.store.matrix)
+    store, at = _extend(parent, kept, added.store.read())
     pieces = [(parent, kept), (added, np.arange(len(added.ids)))]
     return VectorRows(
         ids=np.concatenate([rows.ids[some] for rows, some in pieces]),
@@ -403,17 +367,15 @@ def _merge(table: Any, parent: VectorRows, kept: Any, fresh: str) -> VectorRows:
     )
 
 
-def _extend(parent: VectorRows, kept: Any, added: Matrix) -> tuple[_Store, np.ndarray[Any, Any]]:  # noqa: ANN401
+def _extend(parent: VectorRows, kept: Any, added: Matrix) -> tuple[VectorMemory, np.ndarray[Any, Any]]:  # noqa: ANN401
     """Return a store that holds the parent's kept rows and the added ones, and where each of them lies."""
     at = kept if parent.at is None else parent.at[kept]
-    used = parent.store.used
-    store = parent.store.append(added, used)
-    if store is not None and used <= (len(kept) + len(added)) * (1 + SPARE):  # not too many dead rows between
-        return store, np.concatenate([at, np.arange(used, used + len(added))])
-    wanted = len(kept) + len(added)
-    store = parent.store.grown(at, wanted + int(wanted * SPARE) + BATCH_ROWS // 8)
-    store.append(added, len(kept))
-    return store, np.arange(wanted)
+    used, wanted = parent.store.used, len(kept) + len(added)
+    # Not too many dead rows between.
+    if used <= wanted * (1 + SPARE) and parent.store.append(added, used):
+        return parent.store, np.concatenate([at, np.arange(used, used + len(added))])
+    capacity = wanted + int(wanted * SPARE) + BATCH_ROWS // 8
+    return VectorMemory([parent.store.read(at), added], capacity), np.arange(wanted)
 
 
 def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
@@ -432,7 +394,7 @@ def _rows(table: pa.Table) -> VectorRows:
         source=_codes(table["source"]),
         path=_codes(table["path"]),
         language=_codes(table["language"]),
-        store=_Store(as_matrix(table["vector"])),
+        store=VectorMemory(matrices(table["vector"])),
         at=None,
     )
 

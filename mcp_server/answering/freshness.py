@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ingest.cleaning import clean_lines
 from ingest.errors import GitError, SourceError
@@ -71,6 +72,7 @@ class FreshnessChecker:
         self._bytes: dict[tuple[str, str], bytes | str] = {}
         self._files: dict[tuple[str, str], FileNow] = {}
         self._walked: dict[str, tuple[str, ...]] = {}
+        self._kinds: dict[str, str] = {}
         self._unreadable = False
 
     @property
@@ -97,9 +99,12 @@ class FreshnessChecker:
         root = Path(state.location)
         if chunk.path is None:
             return Checked("fresh" if state.revision and state.revision == exports_revision(root) else "unchecked")
-        if not root.is_dir():
+        if chunk.source not in self._kinds:
+            self._kinds[chunk.source] = tree_kind(root)
+        tree = self._kinds[chunk.source]
+        if tree == "none":
             return self._cannot_read()
-        if is_bare(root):
+        if tree == "bare":
             return self._check_revision(root, state)
         return self._check_file(state, root, chunk, start_line, text, symbol)
 
@@ -229,9 +234,12 @@ def is_defined(symbol: str, path: str, lines: Sequence[str]) -> bool:
     return any(pattern.search(line) for line in lines if not COMMENT.match(line))
 
 
-def is_bare(root: Path) -> bool:
-    """Tell whether a location is a bare repository rather than a tree of files."""
-    return (root / "HEAD").is_file() and (root / "objects").is_dir() and not (root / ".git").exists()
+def tree_kind(root: Path) -> Literal["none", "bare", "files"]:
+    """Return whether a location is a bare repository, a tree of files, or not there."""
+    if not root.is_dir():
+        return "none"
+    bare = (root / "HEAD").is_file() and (root / "objects").is_dir() and not (root / ".git").exists()
+    return "bare" if bare else "files"
 
 
 def walk_files(root: Path) -> Iterator[str]:

@@ -37,6 +37,7 @@ Calls = Mapping[str, Mapping[str, Json]]  # "resolver.has_name" -> arguments -> 
 KEPT_CHUNKS = 20  # ranked chunks that answering sees
 MAX_KEY_CHARS = 60  # of a look-up's arguments; longer ones are named by a hash
 CHUNK = "$chunk"
+_TEXT_OF = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 PLAIN = frozenset((str, int, float, bool))
 FOUND = TypeAdapter(tuple[tuple[Chunk | Occurrence, float, tuple[str, ...]], ...])
 WHOLE_CHUNK = TypeAdapter(Chunk)
@@ -130,7 +131,7 @@ def key_of(arguments: Sequence[object]) -> str:
     """Return the arguments of a look-up as a short text; chunks by their ids."""
     # A chunk's id in digits could be a card number, and what looks like one is masked in traces.
     named = [f"chunk {one.id:x}" if isinstance(one, Chunk) else Tape().encode(one) for one in arguments]
-    text = json.dumps(named, ensure_ascii=False, separators=(",", ":"))[1:-1]
+    text = ",".join(map(_TEXT_OF, named))
     if len(text) <= MAX_KEY_CHARS:
         return text
     return "#" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

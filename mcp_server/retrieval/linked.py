@@ -34,7 +34,7 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
     name = chunk.key if chunk.kind in ("ticket", "design") and chunk.key else chunk.path
     if chunk.kind == "commit":
         yield from listed("ticket", (link for link in chunk.links if KEY.fullmatch(link)))
-    elif name:
+    elif name and index.linked_to(name, own, 1):  # most files are named nowhere
         naming = read_linked(index, index.linked_to(name, without_commits(index, own), MAX_LINKED))
         others = [other for other in naming if (other.file.source, other.file.ref) != (chunk.source, chunk.ref)]
         commits = newest_first(read_linked(index, index.linked_to(name, only_commits(index, own), MAX_COMMITS)))
@@ -45,7 +45,8 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
             yield from listed("changed for", (key for key in tickets_of(index, commits, own) if key not in shown))
         if chunk.kind in ("ticket", "design"):
             yield from changes(commits)
-            yield from listed("named in", naming_code(index, name, own))
+    if chunk.kind in ("ticket", "design") and name:
+        yield from listed("named in", naming_code(index, name, own))
 
 
 def only_commits(index: Index, filters: Filters) -> Filters:

@@ -259,12 +259,16 @@ def read_signals(
     ages: Floats,
 ) -> Signals:
     """Return what rerank needs besides the candidates."""
-    keys = {item.chunk_id: file_key(candidates.files[at]) for item, at in zip(fused, candidates.file, strict=True)}
+    place = {item.chunk_id: at for item, at in zip(fused, candidates.file.tolist(), strict=True)}
+
+    def by_file(voters: Iterable[Candidate]) -> dict[FileKey, float]:
+        return {file_key(candidates.files[place[voter.chunk_id]]): voter.score for voter in voters}
+
     return Signals(
         nearest=lists.get("vector", ()),
-        votes={keys[c.chunk_id]: c.score for c in lists.get("history", ())},
+        votes=by_file(lists.get("history", ())),
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
-        references={keys[c.chunk_id]: c.score for c in reversed(lists.get("references", ()))},
+        references=by_file(reversed(lists.get("references", ()))),
         using=find_users(index, query, fused),
         ages=ages,
     )

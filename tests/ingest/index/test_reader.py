@@ -390,11 +390,12 @@ def test_no_query_text_breaks_a_look_up(data_dir: Path, text: str) -> None:
 
 
 def test_masks_need_every_row_of_the_border_score() -> None:
-    from ingest.index.vector import Codes, VectorRows, _Store
+    from ingest.index.matrix import VectorMemory
+    from ingest.index.vector import Codes, VectorRows
 
     count = 40
     codes = Codes(("app",), np.zeros(count, dtype=np.int32))
     ids = np.arange(count, 0, -1, dtype=np.int64)
-    rows = VectorRows(ids, ids, codes, codes, codes, _Store(np.ones((count, 4), dtype=np.float32)), None)
+    rows = VectorRows(ids, ids, codes, codes, codes, VectorMemory([np.ones((count, 4), dtype=np.float32)]), None)
     hits = rows.search(np.ones(4, dtype=np.float32), VectorFilter(None), 3)
     assert [hit.chunk_id for hit in hits] == [1, 2, 3]

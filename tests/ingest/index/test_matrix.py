@@ -1,0 +1,72 @@
+"""Many vectors are searched in two passes; what is found is what the exact search finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingest.index import matrix
+from ingest.index.matrix import Matrix, VectorMemory
+
+DIMENSIONS = 256
+
+
+def units(count: int, seed: int) -> Matrix:
+    """Vectors that vary more along some axes than along others, as embeddings do."""
+    spread = np.linspace(3.0, 0.1, DIMENSIONS)
+    values = np.random.default_rng(seed).standard_normal((count, DIMENSIONS)) * spread
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+def nearest(memory: VectorMemory, vector: Matrix, places: Any, end: int, wanted: int) -> list[int]:
+    near, scores = memory.search(vector, places, end, wanted)
+    best = np.argsort(-scores)[:wanted]
+    return [int(place) for place in (best if near is None else near[best])]
+
+
+def exact(rows: Matrix, vector: Matrix, wanted: int) -> list[int]:
+    return [int(place) for place in np.argsort(-(rows @ vector))[:wanted]]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Matrix:
+    return units(matrix.TWO_PASS_ROWS, 1)
+
+
+@pytest.fixture(scope="module")
+def memory(rows: Matrix) -> VectorMemory:
+    return VectorMemory([rows[:7000], rows[7000:]])
+
+
+def test_two_passes_find_what_one_finds(rows: Matrix, memory: VectorMemory) -> None:
+    for vector in units(20, 2):
+        found, wanted = nearest(memory, vector, None, len(rows), 10), exact(rows, vector, 10)
+        assert len(set(found) & set(wanted)) >= 9
+        assert found[0] == wanted[0]
+
+
+def test_two_passes_compare_few_rows_in_full(rows: Matrix, memory: VectorMemory) -> None:
+    places, scores = memory.search(units(1, 3)[0], None, len(rows), 10)
+    assert places is not None
+    assert len(places) == len(scores) == matrix.SHORTLIST
+
+
+@pytest.mark.parametrize("share", [0.9, 0.2, 0.01])
+def test_only_given_places_are_found(rows: Matrix, memory: VectorMemory, share: float) -> None:
+    places = np.flatnonzero(np.random.default_rng(4).random(len(rows)) < share)
+    vector = units(1, 5)[0]
+    found = nearest(memory, vector, places, len(rows), 10)
+    wanted = [int(places[at]) for at in exact(rows[places], vector, 10)]
+    assert len(set(found) & set(wanted)) >= 9
+    assert set(found) <= set(places.tolist())
+
+
+def test_appended_rows_are_found_by_those_who_look_so_far(rows: Matrix) -> None:
+    memory = VectorMemory([rows[:-1]], capacity=len(rows))
+    assert memory.append(rows[-1:], len(rows) - 1)
+    assert nearest(memory, rows[-1], None, len(rows), 1) == [len(rows) - 1]
+    assert nearest(memory, rows[-1], None, len(rows) - 1, 1) != [len(rows) - 1]
+    assert not memory.append(rows[:1], len(rows))  # full
+    assert not memory.append(rows[:1], 5)  # another reader's place
