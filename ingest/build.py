@@ -247,7 +247,7 @@ class _Build:
                     changes=lambda name: changes_of(publication, name, request.seen),
                 )
             except SourceError as error:
-                if not request.skip_failing and not config.is_live:
+                if not request.skip_failing and not config.is_away:
                     raise
                 failed = failed or error
                 self._tally.left_out[config.name] = str(error)

@@ -39,11 +39,13 @@ class SourceConfig(Section):
     exclude: tuple[str, ...] = ()
     history: bool = True  # git: commits are documents too
     overlay: bool = True  # git: uncommitted work counts
-    url: str = ""  # github, jira: address of the interface; "" = github.com
+    url: str = (
+        ""  # git: address of a remote repository, instead of path; github, jira: of the interface, "" = github.com
+    )
     repo: str = ""  # github: owner/name
     project: str = ""  # jira: key of the project
-    user: str = ""  # jira cloud: whose token it is (e-mail address)
-    token_env: str = ""  # github, jira: name of the variable that holds the token, never the token
+    user: str = ""  # jira cloud: whose token it is (e-mail address); git: the user name that goes with it, "" = any
+    token_env: str = ""  # github, jira, git with url: name of the variable that holds the token, never the token
     full_days: float = Field(7.0, ge=0)  # github, jira: after so many days deleted tickets are looked for
     half_life_days: float = Field(1461.0, ge=0)  # tickets, designs: age costs half of what it can; 0 = nothing
     expires_days: float = Field(0.0, ge=0)  # tickets, designs: left out so long after the last change; 0 = never
@@ -57,8 +59,10 @@ class SourceConfig(Section):
             raise ValueError("a source of type jira needs url = 'https://...' and project = 'KEY'")
         if self.expires_days and self.type in CODE_TYPES:
             raise ValueError(f"a source of type {self.type} does not expire; expires_days is for tickets and designs")
-        if not self.is_live and "path" not in self.model_fields_set:
-            raise ValueError(f"a source of type {self.type} needs path")
+        if self.type == "git" and self.url and "path" in self.model_fields_set:
+            raise ValueError("a source of type git has a path or a url, not both")
+        if not self.is_away and "path" not in self.model_fields_set:
+            raise ValueError(f"a source of type {self.type} needs path" + (" or url" if self.type == "git" else ""))
         return self
 
     def masks_personal(self, kind: str) -> bool:
@@ -72,18 +76,29 @@ class SourceConfig(Section):
 
     @property
     def is_live(self) -> bool:
-        """Tell whether the content is fetched over the network."""
+        """Tell whether the content is fetched from a tracker."""
         return self.type in ("github", "jira")
+
+    @property
+    def is_remote(self) -> bool:
+        """Tell whether the source is a repository that is fetched by its address."""
+        return self.type == "git" and bool(self.url)
+
+    @property
+    def is_away(self) -> bool:
+        """Tell whether the content lies on another machine, so that `path` says nothing."""
+        return self.is_live or self.is_remote
 
     @property
     def is_polled(self) -> bool:
         """Tell whether nothing on this machine says when the content changes."""
-        return self.is_live
+        return self.is_away
 
 
 def product_of(source: SourceConfig) -> str:
     """Return the product of a source: what it says, else the repository, project or folder that it comes from."""
-    return source.product or source.repo.rpartition("/")[2] or source.project or name_product(source.path)
+    named = source.product or source.repo.rpartition("/")[2] or source.project
+    return named or name_product(Path(source.url.rstrip("/")) if source.is_remote else source.path)
 
 
 def name_product(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import ipaddress
 import os
 import re
 import shutil
@@ -18,8 +19,9 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
@@ -65,6 +67,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
             "--upload-pack=git-upload-pack",
         }
     ),
+    "ls-remote": frozenset({"--quiet", "--upload-pack=git-upload-pack"}),
     "config": frozenset({"--file", "--no-includes", "--default", "--get"}),
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
     "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
@@ -92,13 +95,23 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
 ALLOWED_PREFIXES = ("--max-count=", "--format=%")
 
 FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
+STALLED_S = 60  # a remote that sends nothing for so long has failed
 READ_TIMEOUT_S = 300.0
 MAX_OUTPUT_BYTES = 512 * 1024 * 1024
 MAX_POINTER_BYTES = 4096  # HEAD, a loose ref, `gitdir:`
 MAX_PACKED_REFS_BYTES = 256 * 1024 * 1024
 SYMREF_DEPTH = 5  # git's own limit
 HEAD_REF = "refs/codecairn/head"
+MIRRORS = "mirrors"
 
+UPLOAD_PACK = "--upload-pack=git-upload-pack"
+REMOTE_REFS = ("refs/heads/*", "refs/tags/*")  # not the refs of pull requests, which anybody can write
+LISTED = "codecairn-refs"  # what a remote had when it was fetched last
+HANDED_OVER: Mapping[str, tuple[str, ...]] = {  # what a transport needs of the operator's environment
+    "https": ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
+    "http": (),
+    "ssh": ("SSH_AUTH_SOCK",),
+}
 OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 REF_NAME = re.compile(r"(?!.*(?:\.\.|@\{|//))[A-Za-z0-9_][A-Za-z0-9_./+@#%=-]{0,250}")
 
@@ -133,6 +146,14 @@ class Mirror:
 
     path: Path
     commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository on another machine. `authorization`: value of that HTTP header, "" = none."""
+
+    url: str
+    authorization: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,9 +397,11 @@ def read_exclude_file(repository: Repository) -> str:
 
 
 def mirror_path(repository: Repository, data_dir: Path) -> Path:
-    """Return where the mirror of a repository (of one work tree) lies."""
+    """Return where the mirror of a repository (of one work tree) lies; a mirror is its own."""
+    if repository.git_dir.parent == data_dir.absolute() / MIRRORS:
+        return repository.git_dir
     name = hashlib.sha256(os.fsencode(os.path.realpath(repository.git_dir))).hexdigest()[:16]
-    return data_dir.absolute() / "mirrors" / name
+    return data_dir.absolute() / MIRRORS / name
 
 
 def update_mirror(repository: Repository, data_dir: Path, ref: str = "") -> Mirror:
@@ -405,16 +428,20 @@ def _uses_reftable(repository: Repository) -> bool:
 
 def _fetch(repository: Repository, path: Path, wanted: str | None) -> None:
     _refuse_borrowed_objects(repository.common_dir)
+    _renew(path, _read_algorithm(repository.common_dir), lambda mirror: _fetch_into(repository, mirror, wanted))
+
+
+def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None]) -> None:
+    """Fetch into a mirror, and where that fails into a fresh one, which then takes its place."""
     if path.is_dir():
         # A killed fetch may have left locks or half a pack: then a fresh mirror says whether the source is at fault.
         with contextlib.suppress(GitError):
-            return _fetch_into(repository, path, wanted)
+            return fetch_into(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
     try:
-        algorithm = _read_algorithm(repository.common_dir)
         run_git("init", "--bare", "--quiet", "--template=", f"--object-format={algorithm}", str(fresh))
-        _fetch_into(repository, fresh, wanted)
+        fetch_into(fresh)
         shutil.rmtree(path, ignore_errors=True)
         fresh.rename(path)
     finally:
@@ -432,7 +459,7 @@ def _fetch_into(repository: Repository, mirror: Path, wanted: str | None) -> Non
     if wanted:
         refspecs.append(f"+{wanted}:{HEAD_REF}")
     options = ["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
-    options += ["--upload-pack=git-upload-pack"]
+    options += [UPLOAD_PACK]
     is_shallow = (repository.common_dir / "shallow").exists()
     if not is_shallow and (mirror / "shallow").exists():
         options.append("--unshallow")
@@ -448,6 +475,111 @@ def _fetch_into(repository: Repository, mirror: Path, wanted: str | None) -> Non
             environment={"GIT_ALLOW_PROTOCOL": "file", "GIT_CONFIG_GLOBAL": trust},
             timeout_s=FETCH_TIMEOUT_S,
         )
+
+
+def check_remote(url: str) -> str:
+    """Return the transport of a remote repository's address. Raises SourceError for one that is not safe to use."""
+    parts = urllib.parse.urlsplit(url)
+    if not re.fullmatch(r"[!-~]+", url) or not re.match("[A-Za-z0-9:]", parts.hostname or ""):
+        raise SourceError(f"{url!r} is no address of a repository. Set `url` to https://HOST/PATH or ssh://HOST/PATH.")
+    if parts.password or (parts.username and parts.scheme != "ssh"):
+        raise SourceError(
+            "The `url` of a git source holds a user name or password. Remove it, and name the environment variable "
+            "that holds the token in `token_env`."
+        )
+    if parts.scheme not in HANDED_OVER or (parts.scheme == "http" and not _is_loopback(parts.hostname or "")):
+        raise SourceError(
+            f"The address {url!r} begins with {parts.scheme}://, which can be read and altered on its way or is no "
+            "transport. Use https:// or ssh://; for a repository on this machine set `path`."
+        )
+    return parts.scheme
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def remote_mirror_path(url: str, data_dir: Path) -> Path:
+    """Return where the mirror of a remote repository lies."""
+    return data_dir.absolute() / MIRRORS / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: bool = True) -> Mirror:
+    """Bring the mirror of a remote repository up to it; its commit is that of `ref`, or of the remote's HEAD.
+
+    The remote is asked for its refs, and fetched from only if they changed; not `may_ask`: not even that, unless there
+    is no mirror yet. HEAD of the mirror names the commit. Raises SourceError for an unsafe address, GitError.
+    """
+    check_remote(remote.url)
+    path = remote_mirror_path(remote.url, data_dir)
+    if may_ask or not (path / LISTED).is_file():
+        listed = _run_remote("ls-remote", "--quiet", UPLOAD_PACK, remote.url, "HEAD", *REMOTE_REFS, remote=remote)
+        if _read_text(path, LISTED, MAX_PACKED_REFS_BYTES) != listed.decode("utf-8", "surrogateescape"):
+            head = _head_of(listed)
+            _renew(path, "sha256" if len(head) == 64 else "sha1", lambda mirror: _fetch_remote(remote, mirror, head))
+            _write_whole(path / LISTED, listed)
+    listed = (path / LISTED).read_bytes()
+    if listed and not ref and not _head_of(listed):
+        raise GitError(f"HEAD of {remote.url} names no branch that exists. Set `ref` of this source to one.")
+    commit = resolve(path, ref or HEAD_REF) if listed else None
+    if commit is not None:
+        _write_whole(path / "HEAD", f"{commit}\n".encode())
+    return Mirror(path, commit)
+
+
+def _head_of(listed: bytes) -> str:
+    """Return the commit of HEAD in what `ls-remote` printed, "" where HEAD names none."""
+    match = re.search(rb"^([0-9a-f]{40,64})\tHEAD$", listed, re.MULTILINE)
+    return match[1].decode("ascii") if match else ""
+
+
+def _write_whole(file: Path, data: bytes) -> None:
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(file)
+
+
+def _fetch_remote(remote: Remote, mirror: Path, head: str) -> None:
+    options = ["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", UPLOAD_PACK]
+    refspecs = [f"+{refs}:{refs}" for refs in REMOTE_REFS] + ([f"+HEAD:{HEAD_REF}"] if head else [])
+    _run_remote("fetch", *options, remote.url, *refspecs, remote=remote, git_dir=mirror)
+
+
+def _run_remote(subcommand: str, *arguments: str, remote: Remote, git_dir: Path | None = None) -> bytes:
+    """Run git against a remote: its transport alone, no redirects, no questions, no credentials but the given ones."""
+    transport = check_remote(remote.url)
+    settings = {
+        "http.followRedirects": "false",  # a token would go along
+        "http.lowSpeedLimit": "1",
+        "http.lowSpeedTime": str(STALLED_S),
+        "transfer.bundleURI": "false",
+        "fetch.recurseSubmodules": "false",
+    }
+    if remote.authorization:
+        settings["http.extraHeader"] = f"Authorization: {remote.authorization}"
+    environment = {name: os.environ[name] for name in HANDED_OVER[transport] if name in os.environ}
+    environment |= {
+        "GIT_ALLOW_PROTOCOL": transport,
+        "GIT_SSH_COMMAND": f"ssh -oBatchMode=yes -oStrictHostKeyChecking=yes -oConnectTimeout={STALLED_S}",
+        **_add_settings(settings),
+    }
+    timeout_s = FETCH_TIMEOUT_S if subcommand == "fetch" else READ_TIMEOUT_S
+    try:
+        return run_git(subcommand, *arguments, git_dir=git_dir, environment=environment, timeout_s=timeout_s)
+    except GitError as error:
+        raise GitError(f"The repository {remote.url} was not read ({error}). Check `url` and `token_env`.") from None
+
+
+def _add_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that add settings of git to the fixed ones: no list of processes shows a token in them."""
+    first = int(FIXED_ENVIRONMENT["GIT_CONFIG_COUNT"])
+    added = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    for number, (key, value) in enumerate(settings.items(), first):
+        added |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return added
 
 
 @contextlib.contextmanager

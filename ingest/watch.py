@@ -51,7 +51,7 @@ def watched_paths(sources: Sequence[SourceConfig]) -> list[Path]:
     """Return what to watch: each source's folder or file, and the git folder of a linked work tree."""
     paths: dict[Path, None] = {}
     for source in sources:
-        if source.is_live or not source.path.exists():
+        if source.is_away or not source.path.exists():
             continue
         paths.setdefault(source.path)
         git_dir = find_git_dir(source)

@@ -264,6 +264,7 @@ class Worker:
     def _take_paths(self, known: _Known, names: frozenset[str]) -> dict[str, frozenset[str] | None]:
         with self._lock:
             taken = {name: known.paths.pop(name, frozenset()) for name in names}
+            taken |= {source.name: None for source in known.target.sources if source.is_remote and source.name in names}
             self._state = replace(self._state, behind=count_behind([*taken.values(), *known.paths.values()]))
         return taken
 
@@ -401,6 +402,8 @@ def awake_for() -> float:
 
 def paths_of(source: SourceConfig, paths: frozenset[str]) -> frozenset[str]:
     """Return the changed paths that belong to a source: below its folder, or in its repository's git folder."""
+    if source.is_remote:
+        return frozenset()
     places = {os.path.abspath(source.path)}
     if source.type == "git" and not source.is_live:
         try:

@@ -114,7 +114,7 @@ def hidden_places(principal: Principal, settings: Settings) -> list[Path]:
     return [
         source.path
         for source in settings.source
-        if not source.is_live and not principal.groups.intersection(open_to(source, settings))
+        if not source.is_away and not principal.groups.intersection(open_to(source, settings))
     ]
 
 

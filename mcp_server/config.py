@@ -272,7 +272,7 @@ def check_groups(sources: tuple[SourceConfig, ...], file: Path | None) -> None:
 
 def how_to_keep_apart(outer: SourceConfig, inner: SourceConfig) -> str:
     """Return what to set so that a source does not hold the content of another one, "" where it does not."""
-    if outer.is_live or inner.is_live:
+    if outer.is_away or inner.is_away:
         places = [(one.type, one.url, one.repo.lower(), one.project.lower()) for one in (outer, inner)]
         return "Remove one" if places[0] == places[1] else ""
     top, place = Path(os.path.realpath(outer.path)), Path(os.path.realpath(inner.path))

@@ -152,20 +152,24 @@ def read_push(sender: str, delivery: str, body: bytes) -> Push:
 
 
 def sources_of(push: Push, sources: Iterable[SourceConfig]) -> list[SourceConfig]:
-    """Return the git sources that are clones of the pushed repository, by the address that they were cloned from."""
+    """Return the git sources that are the pushed repository, or clones of it by the address they were cloned from."""
     wanted = {normalise_address(place) for place in push.places}
     found = []
     for source in sources:
         if source.type != "git":
             continue
         try:
-            common = find_repository(source.path).common_dir
-            address = read_config_value(common / "config", "remote.origin.url")
+            address = source.url or origin_of(source)
         except SourceError:
             continue  # gone or broken: the build says so
         if address and normalise_address(address) in wanted:
             found.append(source)
     return found
+
+
+def origin_of(source: SourceConfig) -> str:
+    """Return the address that a source's repository was cloned from, "" where it was not. Raises SourceError."""
+    return read_config_value(find_repository(source.path).common_dir / "config", "remote.origin.url")
 
 
 def normalise_address(address: str) -> str:

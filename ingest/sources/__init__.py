@@ -70,4 +70,4 @@ def open_snapshots(
         previous=previous(info.name),
         changes=changes(info.name),
     )
-    return [files, *(open_history(info, mirror, config.path, known(info.name)) for info in history)]
+    return [files, *(open_history(info, mirror, Path(files.location), known(info.name)) for info in history)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +13,8 @@ from types import MappingProxyType
 
 from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
-from ingest.gitio import Mirror, Repository, TreeEntry
+from ingest.errors import SourceError
+from ingest.gitio import Mirror, Remote, Repository, TreeEntry
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
@@ -38,6 +41,7 @@ from ingest.sources.worktree import (
 )
 
 READ_AHEAD_BYTES = 8_000_000
+ANY_USER = "x-access-token"
 
 
 def open_git(
@@ -56,16 +60,56 @@ def open_git(
     `changes`: where they are known, only they are looked at in the work tree.
     Raises SourceError, GitError.
     """
+    if config.is_remote:
+        snapshot, mirror = _open_remote(config, info, data_dir, limits, known, may_ask=changes is None)
+    else:
+        snapshot, mirror = _open_local(config, info, data_dir, limits, known, previous, changes)
+    moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
+    return replace(snapshot, renames=as_renames(moves)), mirror
+
+
+def _open_local(
+    config: SourceConfig,
+    info: SourceInfo,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Mapping[str, KnownFile],
+    previous: str,
+    changes: Changes | None,
+) -> tuple[FileSnapshot, Mirror]:
+    """Return the content of a repository on this machine, and its mirror."""
     repository = gitio.find_repository(config.path)
     mirror = gitio.update_mirror(repository, data_dir, config.ref)
     if repository.work_tree is None or config.ref or not config.overlay:
-        snapshot = _open_commit(config, info, mirror, limits, known)
-    else:
-        same_commit = mirror.commit is not None and previous.partition("+")[0] == mirror.commit
-        seen = changes if same_commit else None
-        snapshot = _open_overlay(config, info, repository, mirror, data_dir, limits, known, seen)
-    moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
-    return replace(snapshot, renames=as_renames(moves)), mirror
+        return _open_commit(config, info, mirror, limits, known), mirror
+    same_commit = mirror.commit is not None and previous.partition("+")[0] == mirror.commit
+    seen = changes if same_commit else None
+    return _open_overlay(config, info, repository, mirror, data_dir, limits, known, seen), mirror
+
+
+def _open_remote(
+    config: SourceConfig,
+    info: SourceInfo,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Mapping[str, KnownFile],
+    *,
+    may_ask: bool,
+) -> tuple[FileSnapshot, Mirror]:
+    """Return the content of a remote repository, read from its mirror; not `may_ask`: as it was fetched last."""
+    mirror = gitio.update_remote(Remote(config.url, _authorize(config)), data_dir, config.ref, may_ask=may_ask)
+    return replace(_open_commit(config, info, mirror, limits, known), location=str(mirror.path)), mirror
+
+
+def _authorize(config: SourceConfig) -> str:
+    """Return the value of the Authorization header that carries the token, "" without one. Raises SourceError."""
+    if not config.token_env:
+        return ""
+    token = os.environ.get(config.token_env, "")
+    if not token:
+        raise SourceError(f"The environment variable {config.token_env} is not set; it must hold the token.")
+    login = f"{config.user or ANY_USER}:{token}"  # hosts take any name beside a token
+    return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
 
 
 def _find_git_moves(

@@ -110,7 +110,7 @@ def hook_run(root: RootOption = None, config: ConfigOption = None, data: DataOpt
     for domain in list_domains(setup):
         with jobs.connect_jobs(domain.data_dir) as db:
             for source in domain.sources:
-                if source.type == "git":
+                if source.type == "git" and not source.is_remote:
                     jobs.want(db, source.name, "hook", utc_now(), head=head_commit(source.path) or "", priority=1)
     if not is_worked(setup.data_dir):
         ended = subprocess.run(worker_command(setup, "--once"), stdout=subprocess.DEVNULL, check=False)

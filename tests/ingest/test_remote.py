@@ -1,0 +1,266 @@
+"""A repository by its address: asked on a schedule, fetched when its refs moved, over real HTTP on loopback."""
+
+import base64
+import os
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ingest import gitio
+from ingest.build import build_index
+from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
+from ingest.errors import GitError, IndexStateError, SourceError
+from ingest.index import Index, jobs, status
+from ingest.model import Filters
+from ingest.worker import Target, Worker
+
+NOW = "2026-11-21T00:00:00Z"
+PATIENCE_S = 60
+TOKEN = "token-of-the-test"
+
+
+class GitHost:
+    """`git http-backend` behind a real HTTP server that wants a token."""
+
+    def __init__(self, root):
+        self.requests, self.redirect = [], ""
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self):
+                path, _, query = self.path.partition("?")
+                service = query.removeprefix("service=") or path.rpartition("/")[2]
+                host.requests.append(service)
+                login = base64.b64decode(self.headers.get("Authorization", " ").partition(" ")[2]).decode()
+                if login.partition(":")[2] != TOKEN:
+                    return self.reply(401, {})
+                if host.redirect:
+                    return self.reply(302, {"Location": host.redirect})
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                done = subprocess.run(
+                    ["git", "http-backend"],
+                    input=body,
+                    capture_output=True,
+                    check=True,
+                    env={
+                        "PATH": os.environ["PATH"],
+                        "GIT_PROJECT_ROOT": str(root),
+                        "GIT_HTTP_EXPORT_ALL": "1",
+                        "GIT_CONFIG_GLOBAL": os.devnull,
+                        "PATH_INFO": path,
+                        "QUERY_STRING": query,
+                        "REQUEST_METHOD": self.command,
+                        "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                        "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                        "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                    },
+                )
+                head, _, content = done.stdout.partition(b"\r\n\r\n")
+                fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+                return self.reply(int(fields.pop("Status", "200").split()[0]), fields, content)
+
+            do_GET = do_POST = answer
+
+            def reply(self, status, fields, content=b""):
+                self.send_response(status)
+                for name, value in fields.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/shop.git"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def origin(tmp_path, git):
+    """A work tree with a bare repository beside it that it pushes to."""
+    bare, work = tmp_path / "hosted" / "shop.git", tmp_path / "work"
+    bare.parent.mkdir()
+    work.mkdir()
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(bare))
+    git(work, "init", "-q", "-b", "main")
+    git(work, "remote", "add", "origin", str(bare))
+    push(git, work, "alpha", "Adds alpha")
+    return work
+
+
+def push(git, work, name, message, *options):
+    (work / f"{name}.py").write_text(f"def {name}():\n    return 1\n")
+    git(work, "add", "-A")
+    git(work, "commit", "-q", "-m", message)
+    git(work, "push", "-q", *options, "origin", "main")
+
+
+@pytest.fixture
+def host(tmp_path, origin, monkeypatch):
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+    host = GitHost(tmp_path / "hosted")
+    yield host
+    host.close()
+
+
+def remote(host, **more):
+    return SourceConfig(**{"name": "shop", "type": "git", "url": host.url, "token_env": "SHOP_TOKEN", **more})
+
+
+def build(tmp_path, *sources, **options):
+    options = {"allow_drop": True, **options}
+    return build_index(sources, IndexConfig(workers=1), None, tmp_path / "data", now=NOW, **options)
+
+
+def names(tmp_path):
+    filters = Filters(groups=frozenset({"local"}), sources=frozenset({"shop"}))
+    with Index.open_current(tmp_path / "data") as index:
+        return {name for name in ("alpha", "beta", "gamma") if index.find_symbol(name, filters, loose=False)}
+
+
+@pytest.mark.req("I1", "I16")
+def test_a_repository_is_indexed_by_its_address_and_fetched_only_when_its_refs_moved(tmp_path, git, origin, host):
+    report = build(tmp_path, remote(host))
+    assert names(tmp_path) == {"alpha"}
+    revisions = {state.name: state.revision for state in report.manifest.sources}
+    head = git(origin, "rev-parse", "HEAD")
+    assert revisions == {"shop": head, "shop.history": head}
+
+    host.requests.clear()
+    assert not build(tmp_path, remote(host)).published
+    assert "git-upload-pack" in host.requests and len(host.requests) == 2  # its refs, and nothing else
+
+    push(git, origin, "beta", "Adds beta")
+    assert build(tmp_path, remote(host)).published
+    assert names(tmp_path) == {"alpha", "beta"}
+
+
+@pytest.mark.req("I1")
+def test_a_forced_push_a_branch_and_a_damaged_mirror_are_followed(tmp_path, git, origin, host):
+    push(git, origin, "beta", "Adds beta")
+    build(tmp_path, remote(host))
+    git(origin, "reset", "-q", "--hard", "HEAD~1")
+    push(git, origin, "gamma", "Instead of beta", "--force")
+    build(tmp_path, remote(host))
+    assert names(tmp_path) == {"alpha", "gamma"}
+
+    git(origin, "push", "-q", "origin", "HEAD~1:refs/heads/old")
+    build(tmp_path, remote(host, ref="old"))
+    assert names(tmp_path) == {"alpha"}
+
+    mirror = gitio.remote_mirror_path(host.url, tmp_path / "data")
+    for pack in (mirror / "objects").rglob("*"):
+        if pack.is_file():
+            pack.chmod(0o600)
+            pack.write_bytes(b"damaged")
+    push(git, origin, "beta", "Adds beta again")
+    build(tmp_path, remote(host))
+    assert names(tmp_path) == {"alpha", "beta", "gamma"}
+
+
+@pytest.mark.req("I16", "M11")
+def test_a_host_that_refuses_leaves_the_index_as_it_was_and_says_why_without_the_token(
+    tmp_path, git, origin, host, monkeypatch
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "gamma.py").write_text("def gamma():\n    return 1\n")
+    sources = (remote(host), SourceConfig(name="other", type="folder", path=other))
+    build(tmp_path, *sources)
+    push(git, origin, "beta", "Adds beta")
+    monkeypatch.setenv("SHOP_TOKEN", "an-old-token")
+    report = build(tmp_path, *sources)
+    assert host.url in report.left_out["shop"]
+    assert "an-old-token" not in report.left_out["shop"]
+    assert names(tmp_path) == {"alpha"}
+    monkeypatch.delenv("SHOP_TOKEN")
+    assert "SHOP_TOKEN is not set" in build(tmp_path, *sources).left_out["shop"]
+
+
+@pytest.mark.req("S11")
+def test_a_redirect_is_not_followed_and_no_unsafe_address_is_asked(tmp_path, host):
+    host.redirect = "http://127.0.0.1:9/elsewhere.git"
+    with pytest.raises(SourceError, match="redirect|302|unable to access"):
+        build(tmp_path, remote(host))
+    for url in (
+        "http://example.com/shop.git",
+        "git://example.com/shop.git",
+        "ext::sh -c touch% /tmp/x",
+        "file:///etc",
+        "/etc/shop.git",
+        "https://user:secret@example.com/shop.git",
+        "https://-upload/shop.git",
+        "ssh://-oProxyCommand=touch/shop.git",
+        "https://example.com/a b.git",
+    ):
+        with pytest.raises(SourceError, match="url|transport|address"):
+            gitio.check_remote(url)
+    for url in ("https://example.com/a/b.git", "ssh://git@example.com:22/a.git", "http://[::1]:8/a.git"):
+        assert gitio.check_remote(url) == url.partition(":")[0]
+
+
+def test_a_git_source_has_a_path_or_an_address(tmp_path):
+    with pytest.raises(ValueError, match="not both"):
+        SourceConfig(name="shop", type="git", url="https://example.com/shop.git", path=tmp_path)
+    with pytest.raises(ValueError, match="path or url"):
+        SourceConfig(name="shop", type="git")
+
+
+@pytest.mark.req("I1")
+def test_the_worker_asks_on_its_schedule_and_at_once_when_something_says_so(tmp_path, git, origin, host):
+    def build_due(target, order):
+        return build(tmp_path, *target.sources, only=order.only, seen=order.seen, skip_failing=True)
+
+    data = tmp_path / "data"
+    upkeep = UpkeepConfig(poll_s=1)
+    worker = Worker(
+        data, [Target("", (remote(host),), data)], build_due, lambda: NOW, upkeep=upkeep, debounce_ms=20, watch=True
+    )
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        assert wait_until(lambda: published(tmp_path) and names(tmp_path) == {"alpha"})
+        push(git, origin, "beta", "Adds beta")
+        assert wait_until(lambda: names(tmp_path) == {"alpha", "beta"})  # by a poll: nothing else says it
+        push(git, origin, "gamma", "Adds gamma")
+        with jobs.connect_jobs(data) as db:  # what a webhook does
+            jobs.want(db, "shop", "webhook", NOW, priority=1)
+        assert wait_until(lambda: names(tmp_path) == {"alpha", "beta", "gamma"})
+    finally:
+        worker.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def published(tmp_path):
+    try:
+        return status(tmp_path / "data").current is not None
+    except IndexStateError:  # its files are just being made
+        return False
+
+
+def wait_until(holds):
+    done = threading.Event()
+    for _ in range(PATIENCE_S * 20):
+        if holds():
+            return True
+        done.wait(0.05)
+    return False
+
+
+@pytest.mark.req("I1")
+def test_an_empty_remote_repository_is_no_failure_and_one_without_a_head_says_what_to_set(tmp_path, git, host, origin):
+    empty = tmp_path / "hosted" / "shop.git"
+    git(empty, "symbolic-ref", "HEAD", "refs/heads/none")
+    with pytest.raises(GitError, match="Set `ref`"):
+        build(tmp_path, remote(host))
+    git(empty, "update-ref", "-d", "refs/heads/main")
+    assert build(tmp_path, remote(host)).manifest.chunks == 0
