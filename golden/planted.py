@@ -21,6 +21,7 @@ from golden.organisation import RESTRICTED_GROUP, build_organisation
 from golden.run import Asked, ask_cases
 from golden.suite import Floors, Suite, make_run
 from ingest.access import Principal
+from ingest.model import SourceInfo
 from mcp_server.answering.abstain import Decision
 from mcp_server.answering.freshness import Checked
 from mcp_server.config import Setup
@@ -196,6 +197,7 @@ FAULTS: Mapping[str, Fault] = {
             asking=lambda f: [
                 instead("mcp_server.service.make_filters", let_all_in, f),
                 patch("mcp_server.service.Service.may_read", lambda *_: lambda _: True),
+                patch("mcp_server.egress.Outlet._known", lambda _, source: SourceInfo(source, "code", "", ())),
             ],
         ),
         Fault("no dedupe", asking=lambda f: [instead("mcp_server.asking.pack_context", keep_copies, f)]),

@@ -25,7 +25,7 @@ from ingest.index.stored import StoredPassage
 from ingest.index.tokens import TOKENS_VERSION
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.prepare import own_words
-from ingest.redact import RULES_VERSION
+from ingest.redact import RULES_VERSION, redact
 from ingest.sources import open_snapshots, source_infos
 from ingest.sources.changes import Changes
 from ingest.sources.order import by_importance
@@ -471,7 +471,8 @@ def embed_cached(publication: Publication, embedder: Embedder, passages: Sequenc
     known = {} if embedder.local else publication.cached_embeddings(list(keys.values()))
     new = [passage for passage, key in keys.items() if key not in known]
     if new:
-        fresh = {keys[p]: v.tobytes() for p, v in zip(new, embedder.embed_passages(new), strict=True)}
+        sent = new if embedder.local else [redact(passage).text for passage in new]  # once more: it leaves this machine
+        fresh = {keys[p]: v.tobytes() for p, v in zip(new, embedder.embed_passages(sent), strict=True)}
         if not embedder.local:
             publication.store_embeddings(fresh)
         known |= fresh

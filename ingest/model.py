@@ -36,8 +36,8 @@ class SourceInfo:
     product: str
     groups: tuple[str, ...]
     trust: Trust = "normal"
-    masks_personal: bool = field(default=False, compare=False)  # used while reading; the index holds no trace of it
-    half_life_days: float = field(default=0.0, compare=False)  # used while ranking, like the next one; 0 = never older
+    masks_personal: bool = field(default=False, compare=False)  # no part of what the index holds, like the rest
+    half_life_days: float = field(default=0.0, compare=False)  # 0 = never older
     expires_days: float = field(default=0.0, compare=False)  # after its last change; 0 = never
 
 

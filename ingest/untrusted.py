@@ -36,6 +36,33 @@ def clean_text(text: str) -> str:
     return BREAKS.sub(" ", INVISIBLE.sub("", text))
 
 
+# -- links -------------------------------------------------------------------------------------------------------------
+
+ADDRESS = r"(?:https?:)?//([^\s/?#)\"'>]+)([^\s?#)\"'>]*)[^\s)\"'>]*"  # host, path, and what may carry data out
+MARKDOWN_IMAGE = re.compile(rf"!\[([^\]\n]*)\]\(\s*<?{ADDRESS}>?[^)\n]*\)")
+MARKDOWN_LINK = re.compile(rf"(?<!!)\[([^\]\n]*)\]\(\s*<?{ADDRESS}>?[^)\n]*\)")
+REFERENCE = re.compile(rf"^([ \t]{{0,3}}\[[^\]\n]+\]):[ \t]*<?{ADDRESS}>?", re.MULTILINE)
+# What a browser would fetch by itself, or open: their addresses go, also where the tag is cut off or of one line.
+LOADING_TAG = re.compile(
+    rf"<(img|image|iframe|frame|embed|object|video|audio|source|track|script|link|base|form|input|svg|use|a|area|meta)\b"
+    rf"[^<>\n]*?(?:src|srcset|href|data|poster|action|content|background)\s*=\s*[\"']?[^<>\n]*?{ADDRESS}[^<>\n]*>?",
+    re.IGNORECASE,
+)
+
+
+def defuse_links(text: str) -> str:
+    """Return prose in which no image and no link to another host is left that a client would load or open.
+
+    Host and path stay as words, what follows a question mark goes. Lines stay the same.
+    """
+    if "//" not in text:
+        return text
+    text = MARKDOWN_IMAGE.sub(r"\1 (image: \2\3)", text)
+    text = MARKDOWN_LINK.sub(r"\1 (\2\3)", text)
+    text = REFERENCE.sub(r"\1 \2\3", text)
+    return LOADING_TAG.sub(r"(\1: \2\3)", text)
+
+
 # -- flags -------------------------------------------------------------------------------------------------------------
 
 GAP = r"[\s*#/>|_`\"'-]{1,12}"  # between two words, also over a line end in a comment

@@ -91,6 +91,7 @@ def known_sources(settings: Settings, states: Iterable[SourceState]) -> list[Sou
                 product=state.product,
                 groups=groups,
                 trust=owner.trust,
+                masks_personal=owner.masks_personal(state.kind),
                 half_life_days=owner.half_life_days,
                 expires_days=owner.expires_days,
             )

@@ -5,6 +5,7 @@ ServerError            `retryable` says whether the same call can succeed later
 ├── NotReady           nothing to answer from yet: index empty or still building
 ├── Unavailable        a stage failed and strict = true forbids the fallback
 ├── NotFound           unknown trace id, resource, or not permitted (indistinguishable)
+├── Withheld           the result held something that the caller may not see: a fault, and nothing is given
 ├── Refused            a webhook that is not genuine, or was delivered before
 └── Overloaded         too many requests at once
 """
@@ -34,6 +35,10 @@ class Unavailable(ServerError):
 
 class NotFound(ServerError):
     """Unknown, or not permitted: the two read alike."""
+
+
+class Withheld(ServerError):
+    """A result held what its caller may not see."""
 
 
 class Refused(ServerError):

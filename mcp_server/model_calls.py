@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol, Unpack
 from urllib.parse import urlsplit
 
+from ingest.redact import redact
 from mcp_server.config import LlmConfig
 from mcp_server.fallback import Cancellation, Deadline
 from mcp_server.llm import LLM, LLMError, Message, OnText, Reply
@@ -94,6 +95,10 @@ class Prompt:
         """Characters of all messages."""
         return sum(len(message.content) for message in self.messages)
 
+    def redacted(self) -> Prompt:
+        """Return the prompt without secrets, should whoever made it have forgotten to redact a part."""
+        return replace(self, messages=tuple(replace(m, content=redact(m.content).text) for m in self.messages))
+
     def followed_by(self, *more: Message) -> Prompt:
         """Return the prompt with more messages at its end."""
         return Prompt((*self.messages, *more), self.composition, self.variables)
@@ -168,6 +173,7 @@ class ModelCalls:
     ) -> Reply:
         """Return the model's reply. Raises LLMError, CancelledError."""
         self._cancellation.check()
+        prompt = prompt.redacted()
         self.record_prompt(prompt, purpose, dropped)
         if not self._spending.admits():
             raise BudgetExceeded("The day's budget for model calls is spent (budget.daily_usd).")

@@ -41,6 +41,7 @@ from mcp_server.access import (
 )
 from mcp_server.cache import Cache, CachedEmbedder
 from mcp_server.config import Setup, TransformSetting
+from mcp_server.egress import Outlet, release
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.fallback import Cancellation
@@ -416,6 +417,7 @@ class Service:
             is_strict = self.setup.settings.strict if strict is None else strict
             with self.reading(principal) as index:
                 result = self._search(index, request, principal, trace, is_strict)
+                result = self._outlet(index, principal).search(result)
         self._write_log(trace)
         self._tell_followers(request, principal, trace.id, entry)
         return result
@@ -526,6 +528,7 @@ class Service:
             request = replace(request, question=redact(request.question).text)
             with self.reading(principal) as index:
                 filters = self.filters(index, principal, request)
+                outlet = self._outlet(index, principal)
                 question = Question(
                     request=request,
                     filters=filters,
@@ -537,11 +540,11 @@ class Service:
                     strict=self.setup.settings.strict if strict is None else strict,
                     use_cache=use_cache,
                     transform=transform,
-                    listen=listen,
+                    listen=lambda event: listen(outlet.event(event)),
                     cancellation=cancellation or Cancellation(),
                     stale_codes=lambda sources: join(self._stale_codes(index, sources, principal), self._trace_codes()),
                 )
-                result = self.open_asking().answer(question)
+                result = outlet.answer(self.open_asking().answer(question))
                 result = replace(result, files_behind=self.upkeep(index, principal).files_behind)
             self._incidents.note(result.degraded, components_used(result, use_cache))
             trace.set(
@@ -640,7 +643,8 @@ class Service:
 
         budget = self.setup.settings.server.max_result_chars
         trace = self.get_trace(trace_id, principal)
-        return render_trace(replace(trace, scores=tuple(self.store.scores(trace.summary.id))), stage, budget)
+        report = render_trace(replace(trace, scores=tuple(self.store.scores(trace.summary.id))), stage, budget)
+        return release(report, False, False)
 
     def get_trace(self, trace_id: str, principal: Principal) -> Trace:
         """Return one trace. Raises NotFound."""
@@ -808,13 +812,14 @@ class Service:
         with self.reading(principal) as index:
             filters = make_filters(principal, self.infos(index))
             chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
-        if not chunks:
-            raise NotFound(f"There is no document {path!r} in a source {source!r}.")
-        return "\n".join(
-            f"{number}| {line}"
-            for chunk in chunks
-            for number, line in enumerate(chunk.text.split("\n"), chunk.start_line)
-        )
+            if not chunks:
+                raise NotFound(f"There is no document {path!r} in a source {source!r}.")
+            outlet = self._outlet(index, principal)
+            return "\n".join(
+                f"{number}| {line}"
+                for chunk in chunks
+                for number, line in enumerate(outlet.document(source, chunk.text).split("\n"), chunk.start_line)
+            )
 
     # -- shared ------------------------------------------------------------------------------------------------------
 
@@ -829,6 +834,9 @@ class Service:
             path_glob=request.path_glob,
             today=self._today(),
         )
+
+    def _outlet(self, index: Index, principal: Principal) -> Outlet:
+        return Outlet(visible_sources(principal, self.infos(index)))
 
     def _today(self) -> str:
         return self._now().date().isoformat()
