@@ -89,10 +89,11 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
             f"-l{RENAME_LIMIT}",
             "--no-ext-diff",
             "--no-textconv",
+            "--pickaxe-regex",
         }
     ),
 }
-ALLOWED_PREFIXES = ("--max-count=", "--format=%")
+ALLOWED_PREFIXES = ("--max-count=", "--format=%", r"-S\b")
 
 FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
 STALLED_S = 60  # a remote that sends nothing for so long has failed
@@ -710,6 +711,8 @@ class Commit:
 
 COMMIT_FORMAT = "--format=%x00%x00%H%x00%at%x00%s%x00%b"
 COMMIT_BATCH = 500
+PICKAXE_BATCH = 100
+HISTORY_COMMITS = 20_000  # that are looked at, newest first; older ones say little about where things are now
 
 
 def list_commits(mirror: Path, head: str, limit: int) -> list[str]:
@@ -741,6 +744,23 @@ def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
         requests = "".join(f"{_object(commit)}\n" for commit in commits[start : start + COMMIT_BATCH])
         output = run_git("diff-tree", *options, git_dir=mirror, stdin=requests.encode("ascii"))
         yield from _parse_commits(output.split(b"\x00"))
+
+
+def find_occurrence_change(mirror: Path, commits: Sequence[str], name: str) -> str:
+    """Return the first of some commits that changed how often a whole word occurs, "" if none did. Raises GitError.
+
+    `name` has to be an identifier. 600 commits take about half a second.
+    """
+    options = ["--stdin", "-r", "--root", "--no-renames", "--no-ext-diff", "--no-textconv", "--format=%H"]
+    pattern = rf"-S\b{re.escape(name)}\b"
+    for start in range(0, len(commits), PICKAXE_BATCH):
+        requests = "".join(f"{_object(commit)}\n" for commit in commits[start : start + PICKAXE_BATCH])
+        output = run_git(
+            "diff-tree", *options, "--pickaxe-regex", pattern, git_dir=mirror, stdin=requests.encode("ascii")
+        )
+        if output.strip():
+            return output.split(None, 1)[0].decode("ascii")
+    return ""
 
 
 def _parse_commits(fields: Sequence[bytes]) -> Iterator[Commit]:

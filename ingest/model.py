@@ -14,6 +14,7 @@ AuthorRole = Literal["", "author", "maintainer", "other"]  # who wrote it, seen 
 
 KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
 AGEING_KINDS = frozenset(("ticket", "design"))  # code is as true as its last commit, and a commit stays one
+COMMIT_KEY_CHARS = 12  # of a commit id, as the key of its chunk
 HISTORY_SUFFIX = ".history"  # the source of a git source's commits: its name and this
 FILES_HEADING = "\n\nFiles:\n"  # ends the message in the text of a commit
 RENAME_LINK = "renamed:"  # before a file's old path among a commit's links: what it is called now is in the text

@@ -15,7 +15,7 @@ from golden.corpus import fresh_folder
 from ingest import gitio
 from ingest.embedding.training.history import CloneError, run_git
 from ingest.errors import IngestError
-from ingest.sources.history import MAX_COMMITS, fragment_key
+from ingest.sources.history import fragment_key
 
 
 def write_fragments(repository: Path, folder: Path, without: Collection[str]) -> int:
@@ -41,7 +41,7 @@ def write_fragments(repository: Path, folder: Path, without: Collection[str]) ->
 
 def read_fragments(mirror: Path, head: str) -> Iterator[tuple[str, str]]:
     """Yield (path, text) of every fragment that a commit added or changed, the newest first."""
-    commits = gitio.read_commits(mirror, gitio.list_commits(mirror, head, MAX_COMMITS))
+    commits = gitio.read_commits(mirror, gitio.list_commits(mirror, head, gitio.HISTORY_COMMITS))
     places = [(commit.id, path) for commit in commits for path in commit.paths if fragment_key(path)]
     asked = "".join(f"{commit}:{path}\n" for commit, path in places)
     data = run_git(mirror, "cat-file", "--batch", stdin=asked.encode())

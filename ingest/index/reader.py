@@ -332,6 +332,12 @@ class Index:
             )
         return self._embedder.embed_query(text)
 
+    def likeness(self, one: str, other: str) -> float | None:
+        """Return the cosine of two texts, None where the index has no vectors or their model is not in the process."""
+        if not self.manifest.embedder or self._embedder is None or not self._embedder.local:
+            return None
+        return float(self.embed_query(one) @ self.embed_query(other))
+
     def search_vector(self, text: str, filters: Filters, limit: int) -> list[Scored]:
         """Return the chunks whose vectors are nearest to the text (cosine)."""
         return self.search_embedding(self.embed_query(text), filters, limit)

@@ -12,16 +12,24 @@ from pathlib import Path
 from ingest import gitio
 from ingest.gitio import Commit, Mirror
 from ingest.index.keys import find_design_keys, find_ticket_keys
-from ingest.model import FILES_HEADING, RENAME_LINK, Document, Entry, KnownFile, Rename, Skip, SourceInfo
+from ingest.model import (
+    COMMIT_KEY_CHARS,
+    FILES_HEADING,
+    RENAME_LINK,
+    Document,
+    Entry,
+    KnownFile,
+    Rename,
+    Skip,
+    SourceInfo,
+)
 from ingest.sources.ignore import is_unsafe_path, show_path
 from ingest.sources.links import join_links
 from ingest.sources.tickets.texts import fragment_of
 from ingest.sources.worktree import hash_bytes
 
-MAX_COMMITS = 20_000  # newest first; older ones say little about where things are now
 MAX_BODY_CHARS = 20_000
 MAX_PATHS = 300  # a commit that touches more (a reformat, an import) says nothing about each of them
-KEY_CHARS = 12
 READ_AHEAD = 500
 PEOPLE = re.compile(
     r"^(?:signed-off-by|co-authored-by|reviewed-by|acked-by|tested-by|reported-by|suggested-by|cc):.*\n?",
@@ -69,7 +77,7 @@ class HistorySnapshot:
 
 def open_history(info: SourceInfo, mirror: Mirror, location: Path, known: Mapping[str, KnownFile]) -> HistorySnapshot:
     """Return the history that leads to the mirror's commit. Raises GitError."""
-    commits = gitio.list_commits(mirror.path, mirror.commit, MAX_COMMITS) if mirror.commit else []
+    commits = gitio.list_commits(mirror.path, mirror.commit, gitio.HISTORY_COMMITS) if mirror.commit else []
     return HistorySnapshot(
         info=info,
         revision=mirror.commit or "",
@@ -114,7 +122,7 @@ def parse_commit(info: SourceInfo, revision: str, entry: Entry, data: bytes) -> 
     yield Document(
         source=info,
         path=None,
-        key=commit["id"][:KEY_CHARS],
+        key=commit["id"][:COMMIT_KEY_CHARS],
         title=commit["subject"],
         text=f"{message}{files}{moved}\n",
         content_hash=entry.content_hash,

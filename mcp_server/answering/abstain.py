@@ -177,7 +177,11 @@ def pairs(text: str) -> frozenset[tuple[str, str]]:
 def abstain_text(not_found: Sequence[MissingName], uncovered: Sequence[Ungrounded], refs: Sequence[str]) -> str:
     """Say that there is no answer, what was not covered, and what came nearest. The same for hidden and absent."""
     lines = [ABSTAIN_TEXT]
+    gone = {part.text: part.reason for part in uncovered if part.verdict == "stale"}
     for name in not_found:
+        if name.name in gone:
+            lines.append(gone[name.name])
+            continue
         near = f" Nearest names: {', '.join(name.nearest)}." if name.nearest else ""
         lines.append(f"No `{name.name}` exists there.{near}")
     named = {name.name for name in not_found}

@@ -39,12 +39,7 @@ def list_uncovered(
     missing = {name.name: name for name in not_found}
     texts = [searchable(block) for block in evidence]
     covered = roots_of(texts)
-    parts: dict[str, Ungrounded] = {
-        name.name: Ungrounded(
-            "question", name.name, "not_found", f"'{name.name}' exists nowhere in the index.", name.nearest
-        )
-        for name in missing.values()
-    }
+    parts = {name.name: judge_missing(name, resolver) for name in missing.values()}
     for name in named_in(question):
         if name not in missing and not is_named(name, texts):
             part = judge_name(name, resolver)
@@ -60,6 +55,14 @@ def list_uncovered(
             spoken |= roots_of([topic.phrase])
     at = question.lower()
     return merge_neighbours(question, sorted(parts.values(), key=lambda p: (at.find(p.text.lower()), p.text)))
+
+
+def judge_missing(name: MissingName, resolver: Resolver) -> Ungrounded:
+    """Return the part for a name that is not there: gone, as far as history tells, or never heard of."""
+    past = resolver.past_path(name.name) if PATH.fullmatch(name.name) else resolver.past(name.name)
+    if past is not None:
+        return Ungrounded("question", name.name, "stale", past.describe(name.name), past.replaced_by or name.nearest)
+    return Ungrounded("question", name.name, "not_found", f"'{name.name}' exists nowhere in the index.", name.nearest)
 
 
 def merge_neighbours(question: str, parts: Sequence[Ungrounded]) -> tuple[Ungrounded, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.chunking.facts import IDENTIFIER, number_of
+from mcp_server.answering.bearing import has_plenty
 from mcp_server.answering.claims import META_NAME, PATH_LIKE, Anchor, ClaimDraft, find_anchors, passage_anchors
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.external import is_external
@@ -174,9 +175,26 @@ class Ledger:
         if verdict == "no_anchor" and any(finding.holds == "yes" for finding in findings):
             verdict, reason = "supported", "The code says so."
         repaired = tuple(dict.fromkeys(r.found_in for r in results if r.place == "misattributed" and r.found_in))
-        return CheckedClaim(
-            draft, verdict, reason, tuple(dict.fromkeys((*spans, *repaired))), tuple(results), findings, absences
+        cited = tuple(dict.fromkeys((*spans, *repaired)))
+        if verdict in ("supported", "misattributed") and self.is_weak(draft, anchors, cited):
+            is_quote = bool(draft.quote) and not any(
+                r.place not in UNCOUNTED for r in results if r.anchor.text != draft.quote
+            )
+            verdict, reason = ("no_anchor", QUOTE_ONLY) if is_quote else ("weak", WEAK_REASON)
+        return CheckedClaim(draft, verdict, reason, cited, tuple(results), findings, absences)
+
+    def is_weak(self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]) -> bool:
+        """Tell whether the cited lines hold hardly anything of what a claim says; no where it cites none."""
+        own = [span for span in spans if span in draft.spans]
+        lines = (
+            "\n".join(self.values.cited_lines(draft, anchors, spans)) if own or any(a.lines for a in anchors) else ""
         )
+        blocks = (self.evidence[name] for name in dict.fromkeys(span.evidence for span in own))
+        # Of a ticket, a design or a commit the title and what it links to are part of what is cited.
+        lines += "".join(f"\n{naming(block)}" for block in blocks if block.chunk.kind != "code")
+        if not lines.strip() or has_plenty(draft.text, lines):
+            return False
+        return self.resolver.bearing(draft.text, lines).is_weak
 
     def place_numbers(
         self, results: Sequence[AnchorResult], draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]
@@ -502,6 +520,8 @@ def verdict_of(place: Place) -> Verdict:
     return "supported" if place in ("ok", "ok_near", "exempt", "external") else place  # type: ignore[return-value]
 
 
+WEAK_REASON = "Its names are there, but the cited lines hold hardly anything of what it says."
+QUOTE_ONLY = "Its quote is there, but the lines around it hold hardly anything of what it says."
 REASONS: dict[Place, str] = {
     "ok": "Found in the cited lines.",
     "ok_near": "Found in the cited lines or the same file.",

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.tokens import index_tokens, whole_word, words
-from ingest.model import FILES_HEADING, HISTORY_SUFFIX, RENAME_LINK, Chunk
+from ingest.model import COMMIT_KEY_CHARS, FILES_HEADING, HISTORY_SUFFIX, RENAME_LINK, Chunk
+from mcp_server.answering.bearing import Bearing, word_share
 from mcp_server.answering.freshness import walk_files
+from mcp_server.answering.removals import RemovalReader
 from mcp_server.retrieval.history import new_name
 
 if TYPE_CHECKING:
     from ingest.index import Index
+    from ingest.index.schema import SourceState
     from ingest.model import Chunk, Filters
 
 CURRENT = frozenset({"code", "design"})  # kinds of documents that say what is there now
@@ -105,6 +108,10 @@ class Resolver(Protocol):
         """Return the share of chunks that hold at least one of the words, 0..1 (an upper estimate)."""
         ...
 
+    def bearing(self, statement: str, lines: str) -> Bearing:
+        """Return how much of what a statement says stands in some lines."""
+        ...
+
 
 class Tree:
     """The files and folders of work trees, indexed or not; walked when first asked for."""
@@ -160,8 +167,14 @@ class IndexResolver:
         self._commits = replace(
             filters, kinds=frozenset({"commit"}), sources=filters.history | filters.sources, language="", path_glob=""
         )
+        self._removals = RemovalReader(index.data_dir, self._with_history())
         self._names: dict[tuple[str, frozenset[str]], bool] = {}
         self._occurs: dict[str, bool] = {}
+
+    def _with_history(self) -> list[SourceState]:
+        """Return the sources whose commits the caller may see."""
+        seen = self._commits.sources
+        return [state for state in self._index.manifest.sources if f"{state.name}{HISTORY_SUFFIX}" in seen]
 
     def has_name(self, name: str) -> bool:
         """Tell whether a symbol or word of this name exists, in tickets and commits too."""
@@ -292,10 +305,19 @@ class IndexResolver:
         commits = [c for c in self._newest(ids) if pattern.search(message_of(c))][:COMMITS]
         taking = [commit for commit in commits if REMOVING.search(message_of(commit))]
         if not taking:
-            return None
+            return self._taken_away(last)
         message = message_of(taking[0])
         new = [found for found in replacements(message, last) if self.has_name(found)]
         return past_of(taking[0], tuple(new[:2]))
+
+    def _taken_away(self, name: str) -> Past | None:
+        """Return the commit that took a name out of the code, where no message tells of it."""
+        removal = self._removals.find(name)
+        if removal is None:
+            return None
+        known = self._index.chunks(self._index.find_keys(removal.commit[:COMMIT_KEY_CHARS], self._commits))
+        new = [found for found in removal.instead if self.is_current(found)]
+        return past_of(known[0], tuple(new[:1])) if known else None
 
     def _newest(self, ids: Sequence[int]) -> list[Chunk]:
         chunks = self._index.chunks(list(ids))
@@ -323,6 +345,13 @@ class IndexResolver:
         total = self._index.chunk_count(self._filters)
         tokens = {token for word in words for token in index_tokens(word)[:1]}
         return min(1.0, sum(self._index.term_stats(sorted(tokens), self._filters).values()) / total) if total else 0.0
+
+    def bearing(self, statement: str, lines: str) -> Bearing:
+        """Return how much of a statement stands in some lines: words by rarity in the index, vectors where local."""
+        words = word_share(statement, lines, lambda word: self.frequency([word]))
+        return Bearing(
+            round(words, 3), like if (like := self._index.likeness(statement, lines)) is None else round(like, 3)
+        )
 
     def _token_occurs(self, token: str) -> bool:
         if token not in self._occurs:

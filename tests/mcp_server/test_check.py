@@ -27,6 +27,11 @@ def shop(tmp_path_factory):
     git(root, "mv", "shop/legacy.py", "shop/charging.py")
     (root / "shop/charging.py").write_text("def charge_once(order_id):\n    return order_id\n\n\nOLD_RATE = 3\n" * 3)
     commit(root, "Rename charge_twice to charge_once")
+    retry = root / "shop/retry.py"
+    retry.write_text(retry.read_text() + "\n\ndef cool_down(seconds):\n    return seconds * 2\n")
+    commit(root, "Cool down between attempts")
+    retry.write_text(retry.read_text().replace("def cool_down(seconds)", "def pause_between(seconds)"))
+    commit(root, "Say what it does")
     return root
 
 
@@ -114,6 +119,17 @@ def test_removed_name_is_stale_with_its_commit_and_successor(checked):
     assert claim.verdict == "stale"
     assert "Rename charge_twice to charge_once" in claim.reason
     assert claim.nearest == ("charge_once",)
+
+
+@pytest.mark.req("R18", "D9")
+def test_removed_name_is_found_by_pickaxe_where_no_message_tells_of_it(checked):
+    (claim,) = checked("`cool_down` waits between two attempts.")
+    assert claim.verdict == "stale"
+    assert "removed in commit" in claim.reason
+    assert "Say what it does" in claim.reason
+    assert claim.nearest == ("pause_between",)
+    (claim,) = checked("`cool_down_twice` waits between two attempts.")
+    assert claim.verdict == "fabricated"
 
 
 @pytest.mark.req("R18", "D9")

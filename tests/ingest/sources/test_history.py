@@ -111,7 +111,7 @@ def test_only_new_commits_are_read_and_a_force_push_removes_old_ones(repository:
 def test_the_history_is_limited_to_the_newest(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         commit(repository, f"Commit {number}")
-    monkeypatch.setattr(history, "MAX_COMMITS", 2)
+    monkeypatch.setattr(gitio, "HISTORY_COMMITS", 2)
     assert [document.title for document in documents(open_history(repository))] == ["Commit 3", "Commit 2"]
 
 

@@ -10,6 +10,7 @@ from textwrap import dedent
 
 from ingest.index.tokens import split_identifier
 from ingest.model import Chunk, Kind, Role, Symbol, chunk_id, hash_text
+from mcp_server.answering.bearing import Bearing, word_share
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.resolver import Past, chunks_near
 from mcp_server.retrieval.context import pack_context
@@ -155,6 +156,9 @@ class ChunkResolver:
     def frequency(self, tokens: Sequence[str]) -> float:
         holding = [c for c in self.chunks if any(re.search(rf"\b{t}\b", c.text.lower()) for t in tokens)]
         return len(holding) / len(self.chunks) if self.chunks else 0.0
+
+    def bearing(self, statement: str, lines: str) -> Bearing:
+        return Bearing(word_share(statement, lines, lambda word: self.frequency([word])))
 
 
 class NullSpan:

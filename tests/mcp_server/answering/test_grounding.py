@@ -38,7 +38,7 @@ READ, DROP, PUSH = Span("E1", 10, 12), Span("E1", 14, 17), Span("E2", 1, 2)
     ("text", "spans", "expected"),
     [
         ("`read_entry` in src/cache.py reads it", [READ], "supported"),  # L1
-        ("`drop_entry` is next to it", [READ], "supported"),  # L2: same file
+        ("`drop_entry` is next to where one entry of the cache is returned", [READ], "supported"),  # L2: same file
         ("`push_job` appends", [READ], "misattributed"),  # L3
         ("`compact_log` runs then", [READ], "unsupported_by_context"),  # L4
         ("`read_entry_v2` reads it", [READ], "fabricated"),  # L8
@@ -69,6 +69,20 @@ def test_fabricated_beats_every_other_verdict_and_is_struck_with_nearest_names()
     assert claim.verdict == "fabricated"
     assert claim.is_struck
     assert claim.nearest == ("read_entry",)
+
+
+@pytest.mark.req("R18")
+def test_claim_whose_lines_hold_hardly_anything_of_it_is_weak() -> None:
+    far = "`read_entry` negotiates certificates, rotates credentials and informs operators about expired sessions"
+    assert verdict(far, Span("E1", 12, 12)) == "weak"
+    assert verdict("`read_entry` returns one entry of the cache from the store", READ) == "supported"
+
+
+@pytest.mark.req("R18")
+def test_quote_alone_does_not_bear_what_its_lines_do_not_speak_of() -> None:
+    far = "Certificates are negotiated, credentials rotated and operators informed about expired sessions."
+    assert verdict(far, DROP, quote="the lock is held while the entry is removed") == "no_anchor"
+    assert verdict("The lock is held during removal.", DROP, quote="the lock is held while the entry") == "supported"
 
 
 @pytest.mark.req("R18")
