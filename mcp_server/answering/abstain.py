@@ -72,7 +72,7 @@ class DefaultThresholds:
 def decide(question: str, retrieval: Retrieval, context: Context, thresholds: ThresholdsOf | None = None) -> Decision:
     """Decide from names first, then from how much of the wording was found, by the thresholds of the index."""
     features = measure(question, retrieval, context)
-    if settled := settle(retrieval, context):
+    if settled := settle(retrieval, context) or settle_phrase(retrieval, features):
         return Decision(*settled, features)
     limits = (thresholds or DefaultThresholds()).of(bucket_of(retrieval), retrieval.vector_top > 0)
     zone = soften(zone_of(features["score"], limits), retrieval)
@@ -91,6 +91,15 @@ def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
     if retrieval.entities and retrieval.route != "conceptual":
         return "answer", "The question names something that exists."
     return None
+
+
+def settle_phrase(retrieval: Retrieval, features: Mapping[str, float]) -> tuple[Zone, str] | None:
+    """Return the zone of a word or phrase that asks nothing: who types `surcharge` wants the place that holds it."""
+    if parse_query(retrieval.query).is_question or retrieval.not_found:
+        return None
+    if features["coverage"] < 1.0:
+        return None
+    return "answer", "Every word of it stands in one place."
 
 
 def soften(zone: Zone, retrieval: Retrieval) -> Zone:

@@ -14,6 +14,8 @@ from mcp_server.retrieval.query import DESIGN, PATH, SCAFFOLD_WORDS, STOP_WORDS,
 Intent = Literal["where", "what", "how", "why", "ticket", "default"]
 
 MAX_ASPECTS = 4
+TITLE_SHARE = 0.6  # of the words of the longer one of question and title
+MIN_TITLE = 3  # words; two common ones are no title
 
 # Words that carry no topic of their own: a question about "the usual way to deal with errors" is about errors.
 # Compared by stem, so one form of each is enough.
@@ -98,7 +100,7 @@ INTENTS: tuple[tuple[Intent, re.Pattern[str]], ...] = (
         "where",
         re.compile(r"\bwhere\b|\b(?:which|what) (?:file|module|class|function|method)s?\b|\blocat|\bdefined\b", re.I),
     ),
-    ("ticket", re.compile(r"\b(?:tickets?|issues?|bugs?|pull requests?|prs?|reported)\b", re.I)),
+    ("ticket", re.compile(r"\b(?:tickets?|issues?|bugs?|incidents?|pull requests?|prs?|reported)\b", re.I)),
     ("how", re.compile(r"\bhow\b|\bflow\b|\bsteps\b|\bwhat happens\b|\bwalk\b|\bend to end\b|\blifecycle\b", re.I)),
 )
 QUESTION_WORD = re.compile(r"^\W*(?:and |but |so )?(where|why|how)\b(?! (?:come|many|much|long|often))", re.I)
@@ -159,6 +161,13 @@ def content_words(text: str) -> tuple[str, ...]:
             if part not in STOP_WORDS and len(part) > 1:
                 found.setdefault(part)
     return tuple(found)
+
+
+def is_title(title: str, subject: frozenset[str]) -> bool:
+    """Tell whether a question has most words of a title and hardly any others. `subject`: the roots of its words."""
+    own = frozenset(map(root, content_words(title)))
+    shared = len(own & subject)
+    return shared >= MIN_TITLE and shared >= TITLE_SHARE * max(len(own), len(subject))
 
 
 def read_intent(text: str) -> Intent:

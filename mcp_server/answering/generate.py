@@ -14,6 +14,7 @@ from typing import Literal
 from ingest.model import Symbol
 from mcp_server.answering.aspects import Aspect, Intent, root, text_roots
 from mcp_server.answering.claims import ClaimDraft
+from mcp_server.answering.conflicts import state_conflicts
 from mcp_server.answering.evidence import Evidence, Span, collapse
 from mcp_server.answering.linked import links_of, state_lead, state_links
 from mcp_server.answering.passages import (
@@ -119,6 +120,7 @@ def write_aspect(task: Task) -> list[ClaimDraft]:
             written = WRITERS[task.aspect.intent](task)
         places_first = task.aspect.intent in ("where", "default") and written
         drafts = [*state_links(task, named), *([*written, *lead] if places_first else [*lead, *written])]
+    drafts = [*state_conflicts(task), *drafts]
     asked_by_key = any(TICKET.fullmatch(name) for name in task.aspect.names)
     return drafts if not drafts or named or asked_by_key else [*state_best(task, drafts), *drafts]
 

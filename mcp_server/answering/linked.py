@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mcp_server.answering.aspects import is_title
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
 from mcp_server.answering.passages import (
@@ -14,7 +15,6 @@ from mcp_server.answering.passages import (
     code,
     heading_above,
     introduce,
-    is_prose,
     place_of,
     quote_doc,
     quoted,
@@ -109,8 +109,14 @@ def naming_line(origin: Evidence, target: Evidence) -> Span:
 
 
 def state_lead(task: Task) -> list[ClaimDraft]:
-    """State what the best hit is where it is a ticket or design, which says what it is about better than any line."""
+    """State the ticket or design that is the best hit, or the ticket, design or commit whose title is asked about.
+
+    A title says what a document is about better than any of its lines.
+    """
     best = task.best
-    if best is None or not is_prose(best) or best.chunk.kind not in ("ticket", "design"):
+    if best is None or best.chunk.kind not in ("ticket", "design"):
+        subject = frozenset(task.weights)
+        best = next((b for b in task.every if b.chunk.kind != "code" and is_title(b.chunk.title, subject)), None)
+    if best is None:
         return []
-    return state_ticket(task, best)
+    return state_ticket(task, best)[: 1 if best.chunk.kind == "commit" else None]  # links say what it changed

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ingest.model import Symbol
+from ingest.model import SUPERSEDED_BY, Symbol
 from mcp_server.answering.aspects import Aspect, roots_of, text_roots
 from mcp_server.answering.claims import ClaimDraft, Form, split_sentences
 from mcp_server.answering.evidence import Evidence, Span, collapse
@@ -212,7 +212,19 @@ def introduce(block: Evidence, line: int | None = None) -> str:
     heading = heading.rsplit(" > ", 1)[-1]
     section = f", section {quoted(heading)}" if heading and '"' not in heading and len(heading.split()) <= 8 else ""
     kind = "Design " if chunk.kind == "design" else ""
-    return f"{kind}{place_of(block)}{section}"
+    return f"{kind}{place_of(block)}{superseded(block)}{section}"
+
+
+def superseded(block: Evidence) -> str:
+    """Return what replaced a design, in brackets, "" for one that holds."""
+    new = [link.removeprefix(SUPERSEDED_BY) for link in block.chunk.links if link.startswith(SUPERSEDED_BY)]
+    return f" (superseded by {', '.join(new)})" if new else ""
+
+
+def day_of(block: Evidence) -> str:
+    """Return the day on which a document was last changed, as far as it says, "" for none."""
+    chunk = block.chunk
+    return (chunk.updated_at or chunk.closed_at or chunk.created_at)[:10]
 
 
 def around(block: Evidence, line: int) -> str | None:
@@ -370,11 +382,8 @@ def state_ticket(task: Task, block: Evidence) -> list[ClaimDraft]:
     """State title and state of a ticket or commit, the sentence that resolves it, and the paths it names."""
     chunk, first = block.chunk, block.span(block.chunk.start_line, block.chunk.start_line)
     title = chunk.title if len(chunk.title.split()) >= 2 else ""
-    drafts = [
-        task.draft(
-            f"{introduce(block)}: {quoted(clip(title))}" if title else f"{introduce(block)}.", [first], form="item"
-        )
-    ]
+    head = f"Design {place_of(block)}{superseded(block)}" if chunk.kind == "design" else introduce(block)
+    drafts = [task.draft(f"{head}: {quoted(clip(title))}" if title else f"{head}.", [first], form="item")]
     sentences = [(text, span) for text, span, _ in units(block) if collapse(text) != collapse(title)]
     resolved = [item for item in sentences if RESOLUTION_CUE.search(item[0])]
     pick = resolved[-1] if resolved else (sentences[0] if sentences else None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ingest.index.tokens import index_tokens, whole_word
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, Symbol
-from mcp_server.answering.aspects import content_words, root, text_roots
+from mcp_server.answering.aspects import content_words, is_title, root, text_roots
 from mcp_server.answering.changes import ChangeReader, changed_ranges
 from mcp_server.answering.resolver import is_tail
 from mcp_server.retrieval.context import Link
@@ -36,6 +36,7 @@ MAX_HOPS = 5  # renames of one path
 MAX_BEHIND = 3  # documents of each kind behind one piece of code
 MAX_MENTIONS = 3
 RANGE_LINES = 12  # of code that one link shows
+TITLE_HITS = 5  # among which the title of a ticket, design or commit is looked for
 BEST_HIT_LINKS = 3  # of a best hit that the question does not name
 PLAIN_KINDS = frozenset({"variable", "constant", "property", "field"})
 DESIGN_ASKED = re.compile(
@@ -100,9 +101,18 @@ def every_link(places: Places, query: ParsedQuery, retrieval: Retrieval) -> Iter
     for entity in retrieval.entities:
         if entity.kind in ("path", "symbol"):
             yield from links_of_code(places, query, entity.text, entity.kind == "symbol")
-    best = retrieval.chunks[0].chunk if retrieval.chunks else None
-    if best is not None and best.kind != "code" and not keys:
+    best = None if keys else best_document(places, retrieval)
+    if best is not None:
         yield from islice(links_of_document(places, best, ""), BEST_HIT_LINKS)
+
+
+def best_document(places: Places, retrieval: Retrieval) -> Chunk | None:
+    """Return the ticket, design or commit that a question is about: the best hit, or one whose title it nearly is."""
+    for at, hit in enumerate(retrieval.chunks[:TITLE_HITS]):
+        chunk = hit.chunk
+        if chunk.kind != "code" and (at == 0 or is_title(chunk.title, places.subject)):
+            return chunk
+    return None
 
 
 # ---- from a key
@@ -128,6 +138,9 @@ def links_of_document(places: Places, chunk: Chunk, about: str) -> Iterator[Link
     if chunk.kind == "design":
         yield from names
     if chunk.kind == "commit":
+        for asked in (link for link in chunk.links if LETTER_KEY.fullmatch(link)):
+            for document in documents(own, places.index.find_keys(asked, own.filters)):
+                yield Link("behind", about, document, chunk, chunk.start_line, chunk.start_line)
         yield from changed_by(own, chunk, about)
     elif key:
         yield from links_of_commits(own, key, about)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.index.keys import key_token
+from ingest.index.tokens import index_tokens
 from ingest.model import KINDS, Filters
 from mcp_server.results import MissingName
 from mcp_server.retrieval.candidates import symbol_names
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ALTERNATIVES = 12
 MAX_DEFINITIONS = 10_000
+CLASS_LIKE = re.compile(r"[A-Z][a-z]+\w*$")
+NEAREST = 3
 MAX_MISSING = 8  # names that exist nowhere for which the nearest are looked up; a pasted text can hold hundreds
 
 
@@ -31,7 +35,7 @@ def resolve_entities(
         entity = resolve_symbol(index, name, wide)
         if entity:
             entities.append(entity)
-        elif not occurs(index, name, wide):
+        elif not occurs(index, name, wide) and not is_file_name(index, name, wide):
             missing.append(MissingName(name, near_names(index, name, wide, len(missing))))
     for path in query.paths:
         found = index.find_paths(path, wide, MAX_ALTERNATIVES)
@@ -62,8 +66,12 @@ def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:
 
 
 def near_names(index: Index, name: str, filters: Filters, already: int) -> tuple[str, ...]:
-    """Return the nearest symbol names of one of the first missing names."""
-    return tuple(index.near_symbols(name, filters)) if already < MAX_MISSING else ()
+    """Return the nearest symbol names of one of the first missing names; of a missing class first those near to it."""
+    if already >= MAX_MISSING:
+        return ()
+    head = re.split(r"::|->|\.", name)[0]
+    near = index.near_symbols(head, filters, 1) if head != name and CLASS_LIKE.match(head) else []
+    return tuple(dict.fromkeys((*near, *index.near_symbols(name, filters))))[:NEAREST]
 
 
 def is_named(index: Index, key: str, filters: Filters) -> bool:
@@ -71,7 +79,17 @@ def is_named(index: Index, key: str, filters: Filters) -> bool:
     return bool(index.search_text([(key_token(key), 1.0)], filters, 1, {"keys": 1.0}))
 
 
+def is_file_name(index: Index, name: str, filters: Filters) -> bool:
+    """Tell whether a visible file has a plain word in its name: `0006-geofence.md`."""
+    tokens = index_tokens(name)[:1] if name.isalnum() else []
+    return bool(tokens) and bool(index.search_text([(tokens[0], 1.0)], filters, 1, {"path": 1.0}))
+
+
 def occurs(index: Index, name: str, filters: Filters) -> bool:
-    """Tell whether a visible chunk holds the name's last part as a word or key (a use without a definition)."""
-    word = name.replace("::", ".").replace("->", ".").rsplit(".", 1)[-1].strip("`()#?!")
-    return bool(word) and (index.holds_word(word, filters) or is_named(index, word, filters))
+    """Tell whether a visible chunk holds the name's last part as a word or key (a use without a definition).
+
+    Of a qualified name its class too: `drain` is known, `Outbx.drain` is not. What is in lower case may be a variable.
+    """
+    *heads, word = (part.strip("`()#?!") for part in re.split(r"::|->|\.", name))
+    known = bool(word) and (index.holds_word(word, filters) or is_named(index, word, filters))
+    return known and all(index.holds_word(head, filters) for head in heads if CLASS_LIKE.match(head))

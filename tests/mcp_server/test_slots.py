@@ -179,3 +179,23 @@ def test_links_lead_nowhere_that_the_asker_may_not_look(office):
     answer = ask(office, question, guest)
     assert "secret" not in answer.answer.lower()
     assert all(citation.source != "secret" for citation in answer.citations)
+
+
+@pytest.mark.req("R23")
+def test_a_bare_word_is_answered_by_the_place_that_holds_it(office):
+    answer = ask(office, "jammed")
+    assert (answer.abstained, answer.citations[0].key) == (False, "PO-7")
+    assert ask(office, "zeppelin").abstained
+
+
+@pytest.mark.req("R9", "R23")
+def test_a_misspelt_class_is_said_to_be_missing_though_its_method_exists_elsewhere(office):
+    answer = ask(office, "PrintQeue.flush")
+    assert [(name.name, name.nearest[0]) for name in answer.not_found] == [("PrintQeue.flush", "PrintQueue")]
+
+
+@pytest.mark.req("R16")
+def test_a_commit_whose_subject_is_asked_about_leads_to_its_ticket(office):
+    answer = ask(office, "a letter leaves the queue once it is printed")
+    assert "PO-7" in [citation.key for citation in answer.citations]
+    assert ranges_of(answer, "office/queue.py")
