@@ -160,6 +160,15 @@ class _Found:
     notes: tuple[str, ...] = ()
 
 
+def drift_alarms(index: Index) -> tuple[str, ...]:
+    """Return the alarm of thresholds that cannot be trusted, none where all is well."""
+    from mcp_server.answering.calibration import describe_drift, load
+
+    known = load(index.data_dir, index.manifest.embedder)
+    alarm = describe_drift(known) if known is not None else ""
+    return (alarm,) if alarm else ()
+
+
 class Service:
     """Answers requests of any surface from the current generation."""
 
@@ -366,7 +375,7 @@ class Service:
                         frozenset(g for i in infos for g in i.groups), frozenset(i.name for i in infos)
                     )
                     now = self._now().isoformat(timespec="seconds")
-                    known = calibrate(index, everything, now, go_on=go_on)
+                    known = calibrate(index, everything, now, before=known, go_on=go_on)
                     if known is not None:
                         save(known, domain.data_dir)
                 found.append((domain.name, known))
@@ -783,6 +792,7 @@ class Service:
             alarms=(
                 *status(data_dir).alarms,
                 *upkeep.alarms,
+                *drift_alarms(index),
                 *self._stale_answers(principal),
                 *(item.describe() for item in self._incidents.list_open()),
             ),

@@ -4,6 +4,10 @@ Split-conformal: sentences of docs and doc comments and subjects of commits are 
 known to be there. The chunk that a sentence stands in is left out of what is measured, so that a question is judged by
 what the rest of the index says, as a person's question in other words would be. The threshold of a bucket is the
 floor(alpha x (n + 1))-th smallest score; a bucket of fewer than 50 questions takes that of all.
+
+The scores are kept. When they are taken again and lie elsewhere (Kolmogorov-Smirnov distance), that is an alarm:
+ranking, embedder or content is not what it was. Where most of the new questions would not have been answered before,
+the new scores are not believed and the former thresholds stay.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -52,6 +57,8 @@ MIN_WORDS, MAX_CHARS = 5, 240
 PROSE = (".md", ".markdown", ".rst", ".txt", ".adoc")
 MARKUP = re.compile(r"[{}|=<>]{2}|::$|^[\W_]|https?://")
 POOLED = "all"
+DRIFT = 0.15  # Kolmogorov-Smirnov distance from which on scores have drifted
+COLLAPSED = 0.5  # of an index's own questions below the former threshold: a tenth is expected
 
 
 class Untraced:
@@ -101,6 +108,9 @@ class Calibration:
     questions: int
     vectors: Mapping[str, Thresholds]  # bucket or "all" -> thresholds
     text: Mapping[str, Thresholds]
+    scores: tuple[float, ...]  # of all questions, ascending; with vectors where the index has them
+    drift: float = 0.0  # from the scores before, 0..1
+    is_collapsed: bool = False  # thresholds and scores are those before
 
     def of(self, bucket: Bucket, has_vectors: bool) -> Thresholds:
         """Return the thresholds of one kind of question; those of all where the kind has too few questions."""
@@ -205,9 +215,13 @@ def calibrate(
     now: str,
     *,
     count: int = QUESTIONS,
+    before: Calibration | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Calibration | None:
-    """Ask an index its own questions and set its thresholds; None when there are too few, or it is told to stop."""
+    """Ask an index its own questions and set its thresholds; None when there are too few, or it is told to stop.
+
+    `before`: the thresholds until now, which stay where the new scores cannot be believed.
+    """
     scored: list[Scored] = []
     for question in read_questions(index, count):
         if not go_on():
@@ -216,7 +230,7 @@ def calibrate(
             scored.append(one)
     if len(scored) < MIN_BUCKET:
         return None
-    return Calibration(
+    made = Calibration(
         generation=index.generation,
         chunks=index.manifest.chunks,
         embedder=index.manifest.embedder,
@@ -225,7 +239,44 @@ def calibrate(
         questions=len(scored),
         vectors=thresholds_of([(item.bucket, item.score) for item in scored if item.score is not None]),
         text=thresholds_of([(item.bucket, item.score_text) for item in scored]),
+        scores=tuple(sorted(round(one.score_text if one.score is None else one.score, 2) for one in scored)),
     )
+    return compare_with(before, made) if before is not None else made
+
+
+def compare_with(before: Calibration, made: Calibration) -> Calibration:
+    """Return new thresholds with how far the scores drifted; those before where the new ones collapse."""
+    drift = round(ks_distance(before.scores, made.scores), 3)
+    limit = before.of("code", has_vectors=bool(before.vectors)).abstain
+    if sum(score < limit for score in made.scores) > COLLAPSED * len(made.scores):
+        return replace(
+            made, vectors=before.vectors, text=before.text, scores=before.scores, drift=drift, is_collapsed=True
+        )
+    return replace(made, drift=drift)
+
+
+def ks_distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the Kolmogorov-Smirnov distance of two ascending samples: the largest gap of their shares."""
+    if not one or not other:
+        return 0.0
+    values = sorted({*one, *other})
+    return max(abs(bisect_right(one, value) / len(one) - bisect_right(other, value) / len(other)) for value in values)
+
+
+def describe_drift(known: Calibration) -> str:
+    """Return the alarm of thresholds whose scores drifted or collapsed, "" where nothing is wrong."""
+    if known.is_collapsed:
+        return (
+            f"Abstention: at {known.made_at} most of the index's own questions scored below its threshold (distance "
+            f"{known.drift:.2f}); the former thresholds stay. See what changed with `codecairn audit`, then run "
+            "`codecairn calibrate`."
+        )
+    if known.drift > DRIFT:
+        return (
+            f"Abstention: the scores of the index's own questions drifted by {known.drift:.2f} (limit {DRIFT}) until "
+            f"{known.made_at}; the thresholds were set anew. Run `codecairn golden gate` to see whether answers suffer."
+        )
+    return ""
 
 
 def thresholds_of(scores: Sequence[tuple[str, float]]) -> dict[str, Thresholds]:
@@ -263,6 +314,7 @@ def load(data_dir: Path, embedder: str) -> Calibration | None:
         raw: dict[str, Any] = json.loads((data_dir / FILE).read_text("utf-8"))
         for side in ("vectors", "text"):
             raw[side] = {name: Thresholds(**values) for name, values in raw[side].items()}
+        raw["scores"] = tuple(raw["scores"])
         found = Calibration(**raw)
     except FileNotFoundError:
         return None

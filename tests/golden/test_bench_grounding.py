@@ -48,7 +48,7 @@ def corpora(tmp_path):
     return cases, tmp_path / "corpora", tmp_path / "cache"
 
 
-@pytest.mark.req("R18")
+@pytest.mark.req("R18", "E21")
 def test_every_mutation_of_a_checkable_answer_is_caught_and_nothing_untouched_is_flagged(corpora, tmp_path):
     cases, folder, cache = corpora
     misses = tmp_path / "misses.jsonl"

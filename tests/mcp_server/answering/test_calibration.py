@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,15 @@ from hypothesis import strategies as st
 from ingest.index import Index
 from mcp_server.answering.abstain import DEFAULT_TEXT, Thresholds
 from mcp_server.answering.calibration import (
+    DRIFT,
     FILE,
     MIN_BUCKET,
     Calibrations,
     calibrate,
     conformal,
+    describe_drift,
     is_due,
+    ks_distance,
     load,
     read_questions,
     save,
@@ -62,6 +66,36 @@ def test_an_index_asks_itself_and_a_tenth_of_its_questions_lies_below_its_thresh
     assert limits.abstain <= limits.warn
     assert limits != DEFAULT_TEXT
     assert made.of("tickets", has_vectors=False) == made.text["all"]  # too few of them: those of all
+
+
+@pytest.mark.req("R23")
+def test_scores_that_drift_raise_an_alarm_and_the_thresholds_follow(made, folder):
+    with Index.open_current(folder) as index:
+        same = calibrate(index, see(), "2026-01-02T00:00:00Z", before=made)
+        assert (same.drift, same.text, describe_drift(same)) == (0.0, made.text, "")
+        higher = replace(made, scores=tuple(score + 0.6 for score in made.scores))
+        moved = calibrate(index, see(), "2026-01-02T00:00:00Z", before=replace(higher, text={}))
+    assert moved.drift > DRIFT
+    assert (moved.text, moved.scores) == (made.text, made.scores)
+    assert f"drifted by {moved.drift:.2f}" in describe_drift(moved)
+
+
+@pytest.mark.req("R23")
+def test_thresholds_stay_when_most_of_the_questions_of_an_index_would_not_be_answered(made, folder, tmp_path):
+    before = replace(made, text={"all": Thresholds(99.0, 99.5)}, scores=tuple(score + 99 for score in made.scores))
+    with Index.open_current(folder) as index:
+        kept = calibrate(index, see(), "2026-01-02T00:00:00Z", before=before)
+    assert (kept.text, kept.scores) == (before.text, before.scores)
+    assert "the former thresholds stay" in describe_drift(kept)
+    save(kept, tmp_path)
+    assert load(tmp_path, kept.embedder) == kept
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1), st.lists(st.floats(-9, 9), min_size=1))
+def test_distance_of_two_samples_is_none_for_the_same_and_one_for_separate_ones(one, other):
+    assert ks_distance(sorted(one), sorted(one)) == 0.0
+    assert 0.0 <= ks_distance(sorted(one), sorted(other)) == ks_distance(sorted(other), sorted(one)) <= 1.0
+    assert ks_distance(sorted(one), sorted(x + 20 for x in other)) == 1.0
 
 
 @pytest.mark.req("R19")
