@@ -385,7 +385,8 @@ def embed_here(
 ) -> Iterator[int]:
     """Embed stored chunks in this process, what an endpoint was paid for before from its cache; yields as above."""
     for batch in batches:
-        passages = [embedder.passage(one.ref, one.context, one.text) for one in batch]
+        texts = (embedder.passage(one.ref, one.context, one.text) for one in batch)
+        passages = [without_persons(text, one.pii_class) for text, one in zip(texts, batch, strict=True)]
         vectors = embed_cached(publication, embedder, passages)
         publication.add_vectors((one, vectors[passage]) for one, passage in zip(batch, passages, strict=True))
         yield len(batch)
@@ -451,7 +452,9 @@ def changes_of(publication: Publication, name: str, seen: Seen | None) -> Change
 def embed_remotely(publication: Publication, embedder: Embedder, results: Sequence[FileResult]) -> list[FileResult]:
     """Return results with vectors; no passage is sent twice, whatever files and generations it occurs in."""
     passages = {
-        item.chunk.id: embedder.passage(item.chunk.ref, item.chunk.context, own_words(item.chunk))
+        item.chunk.id: without_persons(
+            embedder.passage(item.chunk.ref, item.chunk.context, own_words(item.chunk)), item.chunk.pii_class
+        )
         for result in results
         for item in result.prepared
     }
@@ -463,6 +466,11 @@ def embed_remotely(publication: Publication, embedder: Embedder, results: Sequen
         )
         for result in results
     ]
+
+
+def without_persons(passage: str, pii_class: str) -> str:
+    """Return what is embedded of a chunk elsewhere: a source may keep personal data, but it stays here."""
+    return redact(passage, personal=True).text if pii_class else passage
 
 
 def embed_cached(publication: Publication, embedder: Embedder, passages: Sequence[str]) -> dict[str, bytes]:

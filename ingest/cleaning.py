@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ingest.model import Chunk, Document
-from ingest.redact import count_masks, redact
+from ingest.model import Chunk, Document, PiiClass
+from ingest.personal import find_personal
+from ingest.redact import count_masks, is_personal, redact
 from ingest.untrusted import clean_text, find_flags
 
 
@@ -30,7 +31,9 @@ def clean_document(document: Document) -> Cleaned:
         title = redact(clean_text(title), personal=source.masks_personal).text
     links, labels = _clean_links(document.links), _clean_links(document.labels)
     safe = replace(document, text=masked.text, title=title, links=links, labels=labels)
-    return Cleaned(safe, masked.counts, flags)
+    # What a tracker sent was masked before it was spooled.
+    counts = masked.counts or (count_masks(masked.text) if source.kind == "ticket" else ())
+    return Cleaned(safe, counts, flags)
 
 
 def clean_lines(text: str) -> str:
@@ -51,8 +54,20 @@ def mark_chunks(chunks: Iterable[Chunk], cleaned: Cleaned) -> Iterator[Chunk]:
     for start, end, flag in cleaned.flags:
         for row in (start, end):
             marked.setdefault(row, set()).add(flag)
+    marks, title = cleaned.document.source.marks_personal, cleaned.document.title
+    titled = classify(title, count_masks(title)) if marks else ""  # every chunk shows the title
     for chunk in chunks:
         counts = count_masks(chunk.text) if cleaned.redactions else ()
         rows = range(chunk.start_line - 1, chunk.end_line) if marked else ()
         flags = {flag for row in rows for flag in marked.get(row, ())}
-        yield replace(chunk, redactions=counts, flags=tuple(sorted(flags))) if counts or flags else chunk
+        pii = titled or (classify(chunk.text, counts) if marks else "")
+        if counts or flags or pii:
+            chunk = replace(chunk, redactions=counts, flags=tuple(sorted(flags)), pii_class=pii)
+        yield chunk
+
+
+def classify(text: str, masks: Iterable[tuple[str, int]]) -> PiiClass:
+    """Return whether personal data stands in a text, or stood there by its masks."""
+    if any(is_personal(rule) for rule, _ in masks):
+        return "personal"
+    return "personal" if next(find_personal(text), None) else ""

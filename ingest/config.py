@@ -33,7 +33,8 @@ class SourceConfig(Section):
     product: str = ""  # "" = the folder's name, of tickets and designs that of the code if there is only one
     groups: tuple[str, ...] = (LOCAL_GROUP,)
     trust: Literal["high", "normal", "low"] = "normal"
-    pii: Literal["", "off", "mask"] = ""  # personal data; "" = mask in tickets and commits, off in code and designs
+    pii: Literal["", "off", "mark", "mask"] = ""  # personal data; "" = mask in tickets and commits, off otherwise
+    pii_groups: tuple[str, ...] = ()  # who sees chunks with personal data; empty = everybody who sees the source
     ref: str = ""  # git: index this ref from the object database instead of the work tree
     include: tuple[str, ...] = ()  # gitignore-style patterns; empty = everything
     exclude: tuple[str, ...] = ()
@@ -57,6 +58,8 @@ class SourceConfig(Section):
             raise ValueError("a source of type github needs repo = 'owner/name'")
         if self.type == "jira" and not (PROJECT.fullmatch(self.project) and self.url):
             raise ValueError("a source of type jira needs url = 'https://...' and project = 'KEY'")
+        if self.pii_groups and not self.marks_personal(self.kind):
+            raise ValueError('pii_groups needs pii = "mark" or "mask": otherwise nobody knows which chunks it is about')
         if self.expires_days and self.type in CODE_TYPES:
             raise ValueError(f"a source of type {self.type} does not expire; expires_days is for tickets and designs")
         if self.type == "git" and self.url and "path" in self.model_fields_set:
@@ -68,6 +71,10 @@ class SourceConfig(Section):
     def masks_personal(self, kind: str) -> bool:
         """Tell whether personal data is masked in documents of a kind."""
         return self.pii == "mask" or (not self.pii and kind in PERSONAL_KINDS)
+
+    def marks_personal(self, kind: str) -> bool:
+        """Tell whether chunks with personal data, masked or not, are known as such."""
+        return self.pii == "mark" or self.masks_personal(kind)
 
     @property
     def kind(self) -> Kind:

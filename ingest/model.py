@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 Kind = Literal["code", "ticket", "design", "commit"]
 Role = Literal["source", "test", "example", "docs", "config", "compat", "generated", "vendored"]
 Trust = Literal["high", "normal", "low"]
+PiiClass = Literal["", "personal"]  # personal: data of a person stands in the chunk, or stood where a mask is now
 AuthorRole = Literal["", "author", "maintainer", "other"]  # who wrote it, seen from the ticket; "" = not said
 
 KINDS: tuple[Kind, ...] = ("code", "ticket", "design", "commit")
@@ -38,6 +39,10 @@ class SourceInfo:
     groups: tuple[str, ...]
     trust: Trust = "normal"
     masks_personal: bool = field(default=False, compare=False)  # no part of what the index holds, like the rest
+    marks_personal: bool = field(default=False, compare=False)  # personal data stays, and its chunks are marked
+    personal_groups: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # who may see such chunks; () = all who may see it
     half_life_days: float = field(default=0.0, compare=False)  # 0 = never older
     expires_days: float = field(default=0.0, compare=False)  # after its last change; 0 = never
 
@@ -231,6 +236,7 @@ class Chunk:
     assignee: str = ""  # a pseudonym
     author_role: AuthorRole = ""  # of a ticket's body or comment
     flags: tuple[str, ...] = ()  # orders to a model and hidden text that were found in its lines
+    pii_class: PiiClass = ""
 
     @property
     def ref(self) -> str:
@@ -274,6 +280,7 @@ class Filters:
     history: frozenset[str] = frozenset()  # visible sources of commits whose files may be voted for, asked for or not
     followed: frozenset[str] = frozenset()  # visible sources that links are followed through, asked for or not
     today: str = ""  # ISO 8601 day from which age and expiry are counted; "" = nothing grows old
+    shielded: frozenset[str] = frozenset()  # sources of which chunks of the class "personal" are not seen
     ageing: tuple[Ageing, ...] = ()  # of visible sources of tickets and designs
 
 

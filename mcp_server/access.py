@@ -92,6 +92,7 @@ def known_sources(settings: Settings, states: Iterable[SourceState]) -> list[Sou
                 groups=groups,
                 trust=owner.trust,
                 masks_personal=owner.masks_personal(state.kind),
+                personal_groups=owner.pii_groups,
                 half_life_days=owner.half_life_days,
                 expires_days=owner.expires_days,
             )
@@ -168,6 +169,11 @@ def make_filters(
         history=frozenset(source.name for source in visible if source.kind == "commit"),
         followed=frozenset(source.name for source in visible),
         today=today,
+        shielded=frozenset(
+            source.name
+            for source in visible
+            if source.personal_groups and principal.groups.isdisjoint(source.personal_groups)
+        ),
         ageing=tuple(
             Ageing(source.name, source.half_life_days, source.expires_days)
             for source in visible

@@ -261,7 +261,7 @@ class Asking:
     def _redact_block(self, block: Evidence) -> str:
         """Return a block as it may leave this machine: no secrets; personal data by the policy of its source."""
         owner = find_owner(block.chunk.source, {source.name: source for source in self._settings.source})
-        personal = owner is None or owner.masks_personal(block.chunk.kind)
+        personal = owner is None or owner.marks_personal(block.chunk.kind)
         return redact(clean_text(block.render()), personal=personal).text
 
     def _finish(

@@ -752,10 +752,11 @@ class Service:
         upkeep = self.upkeep(index, principal)
         visible = {info.name for info in visible_sources(principal, self.infos(index))}
         states = [state for state in index.manifest.sources if state.name in visible]
+        seeing = make_filters(principal, self.infos(index), today=self._today())
         expired = Counter(
             source
-            for source, ref in index.expired(make_filters(principal, self.infos(index), today=self._today()))
-            if index.document_ids(source, ref, Filters(principal.groups, frozenset([source])))  # some are gone since
+            for source, ref in index.expired(seeing)
+            if index.document_ids(source, ref, replace(seeing, sources=frozenset([source])))  # some are gone since
         )
         sources = tuple(
             {
@@ -764,7 +765,7 @@ class Service:
                 "product": s.product,
                 "revision": s.revision,
                 "files": s.files,
-                "chunks": s.chunks,
+                "chunks": index.chunk_count(replace(seeing, sources=frozenset([s.name]))),
                 "skipped": dict(sorted(s.skipped.items())),
                 "indexed_at": s.indexed_at,
                 "parse_failure_ratio": round(failure_ratio(s.files, s.skipped), 4),
@@ -784,7 +785,7 @@ class Service:
             state="ready",
             generation=index.generation,
             index_age_s=round(self.age_s(index), 1),
-            chunks=sum(state.chunks for state in states),
+            chunks=index.chunk_count(seeing),
             files=sum(state.files for state in states),
             embedder=index.manifest.embedder,
             sources=sources,

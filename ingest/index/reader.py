@@ -281,7 +281,14 @@ class Index:
         if not names:
             return None
         every = len(names) == len(self.manifest.sources)
-        return TextFilter(None if every else names, filters.language, _pattern(filters.path_glob))
+        shielded = tuple(sorted(filters.shielded.intersection(names)))
+        return TextFilter(None if every else names, filters.language, _pattern(filters.path_glob), shielded)
+
+    def _hidden(self, where: TextFilter) -> tuple[int, ...]:
+        """Return the chunks with personal data that a filter shields: vectors do not know their class."""
+        if not where.shielded:
+            return ()
+        return tuple(self._text.ids_by_term("pii", "personal", TextFilter(where.shielded), self.manifest.chunks))
 
     # -- text ------------------------------------------------------------------------------------------------------
 
@@ -308,7 +315,7 @@ class Index:
         where = self._where(filters)
         if where is None:
             return 0
-        if not where.language and not where.path_pattern:
+        if not where.language and not where.path_pattern and not where.shielded:
             return sum(self._sources[name].chunks for name in self._visible(filters))
         return self._text.count(where)
 
@@ -351,7 +358,7 @@ class Index:
         where = self._where(filters)
         if where is None:
             return []
-        condition = VectorFilter(where.sources, where.language, where.path_pattern)
+        condition = VectorFilter(where.sources, where.language, where.path_pattern, self._hidden(where))
         if self.manifest.chunks > self._exact_vectors_max:
             return search_table(self._folder / files.VECTOR_FOLDER, vector, condition, limit)
         return self._vector_rows().search(vector, condition, limit)
@@ -579,7 +586,7 @@ class Index:
         visible = set(self._visible(filters))
         for _, stored in sorted(self._text.every()):
             chunk = decode_chunk(stored, self._sources)
-            if chunk.source in visible:
+            if chunk.source in visible and not (chunk.pii_class and chunk.source in filters.shielded):
                 yield chunk
 
     def first_chunk(self, source: str, path: str, filters: Filters) -> Chunk | None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ingest.index.rows import Definition, FileRow
 
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 TEXT_FIELDS: tuple[str, ...] = (
     "content",  # code and designs
     "message",  # commits and tickets: short texts, whose lengths and words would distort the statistics of the code

@@ -18,7 +18,7 @@ from ingest.model import FILES_HEADING, Chunk, Symbol
 
 HASH_BYTES = 16
 MODULUS = 1 << 128
-MORE = ("closed_at", "expires_at", "labels", "assignee", "author_role", "flags")  # written by name, where not empty
+MORE = ("closed_at", "expires_at", "labels", "assignee", "author_role", "flags", "pii_class")  # where not empty
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -67,13 +67,15 @@ class StoredPassage:
     ref: str
     context: str
     text: str
+    pii_class: str = ""
 
 
 def decode_passage(data: bytes, kinds: Mapping[str, str]) -> StoredPassage:
     """Return the passage of a stored row without decoding the rest of it. `kinds`: source -> kind."""
     row = json.loads(data.decode("utf-8", "surrogatepass"))
     text = row[11].partition(FILES_HEADING)[0] if kinds[row[1]] == "commit" else row[11]
-    return StoredPassage(row[0], row[1], row[2], row[5], row[2] or row[3] or row[4], row[10], text)
+    pii = row[20].get("pii_class", "") if len(row) > 20 else ""
+    return StoredPassage(row[0], row[1], row[2], row[5], row[2] or row[3] or row[4], row[10], text, pii)
 
 
 def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
@@ -112,6 +114,7 @@ def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
         assignee=more.get("assignee", ""),
         author_role=more.get("author_role", ""),
         flags=tuple(more.get("flags", ())),
+        pii_class=more.get("pii_class", ""),
     )
 
 

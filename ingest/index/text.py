@@ -25,7 +25,7 @@ from ingest.model import Chunk, Prepared
 WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
 MAX_SUFFIXES = 8  # path and qualified-name suffixes that are indexed
 QUALIFIER = re.compile(r"::|->|[.#/\\]")
-RAW_FIELDS = ("source", "language", "file", "full_path", "path_tail", "key", "link", "name", "name_lower")
+RAW_FIELDS = ("source", "language", "file", "full_path", "path_tail", "key", "link", "name", "name_lower", "pii")
 
 
 def build_schema() -> tantivy.Schema:
@@ -50,6 +50,7 @@ class TextFilter:
     sources: tuple[str, ...] | None
     language: str = ""
     path_pattern: str = ""
+    shielded: tuple[str, ...] = ()  # of these sources nothing with personal data
 
 
 @contextmanager
@@ -125,6 +126,8 @@ def make_document(entry_path: str, prepared: Prepared, first: bool, stored: byte
     doc.add_text("file", file_term(chunk.source, entry_path))
     if chunk.language:
         doc.add_text("language", chunk.language)
+    if chunk.pii_class:
+        doc.add_text("pii", chunk.pii_class)
     _add_names(doc, chunk)
     if chunk.path:
         doc.add_text("full_path", clean(chunk.path))
@@ -329,6 +332,10 @@ def _conditions(where: TextFilter) -> tuple[Query, ...]:
         conditions.append(Query.term_query(SCHEMA, "language", where.language, "basic"))
     if where.path_pattern:
         conditions.append(Query.regex_query(SCHEMA, "full_path", where.path_pattern))
+    if where.shielded:
+        personal = Query.term_query(SCHEMA, "pii", "personal", "basic")
+        both = Query.boolean_query([(Occur.Must, any_of("source", where.shielded)), (Occur.Must, personal)])
+        conditions.append(Query.boolean_query([(Occur.Must, Query.all_query()), (Occur.MustNot, both)]))
     return tuple(conditions)
 
 

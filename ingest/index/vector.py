@@ -254,6 +254,7 @@ class VectorFilter:
     sources: tuple[str, ...] | None
     language: str = ""
     path_pattern: str = ""
+    hidden: tuple[int, ...] = ()  # ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,8 @@ class VectorRows:
             parts.append(
                 self.path.mask([value is not None and bool(pattern.fullmatch(value)) for value in self.path.values])
             )
+        if where.hidden:
+            parts.append(~np.isin(self.ids, np.array(where.hidden, dtype=np.int64)))
         return np.logical_and.reduce(parts) if parts else None
 
     def search(self, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
@@ -430,4 +433,6 @@ def _condition(where: VectorFilter) -> str:
         parts.append(f"language = {quote(where.language)}")
     if where.path_pattern:
         parts.append(f"regexp_like(path, {quote('^(?s:' + where.path_pattern + ')$')})")
+    if where.hidden:
+        parts.append(f"id NOT IN ({', '.join(map(str, where.hidden))})")
     return " AND ".join(parts)

@@ -25,11 +25,13 @@ def source_infos(config: SourceConfig) -> list[SourceInfo]:
         groups=config.groups,
         trust=config.trust,
         masks_personal=config.masks_personal(config.kind),
+        marks_personal=config.marks_personal(config.kind),
     )
     if config.type != "git" or not config.history:
         return [info]
-    masked = config.masks_personal("commit")
-    return [info, replace(info, name=f"{info.name}{HISTORY_SUFFIX}", kind="commit", masks_personal=masked)]
+    masked, marked = config.masks_personal("commit"), config.marks_personal("commit")
+    name = f"{info.name}{HISTORY_SUFFIX}"
+    return [info, replace(info, name=name, kind="commit", masks_personal=masked, marks_personal=marked)]
 
 
 def open_snapshots(

@@ -223,9 +223,9 @@ def weigh_query(
 def knowable(index: Index, filters: Filters) -> Filters | None:
     """Return filters for all that the caller's groups may see; None where that is the whole generation."""
     states = index.manifest.sources
-    if all(filters.groups.intersection(state.groups) for state in states):
+    if all(filters.groups.intersection(state.groups) for state in states) and not filters.shielded:
         return None
-    return Filters(filters.groups, frozenset(state.name for state in states))
+    return Filters(filters.groups, frozenset(state.name for state in states), shielded=filters.shielded)
 
 
 def read_candidates(
