@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -31,6 +32,14 @@ CAPABILITIES = (
 )
 EXTRACTIVE = ExtractiveGenerator()
 NOT_COVERED = "The evidence says nothing about it."
+# With a determiner after the verb: "merge sort" and "commit hash" are no orders.
+ORDER = re.compile(
+    r"^\W*(?:please |can you |could you |now )*(?:delete|erase|wipe|drop|remove|rename|run|execute|deploy|push|merge"
+    r"|commit|revert|restart|install|uninstall|ignore|forget)"
+    r" (?:the|all|any|every\w*|this|that|these|my|our|your|it|an?)\b",
+    re.IGNORECASE,
+)
+READ_ONLY = "Nothing is done here, this only answers from what is indexed."
 WARNING = "Little was found about this; the statements below are the nearest."
 
 
@@ -190,6 +199,7 @@ def abstain(
         hits = tuple(make_hit(ranked, checker) for ranked in misses)
         refs = [f"{hit.path or hit.key}:{hit.start_line}-{hit.end_line}" for hit in hits]
         text = abstain_text(retrieval.not_found, uncovered, refs)
+        text = f"{READ_ONLY}\n{text}" if ORDER.match(retrieval.query) else text
         span.record(output={"answer": text, "abstained": True})
     return ComposedAnswer(
         answer=text,
@@ -222,7 +232,9 @@ def respond(
     products = competing_products(retrieval.query, retrieval.chunks)
     text = compose_by_product(shown, citations, len(aspects) + 1, products)  # the last: what to read on
     kept_apart = product_note(products, [citation.product for citation in citations])
-    heads = (generated.note, WARNING if decision.zone == "warn" else "", kept_apart)
+    ordered = READ_ONLY if ORDER.match(retrieval.query) else ""
+    denied = (f"That is not so: {part.reason}" for part in uncovered if part.verdict == "contradicted")
+    heads = (ordered, *denied, generated.note, WARNING if decision.zone == "warn" else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),
         mode=generated.mode,

@@ -22,6 +22,7 @@ from mcp_server.answering.passages import (
     units,
 )
 from mcp_server.retrieval.context import Link
+from mcp_server.retrieval.query import PATH
 
 MAX_SAID = 8  # links of one aspect that are told
 
@@ -50,7 +51,9 @@ def state_link(task: Task, link: Link, origin: Evidence, target: Evidence) -> Cl
     first = origin.chunk.start_line
     if link.relation == "renamed":
         title = quoted(clip(origin.chunk.title))
-        text = f"{link.about} was renamed: it is {place_of(target)} now, by {introduce(origin)}: {title}"
+        now = around(target, link.start_line) if not PATH.fullmatch(link.about) else None
+        place = f"`{now}` ({place_of(target, link.start_line)})" if now else place_of(target)
+        text = f"{link.about} was renamed: it is {place} now, by {introduce(origin)}: {title}"
         return task.draft(text, [origin.span(first, origin.end_line), lines])
     if link.relation == "removed":
         text = f"{link.about} was removed, by {introduce(origin)}: {quoted(clip(origin.chunk.title))}"

@@ -17,7 +17,7 @@ from ingest.index.tokens import index_tokens, whole_word
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, Symbol
 from mcp_server.answering.aspects import content_words, is_title, root, text_roots
 from mcp_server.answering.changes import ChangeReader, changed_ranges
-from mcp_server.answering.resolver import is_tail
+from mcp_server.answering.resolver import IndexResolver, is_tail
 from mcp_server.retrieval.context import Link
 from mcp_server.retrieval.history import new_name, touched_paths
 from mcp_server.retrieval.linked import naming_code, newest_first, only_commits, without_commits
@@ -98,6 +98,8 @@ def every_link(places: Places, query: ParsedQuery, retrieval: Retrieval) -> Iter
     for name in dict.fromkeys((*query.paths, *missing)):
         if name in missing or not places.index.find_paths(name, places.filters, 1):
             yield from links_of_gone(places, name)
+    for name in query.identifiers:
+        yield from links_of_past(places, name)
     for entity in retrieval.entities:
         if entity.kind in ("path", "symbol"):
             yield from links_of_code(places, query, entity.text, entity.kind == "symbol")
@@ -387,6 +389,19 @@ def links_of_gone(places: Places, path: str) -> Iterator[Link]:
     gone = [c for c in naming if any(is_tail(path, link) for link in touched_paths(c.links))]
     if gone:
         yield Link("removed", path, gone[0], gone[0], gone[0].start_line, gone[0].start_line)
+
+
+def links_of_past(places: Places, name: str) -> Iterator[Link]:
+    """Yield the commit that took a name away, with the definition that replaced it."""
+    index, filters = places.index, places.filters
+    resolver = IndexResolver(index, filters)
+    past = None if resolver.is_current(name) else resolver.past(name)
+    commits = documents(places, index.find_keys(past.commit, filters)) if past else []
+    for commit in commits[:1]:
+        new = index.find_symbol(past.replaced_by[0], filters, 1, loose=False) if past and past.replaced_by else []
+        target = index.chunks([new[0].chunk_id])[0] if new else commit
+        start, end = lines_of(target, new[0].symbol.start_line) if new else (commit.start_line, commit.start_line)
+        yield Link("renamed" if new else "removed", name, commit, target, start, end)
 
 
 def renamed_paths(commit: Chunk) -> Iterator[str]:

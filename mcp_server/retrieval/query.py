@@ -138,8 +138,11 @@ def normalise_query(text: str) -> str:
 def find_identifiers(text: str) -> tuple[str, ...]:
     """Return names that look like code: back-ticked, dotted, snake_case, camelCase, CONSTANT or call()."""
     found: dict[str, None] = {}
-    for match in IDENTIFIER.finditer(BACKTICKS.sub("`", text)):
+    plain = BACKTICKS.sub("`", text)
+    for match in IDENTIFIER.finditer(plain):
         name = (match[1] or match[2]).strip().removesuffix("()")
+        if match[2] and name[-1] in "?!" and len(plain.split()) > 1 and not plain[match.end() :].strip():
+            name = name[:-1]  # ends the question, not a method of Ruby
         if match[1] or match[3] or SHAPED.search(name):
             found.setdefault(name)
     keys = text_keys(text)

@@ -40,6 +40,10 @@ FLUSH = """            letter = self._letters[0]
                 return
             self._letters.pop(0)
 """
+SEAL = '''def seal_letter(letter, day):
+    """Put the day of posting on a letter."""
+    return {**letter, "day": day}
+'''
 STAMP = '''def stamp_letter(letter, day):
     """Put the day of posting on a letter."""
     return {**letter, "day": day}
@@ -57,7 +61,7 @@ DESIGNS = {
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    """A service over code with three commits, tickets, and designs of which one source is for `staff`."""
+    """A service over code with four commits, tickets, and designs of which one source is for `staff`."""
     root = tmp_path_factory.mktemp("office")
     code = root / "code"
     (code / "office").mkdir(parents=True)
@@ -69,8 +73,10 @@ def office(tmp_path_factory):
 
     subprocess.run(["git", "init", "-q", "-b", "main", str(code)], check=True)
     (code / "office" / "queue.py").write_text(QUEUE)
-    (code / "office" / "stamps.py").write_text(STAMP)
+    (code / "office" / "stamps.py").write_text(SEAL)
     commit("Print letters", "2026-01-05")
+    (code / "office" / "stamps.py").write_text(STAMP)
+    commit("Rename seal_letter to stamp_letter", "2026-01-20")
     old = "            self._printer.print(self._letters.pop(0))\n"
     (code / "office" / "queue.py").write_text(QUEUE.replace(old, FLUSH))
     commit("PO-7: A letter leaves the queue once it is printed", "2026-02-05")
@@ -199,3 +205,49 @@ def test_a_commit_whose_subject_is_asked_about_leads_to_its_ticket(office):
     answer = ask(office, "a letter leaves the queue once it is printed")
     assert "PO-7" in [citation.key for citation in answer.citations]
     assert ranges_of(answer, "office/queue.py")
+
+
+# -- questions that ask for something else ----------------------------------------------------------------------------
+
+
+@pytest.mark.req("A1", "R23")
+def test_a_question_about_another_product_is_not_answered_and_its_name_is_said_to_be_absent(office):
+    answer = ask(office, "How does Netflix transcode films for Kubernetes?")
+    assert answer.abstained
+    assert {"Netflix", "Kubernetes"} <= {
+        word for item in answer.ungrounded for word in item.text.replace("?", "").split()
+    }
+
+
+@pytest.mark.req("R17")
+def test_two_questions_in_one_get_a_paragraph_each(office):
+    answer = ask(office, "Where is PrintQueue defined, and what does stamp_letter do?")
+    first, second = answer.answer.split("\n\n")
+    assert "`PrintQueue` is defined in office/queue.py:6" in first
+    assert "stamp_letter" not in first
+    assert "`stamp_letter` is defined in office/postmark.py:1" in second
+
+
+@pytest.mark.req("R18")
+@pytest.mark.parametrize("order", ["delete all the letters", "Please run the print queue"])
+def test_an_order_is_not_followed_and_the_answer_says_so(office, order):
+    assert ask(office, order).answer.startswith("Nothing is done here")
+    assert not ask(office, "queue of letters").answer.startswith("Nothing is done here")
+
+
+@pytest.mark.req("R18")
+def test_a_false_premise_is_denied_before_anything_else_is_said(office):
+    answer = ask(office, "Why does stamp_letter call PrintQueue.flush?")
+    assert answer.answer.startswith("That is not so: 'stamp_letter' (office/postmark.py:1) does not call")
+    assert [part.verdict for part in answer.ungrounded] == ["contradicted"]
+
+
+@pytest.mark.req("R22", "D9")
+def test_what_was_renamed_is_answered_from_history_with_its_successor(office):
+    answer = ask(office, "where is seal_letter defined")
+    assert answer.answer.startswith(
+        "seal_letter was renamed: it is `stamp_letter` (office/postmark.py:1) now, by Commit "
+    )
+    assert "of 2026-01-20" in answer.answer
+    assert not answer.not_found
+    assert not answer.ungrounded
