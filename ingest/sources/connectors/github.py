@@ -1,8 +1,7 @@
-"""Issues, pull requests and their comments from GitHub's REST interface, oldest change first."""
+"""Issues, pull requests, comments and review comments from GitHub's REST interface, oldest change first."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from ingest.config import SourceConfig
 from ingest.sources.connectors.fetched import Fetched
 from ingest.sources.connectors.http import Client, Reply, Stop
-from ingest.sources.tickets.fields import format_moment, key_of, parse_comment, parse_record
+from ingest.sources.tickets.fields import COMMENTED, format_moment, key_of, parse_comment, parse_record
 from ingest.sources.tickets.ticket import Comment, Ticket
 
 API = "https://api.github.com"
 PAGE = 100
-ISSUE_URL = re.compile(r"/issues/(\d+)$")
+LISTS = {"issues": "/issues", "comments": "/issues/comments", "reviews": "/pulls/comments"}
 # Pages are not numbered but begin where the last one ended: with numbers, a ticket that changes while the list is read
 # moves to its end and another one slips from the next page to the one that was read already.
 ORDER = {"state": "all", "sort": "updated", "direction": "asc", "per_page": str(PAGE)}
@@ -24,7 +23,7 @@ ORDER = {"state": "all", "sort": "updated", "direction": "asc", "per_page": str(
 class GitHub:
     """One repository. `streams` are read one after the other, each with a cursor of its own."""
 
-    streams = ("issues", "comments")
+    streams = tuple(LISTS)
 
     def __init__(self, config: SourceConfig, client: Client) -> None:
         self._source = config.name
@@ -33,7 +32,7 @@ class GitHub:
 
     def pages(self, stream: str, since: datetime | None, etag: str) -> Iterator[Fetched]:
         """Yield the pages of what changed since then; none where the tag says that nothing did. Raises Stop."""
-        url = self._base + ("/issues" if stream == "issues" else "/issues/comments")
+        url = self._base + LISTS[stream]
         after = since.strftime("%Y-%m-%dT%H:%M:%SZ") if since else ""
         reply = self._client.get(url, _parameters(after), etag=etag)
         tag = reply.etag
@@ -56,7 +55,7 @@ class GitHub:
         if stream == "issues":
             tickets, faults = _read_issues(reply.body, self._source)
             return Fetched(tickets, reply.now, newest, faults=faults, etag=etag)
-        comments = dict(_read_comments(reply.body, self._source))
+        comments = dict(_read_comments(reply.body, self._source, "review-" if stream == "reviews" else ""))
         return Fetched((), reply.now, newest, comments, etag=etag)
 
 
@@ -80,9 +79,10 @@ def _read_issues(items: list[Any], source: str) -> tuple[tuple[Ticket, ...], dic
     return tuple(tickets), faults
 
 
-def _read_comments(items: list[Any], source: str) -> Iterator[tuple[tuple[str, str], Comment]]:
-    """Yield comments by ticket and id."""
+def _read_comments(items: list[Any], source: str, kind: str) -> Iterator[tuple[tuple[str, str], Comment]]:
+    """Yield comments by ticket and id. `kind`: before the id, since each list numbers its own."""
     for item in items:
-        match = ISSUE_URL.search(str(item.get("issue_url", ""))) if isinstance(item, Mapping) else None
+        urls = (item.get("pull_request_url"), item.get("issue_url")) if isinstance(item, Mapping) else ()
+        match = next(filter(None, (COMMENTED.search(str(url)) for url in urls if url)), None)
         if match:
-            yield (f"#{int(match[1])}", str(item.get("id", ""))), parse_comment(item, source)
+            yield (f"#{int(match[1])}", f"{kind}{item.get('id', '')}"), parse_comment(item, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -28,6 +29,7 @@ CLOSED_WORDS = frozenset(("closed", "done", "resolved", "completed", "fixed"))
 MAINTAINERS = frozenset(("OWNER", "MEMBER", "COLLABORATOR"))
 LETTER_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*-\d+")
 IDENTITY = ("login", "accountId", "username", "emailAddress", "key", "name", "email", "displayName")
+COMMENTED = re.compile(r"/(?:issues|pulls)/(\d+)$")
 COMMIT_CHARS = 12  # as in the key of a commit
 PLAIN_TIMES = (
     "%d/%b/%y %I:%M %p",
@@ -45,6 +47,8 @@ def parse_record(record: Record, source: str, key: str = "") -> Ticket | None:
     fields = record.get("fields")
     if isinstance(fields, Mapping) and isinstance(record.get("key"), str):
         return _parse_jira(record, fields, source)
+    if ("pull_request_url" in record or "issue_url" in record) and "title" not in record:
+        return parse_lone_comment(record, source)
     key = key_of(record) or key
     title = text_of(record, "title", "summary", "name", "subject")
     if not key or not (title or text_of(record, *BODY)):
@@ -152,19 +156,66 @@ def role_of(record: Record, person: str, author: str) -> AuthorRole:
 
 def comments_of(record: Record, source: str, author: str) -> Iterator[Comment]:
     """Yield comments and reviews (GitHub's REST interface gives only their number), without notes by the tracker."""
-    found = [item for name in ("comments", "notes", "reviews") for item in listed(record.get(name))]
+    names = ("comments", "notes", "reviews", "review_comments", "reviewComments")
+    found = [item for name in names for item in listed(record.get(name))]
     for item in found:
         if isinstance(item, str):
             yield Comment(item)
         elif isinstance(item, Mapping) and not item.get("system"):
             yield parse_comment(item, source, author)
+            yield from comments_of(item, source, author)  # of a review: those on lines of code
+    for thread in listed(record.get("reviewThreads")):
+        for item in listed(thread.get("comments")) if isinstance(thread, Mapping) else ():
+            if isinstance(item, Mapping):
+                yield replace(parse_comment(item, source, author), place=place_of(item) or place_of(thread))
 
 
 def parse_comment(item: Record, source: str, author: str = "") -> Comment:
     """Return one comment; `author` wrote the ticket, "" where that is not known yet."""
     person = person_of(first(item, "user", "author"))
     moment = time_of(item, "created_at", "createdAt", "created", "date", "submittedAt")
-    return Comment(text_of(item, *BODY), role_of(item, person, author), moment, name_person(source, person))
+    role = role_of(item, person, author)
+    return Comment(text_of(item, *BODY), role, moment, name_person(source, person), place_of(item))
+
+
+def place_of(item: Record) -> str:
+    """Return the code that a review comment is about as `path:12-14`, "" for any other comment.
+
+    GitHub gives the lines of the present change, or of the one that the comment was written on; GitLab a position.
+    """
+    position = item.get("position")
+    if isinstance(position, Mapping):
+        path, line = first(position, "new_path", "old_path"), first(position, "new_line", "old_line")
+        start = line
+    else:
+        path, line = item.get("path"), first(item, "line", "original_line", "originalLine")
+        start = first(item, "start_line", "startLine") or line
+    if not isinstance(path, str) or not path or "`" in path or "\n" in path:
+        return ""
+    if not isinstance(line, int) or not isinstance(start, int):
+        return path
+    return f"{path}:{start}-{line}" if start < line else f"{path}:{line}"
+
+
+def parse_lone_comment(record: Record, source: str) -> Ticket | None:
+    """Return a comment that an export lists by itself (GitHub's `/pulls/comments` and `/issues/comments`)."""
+    match = COMMENTED.search(text_of(record, "pull_request_url", "issue_url"))
+    said = parse_comment(record, source)
+    if match is None or "id" not in record or not said.body:
+        return None
+    ticket = f"#{int(match[1])}"
+    about = f" on {said.place}" if said.place else ""
+    updated = time_of(record, "updated_at")
+    return Ticket(
+        key=f"{ticket}/comment-{record['id']}",
+        title=f"Comment{about} in {ticket}",
+        created_at=said.created_at,
+        updated_at=updated,
+        links=(ticket,),
+        comments=(said,),
+        url=text_of(record, "html_url"),
+        author=said.author,
+    )
 
 
 def state_of(record: Record) -> str:

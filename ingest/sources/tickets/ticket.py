@@ -25,6 +25,7 @@ class Comment:
     role: AuthorRole = "other"
     created_at: str = ""
     author: str = ""
+    place: str = ""  # "path:12-14" of the code that a review comment is about
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Ticket:
 
 def pack_ticket(ticket: Ticket) -> bytes:
     """Return a ticket as the bytes that unpack_ticket reads (JSON, UTF-8; lone surrogates survive)."""
-    comments = [(comment.body, comment.role, comment.created_at, comment.author) for comment in ticket.comments]
+    comments = [(said.body, said.role, said.created_at, said.author, said.place) for said in ticket.comments]
     row = [
         TICKET_VERSION,
         ticket.key,
@@ -158,7 +159,8 @@ def _lay_out(head: str, ticket: Ticket) -> tuple[str, tuple[Part, ...]]:
     parts = [Part(1, lines, "", ticket.role)]
     for comment in ticket.comments:
         body = clean_text(comment.body)
-        heading = " ".join(filter(None, ("## Comment", WHO[comment.role], comment.created_at[:10])))
+        where = f"on `{comment.place}`" if comment.place else ""  # as a path in the text it is a link to the code
+        heading = " ".join(filter(None, ("## Comment", WHO[comment.role], where, comment.created_at[:10])))
         texts.append(f"{heading}\n\n{body}")
         start = lines + 4  # a blank line, the heading, a blank line
         lines = start + body.count("\n")

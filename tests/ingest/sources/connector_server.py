@@ -106,12 +106,17 @@ class GitHubContent:
     """Issues and comments as GitHub lists them: `since`, order of change, pages with a Link header, entity tags."""
 
     def __init__(
-        self, issues: list[dict[str, Any]], comments: list[dict[str, Any]] | None = None, page: int = 3
+        self,
+        issues: list[dict[str, Any]],
+        comments: list[dict[str, Any]] | None = None,
+        page: int = 3,
+        reviews: list[dict[str, Any]] | None = None,
     ) -> None:
-        self.issues, self.comments, self.page = issues, comments or [], page
+        self.issues, self.comments, self.page, self.reviews = issues, comments or [], page, reviews or []
 
     def __call__(self, request: Request, url: str) -> Answer:
-        items = self.comments if request.path.endswith("/comments") else self.issues
+        lists = {"pulls/comments": self.reviews, "issues/comments": self.comments, "issues": self.issues}
+        items = next(held for end, held in lists.items() if request.path.endswith(f"/{end}"))
         assert (request.query["sort"], request.query["direction"]) == ("updated", "asc")
         since = request.query.get("since", "")
         found = sorted((i for i in items if i["updated_at"] >= since), key=lambda i: i["updated_at"])

@@ -91,6 +91,40 @@ def test_pages_of_issues_and_comments_become_tickets(tmp_path: Path) -> None:
     assert b"eve" not in spool_path(tmp_path, "s").read_bytes()
 
 
+REVIEWS = [
+    {
+        "id": 5, "pull_request_url": "https://api.github.com/repos/o/r/pulls/2", "path": "shop/totals.py",
+        "start_line": 10, "line": 12, "body": "Why twice?", "user": {"login": "eve"}, "author_association": "OWNER",
+        "created_at": "2026-01-06T00:00:00Z", "updated_at": "2026-01-06T00:00:00Z",
+    },
+    {
+        "id": 6, "pull_request_url": "https://api.github.com/repos/o/r/pulls/2", "path": "setup.py", "line": None,
+        "original_line": 3, "body": "Outdated by now.", "user": {"login": "ada"}, "author_association": "NONE",
+        "created_at": "2026-01-07T00:00:00Z", "updated_at": "2026-01-07T00:00:00Z",
+    },
+]  # fmt: skip
+
+
+@pytest.mark.req("I20")
+def test_review_comments_name_the_lines_that_they_are_about_and_link_the_ticket_to_the_code(tmp_path: Path) -> None:
+    # The two lists number their comments each for itself: the same id stands for two comments.
+    with serving(GitHubContent([issue(1), issue(2)], [comment(2, "Plain", id=5)], reviews=REVIEWS)) as server:
+        build(tmp_path, server)
+        with Index.open_current(tmp_path) as index:
+            found = sorted(index.chunks(index.find_keys("#2", SEEING)), key=lambda chunk: chunk.start_line)
+            naming = index.chunks(index.linked_to("shop/totals.py", SEEING, 10))
+        assert [(c.text, c.context, c.author_role) for c in found[1:]] == [
+            ("Plain", "Comment 2026-01-05", "other"),
+            ("Why twice?", "Comment by a maintainer on `shop/totals.py:10-12` 2026-01-06", "maintainer"),
+            ("Outdated by now.", "Comment by the author on `setup.py:3` 2026-01-07", "author"),
+        ]
+        assert {chunk.key for chunk in naming} == {"#2"} and {"shop/totals.py", "setup.py"} <= set(found[0].links)
+        REVIEWS_LATER = [REVIEWS[0] | {"body": "Why three times?", "updated_at": "2026-02-01T00:00:00Z"}, REVIEWS[1]]
+        server.content.reviews[:] = REVIEWS_LATER
+        report = build(tmp_path, server)
+    assert (report.changed, report.unchanged) == (1, 1)
+
+
 @pytest.mark.req("I3")
 def test_a_second_run_asks_only_for_what_changed_and_a_third_gets_304(tmp_path: Path) -> None:
     content = GitHubContent([issue(n) for n in range(1, 9)], [comment(1, "C")])
@@ -106,7 +140,7 @@ def test_a_second_run_asks_only_for_what_changed_and_a_third_gets_304(tmp_path: 
         answers = []
         server.plan = lambda number, request: answers.append(request.headers.get("if-none-match"))
         assert build(tmp_path, server).unchanged == 8
-    assert len(answers) == len(server.requests) == 2
+    assert len(answers) == len(server.requests) == 3
     assert all(answers)
     assert titles(tmp_path, "#5") == ["Changed"]
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,26 @@ def test_a_large_export_is_read_in_a_stream(layout: str) -> None:
         next(found)
     assert stream.tell() < len(text[layout]) / 2
     assert sum(isinstance(record, dict) for record in found) == 5000
+
+
+@pytest.mark.req("I20")
+def test_memory_does_not_grow_with_the_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.sources.tickets.KEPT_BYTES", 100_000)
+    size = 20_000_000
+    with open(tmp_path / "issues.json", "w", encoding="utf-8") as out:
+        out.write("[")
+        for number in range(1, size // 10_000 + 1):
+            out.write(json.dumps(GH | {"number": number, "body": "word " * 2000}) + ",\n")
+        out.write(json.dumps(GH | {"number": 9999}) + "]")
+    tracemalloc.start()
+    try:
+        snapshot = open_files(tmp_path / "issues.json", tmp_path / "data", type="tickets")
+        read = sum(len(snapshot.read(entry)) for entry in snapshot.entries)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(snapshot.entries) == 2001 and read > size
+    assert peak < size / 2.5  # blocks of a megabyte and some copies, however long the file is
 
 
 @pytest.mark.parametrize("layout", ["list", "lines", "page", "csv"])

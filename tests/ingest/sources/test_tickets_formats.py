@@ -8,6 +8,7 @@ import pytest
 
 from ingest.model import Document
 from ingest.sources.tickets import records
+from ingest.sources.tickets.fields import place_of
 from tests.ingest.sources.support import open_files, reasons, write
 
 JIRA = {
@@ -82,7 +83,7 @@ def test_a_jira_issue_as_json(form: str, tmp_path: Path) -> None:
     assert ticket.links == ("SHOP-1", "SHOP-9", "PAY-1", "basket.py")
     assert roles(ticket) == ["author", "author", "other"]
     assert "Ada" not in repr(ticket)
-    assert "77c" not in repr(ticket)
+    assert "77c" not in repr((ticket.text, ticket.assignee, ticket.links, ticket.parts))
 
 
 @pytest.mark.req("I20")
@@ -207,6 +208,35 @@ def test_a_pull_request_links_its_files_its_tickets_and_its_commit(tmp_path: Pat
     assert (ticket.state, ticket.closed_at) == ("merged", "2026-01-01T00:00:00Z")
     assert ticket.links == ("#3", "src/a.py", "0123456789ab")
     assert roles(ticket) == ["maintainer", "maintainer"]
+
+
+THREAD = {"path": "shop/a.py", "line": 7, "comments": {"nodes": [{"body": "In a thread", "author": {"login": "eve"}}]}}
+REVIEWED = {
+    "number": 31, "title": "Totals once", "body": "B", "author": {"login": "ada"},
+    "reviews": [{"body": "Nearly", "comments": {"nodes": [{"body": "In a review", "path": "shop/b.py", "line": 9}]}}],
+    "reviewThreads": {"nodes": [THREAD]},
+    "review_comments": [{"body": "By REST", "path": "c.py", "original_line": 4, "line": None}],
+    "notes": [{"body": "By GitLab", "position": {"new_path": "lib/d.rb", "new_line": 5}}],
+}  # fmt: skip
+LONE = {
+    "id": 88, "pull_request_url": "https://api.github.com/repos/o/r/pulls/31", "path": "shop/e.py", "line": 2,
+    "body": "By itself", "user": {"login": "eve"}, "updated_at": "2026-01-02T00:00:00Z",
+}  # fmt: skip
+
+
+@pytest.mark.req("I20")
+def test_review_comments_in_exports_link_to_the_lines_of_code(tmp_path: Path) -> None:
+    pull, lone = open_export(tmp_path, "pulls.json", json.dumps([REVIEWED, LONE]))
+    places = [part.context.partition(" on ")[2] for part in pull.parts[1:]]
+    assert sorted(places) == ["", "`c.py:4`", "`lib/d.rb:5`", "`shop/a.py:7`", "`shop/b.py:9`"]
+    assert set(pull.links) == {"c.py", "lib/d.rb", "shop/a.py", "shop/b.py"}
+    assert (lone.key, lone.title) == ("#31/comment-88", "Comment on shop/e.py:2 in #31")
+    assert set(lone.links) == {"#31", "shop/e.py"} and "By itself" in lone.text
+
+
+@pytest.mark.parametrize("path", ["a`b.py", "a\nb.py", 7, None, ""])
+def test_a_strange_path_of_a_review_comment_is_no_place(path: object) -> None:
+    assert place_of({"path": path, "line": 3}) == ""
 
 
 def test_a_page_of_the_graphql_interface(tmp_path: Path) -> None:
