@@ -8,7 +8,11 @@ DESIGN_FAMILIES = "ADR|RFC|KEP|PEP|DEP|RFD|TEP|MSC|EIP|ERC|BIP|NEP|XEP|AIP|KIP" 
 DESIGN_ID = re.compile(rf"(?<![\w-])({DESIGN_FAMILIES})[ -]?0*([1-9]\d{{0,5}})(?![\w-]|\.\d)")
 WHOLE_ID = re.compile(rf"({DESIGN_FAMILIES}|DESIGN)[ -]?0*([1-9]\d{{0,5}})", re.IGNORECASE)
 HINTS = tuple(DESIGN_FAMILIES.split("|"))  # literals first: far faster than the pattern where nothing matches
-TICKET_NUMBER = re.compile(r"(?<![\w/&#.])(?:#|\bGH-)([1-9]\d{0,8})\b")
+# The literal first, what may not stand before it afterwards: a pattern that begins with a literal is found quickly.
+TICKET_NUMBERS = (
+    re.compile(r"#(?<![\w/&#.]#)([1-9]\d{0,8})\b"),
+    re.compile(r"GH-(?<![\w/&#.]GH-)([1-9]\d{0,8})\b"),
+)
 TICKET_URL = re.compile(r"\b[\w.-]+/[\w.-]+/(?:-/)?(?:issues|pull|merge_requests)/([1-9]\d{0,8})\b")
 LETTER_KEY = re.compile(r"(?<![\w-])([A-Z][A-Z0-9]{1,9}-\d{1,7})(?![\w-]|\.\d)")
 # Upper-case word, dash, number that is no key: encodings, algorithms, standards, advisories.
@@ -25,7 +29,7 @@ def find_ticket_keys(text: str) -> list[str]:
     """Return ticket keys and design ids in the order of their first mention: '#12', 'PROJ-7', 'ADR-3'."""
     found: list[tuple[int, str]] = []
     if "#" in text or "GH-" in text:
-        found += [(match.start(), f"#{match[1]}") for match in TICKET_NUMBER.finditer(text)]
+        found += [(match.start(), f"#{match[1]}") for number in TICKET_NUMBERS for match in number.finditer(text)]
     if "/issues/" in text or "/pull/" in text or "/merge_requests/" in text:
         found += [(match.start(), f"#{match[1]}") for match in TICKET_URL.finditer(text)]
     if KEY_HINT.search(text):

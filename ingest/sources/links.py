@@ -13,10 +13,14 @@ MAX_LINKS = 500
 
 def find_paths(text: str) -> list[str]:
     """Return file paths in the order of their first mention: `a/b.py`, and bare file names in backticks."""
-    plain = URL.sub(" ", text)
-    found = [(match.start(), match[1]) for match in PATH.finditer(plain)]
-    found += [(match.start(), match[1]) for match in BARE_FILE.finditer(plain)]
-    return list(dict.fromkeys(path.removeprefix("./") for _, path in sorted(found)))
+    if "/" not in text and "`" not in text:
+        return []
+    found: dict[str, None] = {}
+    for word in URL.sub(" ", text).split():  # no path has a blank in it, and few words hold a slash
+        if "/" in word or "`" in word:
+            matches = sorted((match.start(), match[1]) for p in (PATH, BARE_FILE) for match in p.finditer(word))
+            found.update((path.removeprefix("./"), None) for _, path in matches)
+    return list(found)
 
 
 def join_links(*groups: Iterable[str], without: str | None = None) -> tuple[str, ...]:

@@ -118,6 +118,8 @@ def named(value: object) -> str:
 
 def listed(value: object) -> list[Any]:
     """Return a list as it is, the list of a page of results, and the parts of a text at its commas."""
+    if value is None or isinstance(value, list):
+        return value or []
     if isinstance(value, Mapping):
         value = next((value[key] for key in ("nodes", "comments", "values") if key in value), [])
     if isinstance(value, str):
