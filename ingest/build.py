@@ -33,7 +33,8 @@ from ingest.untrusted import FLAGS_VERSION
 
 TEXT_FIRST_BYTES = 6_000_000  # of a first build: below, everything takes about two seconds, and one publication is less
 FIRST_PART_S = 20.0  # after that a first build publishes what it has...
-NEXT_PART_S = 60.0  # ...and then once in a while: what a kill loses, and a publication costs about a second by then
+NEXT_PART_S = 60.0  # ...and then once in a while: what a kill loses, and a publication costs about a second by then,
+PART_SHARE = 0.15  # but so soon at first that a kill loses no more than this share of what was done
 EMBED_BATCH = 512  # passages
 INLINE_PASSAGES = 2000  # fewer are embedded in this process: starting workers takes as long
 REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint together
@@ -310,7 +311,8 @@ class _Build:
         if self._deferred:
             publication.defer_vectors()
         publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
-        self._parts_until = time.monotonic() + NEXT_PART_S
+        wait_s = min(NEXT_PART_S, max(FIRST_PART_S, PART_SHARE * (time.perf_counter() - self._started)))
+        self._parts_until = time.monotonic() + wait_s
 
     def _prepare(self, executor: Executor, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
         """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""

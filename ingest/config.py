@@ -143,7 +143,7 @@ class IndexConfig(Section):
     workers: int = Field(0, ge=0)  # 0 = one per CPU
     drop_guard: float = Field(0.2, gt=0, le=1)  # N12: a larger drop in a source's chunks blocks publication
     keep_generations: int = Field(2, ge=1)
-    exact_vectors_max: int = Field(200_000, ge=0)
+    exact_vectors_max: int = Field(1_500_000, ge=0)  # chunks; of more the vectors are searched on the disk
     parse_timeout_s: float = Field(10.0, gt=0)
     worker_memory_mb: int = Field(1024, ge=256)
     smoke: tuple[SmokeQuestion, ...] = ()  # what a new generation must find, or it is not published

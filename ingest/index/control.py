@@ -60,6 +60,11 @@ CREATE INDEX IF NOT EXISTS skip_source ON skip(source);
 CREATE TABLE IF NOT EXISTS rename(
     source TEXT NOT NULL, old_path TEXT NOT NULL, new_path TEXT NOT NULL, gen_from INTEGER NOT NULL, gen_to INTEGER);
 CREATE INDEX IF NOT EXISTS rename_old ON rename(source, old_path);
+-- what no kept generation sees is deleted after each publication: only these rows are looked at
+CREATE INDEX IF NOT EXISTS file_gone ON file(gen_to) WHERE gen_to IS NOT NULL;
+CREATE INDEX IF NOT EXISTS chunk_gone ON chunk(gen_to) WHERE gen_to IS NOT NULL;
+CREATE INDEX IF NOT EXISTS skip_gone ON skip(gen_to) WHERE gen_to IS NOT NULL;
+CREATE INDEX IF NOT EXISTS rename_gone ON rename(gen_to) WHERE gen_to IS NOT NULL;
 -- one row per source; `wanted` counts its events, `indexed` is the count that was taken in: due while they differ
 CREATE TABLE IF NOT EXISTS job(
     source TEXT PRIMARY KEY, wanted_head TEXT NOT NULL DEFAULT '', indexed_head TEXT NOT NULL DEFAULT '',

@@ -3,7 +3,8 @@
 Many vectors are searched in two passes. The first compares their projections on the axes along which the vectors of
 this index differ most (principal components: a rotation keeps products); the second compares the best of these in
 full. 71,143 chunks of code, 150 wanted, a shortlist of 2,000: of the exact first ten 99.8 % are found, of all 150
-99.2 %, in less than half of the time. docs/decisions.md has other numbers of axes and what else was tried.
+99.2 %, in less than half of the time. docs/decisions.md has other numbers of axes and what else was tried. Of very many
+rows the first pass looks at the nearest cells only, once `group` has made them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from ingest.index.cells import Cells, group_rows
+
 TWO_PASS_ROWS = 20_000  # fewer fit the processor's cache, and comparing all of them in full is quicker
 AXES = 80
 SHORTLIST = 2000
 SHORTLIST_FACTOR = 5  # of the rows that are wanted, where that is more
 SAMPLE_ROWS = 20_000  # of which the axes are computed
+CELL_ROWS = 150_000  # from so many rows on a pass over all projections takes longer than the rest of a search
+PROJECTED = 50_000  # rows at a time
+STALE_CELLS = 0.05  # rows behind those in cells, all of which are compared in full, before cells are made anew
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Halves = np.ndarray[Any, np.dtype[np.float16]]
@@ -33,7 +39,8 @@ class VectorMemory:
         self.used = sum(map(len, pieces))
         self.lock = threading.Lock()
         self._axes: Matrix | None = None  # (dimensions, AXES)
-        self._leading: Matrix | None = None  # (rows, AXES): the first pass reads these
+        self._leading: Matrix | None = None  # (rows, AXES): the first pass reads these, until there are cells
+        self._cells: Cells | None = None
         rows = max(self.used, capacity)
         if rows >= TWO_PASS_ROWS and self.used >= TWO_PASS_ROWS // 2 and pieces[0].shape[1] > AXES:
             self._axes = principal_axes(pieces)
@@ -74,25 +81,58 @@ class VectorMemory:
         None stands for every place before `end`, in order.
         """
         if self._axes is not None and (end if places is None else len(places)) > TWO_PASS_ROWS // 2:
-            places = self._shortlist(vector @ self._axes, places, end, max(SHORTLIST, SHORTLIST_FACTOR * wanted))
+            count = max(SHORTLIST, SHORTLIST_FACTOR * wanted)
+            leading, cells = self._leading, self._cells  # in this order: cells are there before the other goes
+            if cells is not None:
+                places = self._search_cells(cells, vector @ self._axes, places, end, count)
+            elif leading is not None:
+                places = shortlist(leading, vector @ self._axes, places, end, count)
         if places is None:
             return None, self._rows[:end].astype(np.float32, copy=False) @ vector
         if self._axes is None and len(places) * 3 > end:  # gathering many rows costs more than multiplying all
             return places, (self._rows[:end] @ vector)[places]
         return places, self.read(places) @ vector
 
-    def _shortlist(self, vector: Matrix, places: Places | None, end: int, count: int) -> Places | None:
-        assert self._leading is not None
-        if places is None or len(places) * 3 > end:
-            near = self._leading[:end] @ vector
-            near = near if places is None else near[places]
-        else:
-            near = self._leading[places] @ vector
-        if len(near) <= count:
-            return places
-        border = np.partition(near, len(near) - count)[len(near) - count]
-        best: Places = np.flatnonzero(near >= border)
-        return best if places is None else places[best]
+    @staticmethod
+    def _search_cells(cells: Cells, vector: Matrix, places: Places | None, end: int, count: int) -> Places:
+        """Return the best rows of the nearest cells, and all that came after the cells were made."""
+        allowed = None
+        if places is not None or end < len(cells):
+            allowed = np.zeros(max(end, len(cells)), dtype=np.bool_)
+            allowed[slice(end) if places is None else places] = True
+            allowed = allowed[: len(cells)]
+        later = np.arange(len(cells), end) if places is None else places[np.searchsorted(places, len(cells)) :]
+        return np.concatenate((cells.near(vector, allowed, count), later))
+
+    def group(self) -> bool:
+        """Group very many rows by direction, in seconds, beside searches; tell whether there was need for it."""
+        done, used = 0 if self._cells is None else len(self._cells), self.used
+        if self._axes is None or used < CELL_ROWS or used - done <= STALE_CELLS * done:
+            return False
+        leading = self._leading[:used] if self._leading is not None else self._project(used)
+        cells = group_rows(leading)
+        with self.lock:
+            self._cells, self._leading = cells, None
+        return True
+
+    def _project(self, end: int) -> Matrix:
+        assert self._axes is not None
+        blocks = (self._rows[start : min(start + PROJECTED, end)] for start in range(0, end, PROJECTED))
+        return np.concatenate([block.astype(np.float32) @ self._axes for block in blocks])
+
+
+def shortlist(leading: Matrix, vector: Matrix, places: Places | None, end: int, count: int) -> Places | None:
+    """Return the places of the rows before `end`, or given ones, whose projections are nearest; None: all."""
+    if places is None or len(places) * 3 > end:
+        near = leading[:end] @ vector
+        near = near if places is None else near[places]
+    else:
+        near = leading[places] @ vector
+    if len(near) <= count:
+        return places
+    border = np.partition(near, len(near) - count)[len(near) - count]
+    best: Places = np.flatnonzero(near >= border)
+    return best if places is None else places[best]
 
 
 def principal_axes(pieces: Sequence[Matrix]) -> Matrix:

@@ -46,7 +46,7 @@ WORD_SCAN = 2_000  # chunks with a word's stem that are searched for the word it
 NEAR_DISTANCE = 2
 SLIP = 0.85  # similarity (0..1) from which a name counts as misspelt
 OPEN_ATTEMPTS = 5
-EXACT_VECTORS_MAX = 200_000
+EXACT_VECTORS_MAX = 1_500_000  # about 700 bytes each in memory
 How = Literal["exact", "qualified", "case", "prefix", "part"]
 HOW_ORDER: dict[How, int] = {"exact": 0, "qualified": 1, "case": 2, "prefix": 3, "part": 4}
 ROLE_ORDER = {"source": 0, "compat": 1, "config": 1, "example": 2, "docs": 2, "test": 3, "generated": 4, "vendored": 4}
@@ -376,6 +376,13 @@ class Index:
         """Read the vectors into memory now instead of at the first vector search. Raises VectorUnavailable."""
         if self.manifest.embedder and self.manifest.chunks <= self._exact_vectors_max:
             self._vector_rows()
+
+    def group_vectors(self) -> bool:
+        """Group very many vectors in memory by direction, beside searches, which then look at a tenth of them.
+
+        Tell whether there was need for it.
+        """
+        return self._rows is not None and self._rows.store.group()
 
     # -- symbols ---------------------------------------------------------------------------------------------------
 

@@ -321,7 +321,6 @@ class Segment:
                 self._places[name] = (at, size)
                 at += size + -size % ALIGN
             self._columns = {name: self._column(name, kind) for name, kind in PARTS if kind not in ("", "json")}
-            self._files: list[FileRow] = [FileRow(*row) for row in self._json("files")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IndexCorrupt(f"{path} cannot be read ({error}). Run `codecairn index`.") from error
 
@@ -332,6 +331,14 @@ class Segment:
     def _json(self, name: str) -> Any:  # noqa: ANN401
         start, size = self._places[name]
         return json.loads(self._map[start : start + size])
+
+    @cached_property
+    def _files(self) -> list[FileRow]:
+        """Every document. Read when first asked for: of a large segment it takes longer than a small publication."""
+        try:
+            return [FileRow(*row) for row in self._json("files")]
+        except (ValueError, TypeError) as error:
+            raise IndexCorrupt(f"{self.path} cannot be read ({error}). Run `codecairn index`.") from error
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.errors import DiskFull, VectorUnavailable
-from ingest.index.matrix import Matrix, VectorMemory
+from ingest.index.matrix import TWO_PASS_ROWS, Matrix, VectorMemory
 from ingest.index.schema import Scored
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 TABLE = "chunks"
 BATCH_ROWS = 8192  # 8 MB of vectors at 256 dimensions: few fragments, small buffer
-MAX_DATA_FILES = 40  # each small delta adds one and a scan opens every one; compacting 22k x 256 took 0.35 s
+MAX_DATA_FILES = 40  # each small delta adds one and a scan opens every one; compacting 22k x 256 took 0.35 s...
+ROWS_PER_LIMIT = 100_000  # ...so the limit grows with the rows: the more there are to rewrite, the rarer that is done
 SPARE = 0.25  # room for appended rows, and tolerated dead ones, in a reader's memory
 DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
 
@@ -156,7 +157,7 @@ class VectorWriter:
             live, lengths = stats["num_rows"], stats["fragment_stats"]["lengths"]
             dead = lengths["mean"] * stats["fragment_stats"]["num_fragments"] - live  # lengths count deleted rows too
             written = len(list((self._folder / f"{TABLE}.lance").glob("data/*")))
-            if written > MAX_DATA_FILES or dead > DEAD_RATIO * live + 1000:
+            if written > MAX_DATA_FILES * max(1, live // ROWS_PER_LIMIT) or dead > DEAD_RATIO * live + 1000:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # that readers of old versions fail: there are none
                     self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
@@ -391,13 +392,15 @@ def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
 
 
 def _rows(table: pa.Table) -> VectorRows:
+    count = table.num_rows
+    spare = int(count * SPARE) if count >= TWO_PASS_ROWS else 0  # copied anyway; what is not written takes no memory
     return VectorRows(
         ids=table["id"].to_numpy(),
         generations=table["gen"].to_numpy(),
         source=_codes(table["source"]),
         path=_codes(table["path"]),
         language=_codes(table["language"]),
-        store=VectorMemory(matrices(table["vector"])),
+        store=VectorMemory(matrices(table["vector"]), count + spare),
         at=None,
     )
 

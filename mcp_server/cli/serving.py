@@ -136,7 +136,7 @@ class Background:
             return_memory()
 
     def _start_calibration(self) -> None:
-        """Set the thresholds of abstention anew beside the queries, if enough changed; one at a time."""
+        """Group very many vectors, and set the thresholds of abstention anew, beside the queries; one at a time."""
         if self._calibration is not None and self._calibration.is_alive():
             return
         self._calibration = threading.Thread(target=self._calibrate, name="codecairn-calibrate", daemon=True)
@@ -144,6 +144,7 @@ class Background:
 
     def _calibrate(self) -> None:
         try:
+            self._service.group_vectors()
             self._service.calibrate(go_on=lambda: not self._stop.wait(CALIBRATION_PAUSE_S))
         except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
             print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)

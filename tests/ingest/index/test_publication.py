@@ -9,6 +9,7 @@ import pytest
 from ingest.errors import EmbeddingError, PublishRefused, WriterBusy
 from ingest.index import Index, control, generation, generations, status
 from ingest.index.invariants import check_invariants
+from ingest.index.rows import Segment
 from ingest.model import Entry, Rename, Skip, SourceInfo
 from tests.ingest.index.support import (
     EMBEDDER,
@@ -399,6 +400,26 @@ def test_many_small_deltas_keep_segments_and_fragments_bounded(tmp_path: Path) -
     assert check_invariants(tmp_path) == []
     with Index.open_current(tmp_path, EMBEDDER) as index:
         assert len(found(index, "login")) == 20
+
+
+def test_what_no_generation_sees_is_deleted_without_looking_at_every_row(tmp_path: Path) -> None:
+    publish(tmp_path, {"a.py": A})
+    connection = control.connect(tmp_path)
+    try:
+        for table in control.TEMPORAL:
+            (plan,) = connection.execute(f"EXPLAIN QUERY PLAN DELETE FROM {table} WHERE gen_to <= 1").fetchall()
+            assert plan[-1].startswith(f"SEARCH {table} USING ") and f"{table}_gone" in plan[-1]
+    finally:
+        connection.close()
+
+
+def test_the_documents_of_a_large_segment_are_not_read_for_a_small_publication(tmp_path: Path, monkeypatch) -> None:
+    publish(tmp_path, {f"{name}.py": f"{A}\n# {name}" for name in range(30)})
+    read = []
+    real = Segment._json
+    monkeypatch.setattr(Segment, "_json", lambda self, name: read.append((self.rows, name)) or real(self, name))
+    publish(tmp_path, {"b.py": B})
+    assert not [rows for rows, name in read if name == "files" and rows >= 30]
 
 
 def test_other_chunker_has_every_entry_read_again(tmp_path: Path) -> None:
