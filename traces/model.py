@@ -70,8 +70,8 @@ CONTENT_BLOCKED = "blocked:redaction"
 CONTENT_DISK_GUARD = "dropped:disk_guard"
 
 # Rows of one retriever's list that a trace holds; of a longer list it keeps the length and a hash over all rows. Of 150
-# candidates the last hundred are four fifths of a trace's bytes and no later stage takes them.
-KEPT_CANDIDATES = 40
+# candidates the fusion takes sixty; no later stage sees the rest.
+KEPT_CANDIDATES = 60
 
 
 class ChunkLike(Protocol):

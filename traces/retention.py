@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from traces.blobs import expand, parse
+from traces.blobs import parse
+from traces.packing import open_content
 from traces.rows import row_hash
 
 _Rows = Sequence[tuple[int, str, str, str | None]]  # seq, id, query, hash of the content
@@ -166,7 +167,7 @@ def _forget_words(connection: sqlite3.Connection, seq: int, query: str, content_
 
 def _indexed_answer(connection: sqlite3.Connection, content_hash: str | None) -> str:
     row = connection.execute("SELECT data FROM blob WHERE hash = ?", (content_hash,)).fetchone()
-    answer = parse(expand(row[0])).get("answer", "") if row is not None else ""
+    answer = parse(open_content(connection, row[0])).get("answer", "") if row is not None else ""
     return answer.encode("utf-8", "replace").decode() if isinstance(answer, str) else ""
 
 

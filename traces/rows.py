@@ -11,6 +11,7 @@ from typing import Any
 from traces.blobs import Json, canonical, compress, expand, hash_bytes, parse
 from traces.draft import SPAN_COLUMNS, Sealed, SealedChunk, hash_row, list_rows
 from traces.model import Failure, Span, Trace, TraceAcl, TraceChunk, TraceSummary
+from traces.packing import open_content, pack, store_number
 
 SUMMARY_COLUMNS = tuple(f.name for f in fields(TraceSummary))
 JSON_COLUMNS = frozenset({"filters", "revisions", "degraded", "policy_flags", "cache", "sources"})
@@ -53,7 +54,8 @@ def insert_trace(connection: sqlite3.Connection, sealed: Sealed) -> None:
 
 def _insert_blob(connection: sqlite3.Connection, kind: str, hash_: str, data: bytes) -> None:
     if connection.execute("SELECT 1 FROM blob WHERE hash = ?", (hash_,)).fetchone() is None:
-        connection.execute("INSERT INTO blob VALUES (?, ?, ?, ?)", (hash_, kind, len(data), compress(data)))
+        stored = pack(data, lambda value: store_number(connection, value)) if kind == "trace" else compress(data)
+        connection.execute("INSERT INTO blob VALUES (?, ?, ?, ?)", (hash_, kind, len(data), stored))
 
 
 def _chunk_seq(connection: sqlite3.Connection, sealed: SealedChunk) -> int:
@@ -140,7 +142,7 @@ def _read_chunk(connection: sqlite3.Connection, row: sqlite3.Row) -> TraceChunk:
 def read_blob(connection: sqlite3.Connection, hash_: str | None) -> Json:
     """Return the JSON value of a blob; None when there is none."""
     row = None if hash_ is None else fetch(connection, "SELECT data FROM blob WHERE hash = ?", (hash_,))
-    return None if row is None else parse(expand(row["data"]))
+    return None if row is None else parse(open_content(connection, row["data"]))
 
 
 def read_summary(row: sqlite3.Row) -> TraceSummary:

@@ -7,10 +7,11 @@ holds the hash of what is left of them.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TABLES = """
 CREATE TABLE blob(hash TEXT PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE number(seq INTEGER PRIMARY KEY, id INTEGER NOT NULL UNIQUE);
 CREATE TABLE trace(
   seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, w3c_trace_id TEXT NOT NULL, at TEXT NOT NULL, kind TEXT NOT NULL,
   env TEXT NOT NULL, service_version TEXT NOT NULL, code_commit TEXT NOT NULL, tool TEXT NOT NULL, entry TEXT NOT NULL,
@@ -92,13 +93,14 @@ MEASURES: tuple[str, ...] = (
 APPEND_ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "blob": (("hash",), "IGNORE"),
     "chunk": (("hash",), "IGNORE"),
+    "number": (("id",), "ABORT"),
     "trace": (("id",), "ABORT"),
     "span": (("trace", "id"), "ABORT"),
     "trace_chunk": (("trace", "chunk"), "ABORT"),
     "score": (("id",), "ABORT"),
     "incident": (("id",), "ABORT"),
 }
-ROW_NUMBERED = ("chunk", "trace")
+ROW_NUMBERED = ("chunk", "number", "trace")
 
 
 def schema_statements() -> list[str]:

@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from traces.blobs import expand, hash_bytes
+from traces.blobs import hash_bytes
 from traces.draft import hash_row, rehash
 from traces.errors import TraceStoreError
 from traces.model import CONTENT_FULL, Trace
+from traces.packing import open_content
 
 # Stages without which a query that ended well has not been recorded. `mode = "all"` has the text search alone.
 NEEDED = {"search_code": ("freshness",), "answer": ("route", "respond")}
@@ -40,7 +41,7 @@ def find_blob_faults(connection: sqlite3.Connection) -> Iterator[Fault]:
     """Open every blob and compute its hash anew."""
     for row in connection.execute("SELECT hash, kind, data FROM blob"):
         try:
-            changed = hash_bytes(expand(row["data"])) != row["hash"]
+            changed = hash_bytes(open_content(connection, row["data"])) != row["hash"]
         except TraceStoreError as error:
             yield Fault(f"blob {row['hash']} ({row['kind']})", str(error))
             continue

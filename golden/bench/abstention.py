@@ -278,8 +278,9 @@ def judge(side: Side) -> None:
     for asked, score in zip(side.asked, side.scores, strict=True):
         own = limits[asked.corpus]
         of = own.get(asked.bucket) or own.get(POOLED)
-        zone = asked.settled or (zone_of(score, of) if of else "answer")
-        side.zones.append("warn" if zone == "abstain" and asked.is_softened else zone)
+        zone = zone_of(score, of) if of else "answer"
+        softened: Zone = "warn" if zone == "abstain" and asked.is_softened else zone
+        side.zones.append(asked.settled or softened)
 
 
 def shipped(side: Side) -> tuple[float, ...]:

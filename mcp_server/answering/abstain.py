@@ -49,6 +49,18 @@ DEFAULT_TEXT = Thresholds(abstain=-0.5, warn=0.4)
 RARE_IDF = 6.0  # of a word that the retrieval has no figure for
 BIGRAM_CHUNKS = 5
 MAX_LENGTH = 1.2
+LEAST_PRODUCT = 3  # letters of a product's name
+# Where § stands a product is named.
+PRODUCT_PLACES = (
+    r"^\s*§\s*[?.]?\s*$",
+    r"\bhow\s+§\s+\w+s\b",
+    r"\b(?:does|do|did|can|could)\s+§\s+\w+",
+    r"\b(?:in|within|inside|of|by|with|the|a|an|this|how|does)\s+§(?:['’]s)?\s+(?:\w+\s+)?(?:librar(?:y|ies)|frameworks?"
+    r"|code\s?base|packages?|projects?|repositor(?:y|ies)|repo|applications?|apps?|tool(?:kit)?|SDK|CLI|API|engine|runtime"
+    r"|server|client)\b",
+    r"(?<![\w.])§['’]s\s+\w",
+    r"(?<![\w.])§(?:::|\.\w+\()",
+)
 ABSTAIN_TEXT = "I do not have that in the index."
 
 
@@ -83,6 +95,8 @@ def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
     """Return the zone and its reason where names decide; None where the wording has to."""
     if not context.kept:
         return "abstain", "Nothing was found."
+    if other := other_product(retrieval):
+        return "abstain", f"'{other}' occurs nowhere in the index; the question seems to be about another product."
     if retrieval.not_found and not retrieval.entities:
         names = ", ".join(f"'{name.name}'" for name in retrieval.not_found)
         return "abstain", f"{names} exists nowhere in the index."
@@ -100,6 +114,29 @@ def settle_phrase(retrieval: Retrieval, features: Mapping[str, float]) -> tuple[
     if features["coverage"] < 1.0:
         return None
     return "answer", "Every word of it stands in one place."
+
+
+def other_product(retrieval: Retrieval) -> str:
+    """Return a word that stands where a product's name does and that occurs nowhere, "" where there is none.
+
+    "How does X sign", "the X library", "X's cookies", "X::Base": the rest of such a question is often found, elsewhere.
+    """
+    own = {
+        part for hit in retrieval.chunks for name in (hit.chunk.product, hit.chunk.source) for part in words_in(name)
+    }
+    for term in retrieval.terms:
+        word = term.word.lower()
+        if term.df or term.form != word or len(word) < LEAST_PRODUCT or word.endswith("ly") or word in own:
+            continue
+        name = re.escape(word)
+        if any(re.search(pattern.replace("§", name), retrieval.query, re.I) for pattern in PRODUCT_PLACES):
+            return term.word
+    return ""
+
+
+def words_in(name: str) -> frozenset[str]:
+    """Return the parts of a name in lower case."""
+    return frozenset(part.lower() for part in re.findall(r"[A-Za-z0-9]+", name))
 
 
 def soften(zone: Zone, retrieval: Retrieval) -> Zone:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from mcp_server.answering.abstain import Decision, ThresholdsOf, abstain_text, decide
+from mcp_server.answering.abstain import Decision, ThresholdsOf, abstain_text, decide, other_product
 from mcp_server.answering.aspects import Aspect, content_words, root, split_question
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
@@ -106,6 +106,9 @@ def compose_answer(
         decision = decide(question, retrieval, context, settings.thresholds)
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
     if decision.zone == "abstain":
+        other = other_product(retrieval)
+        if other and not any(other.lower() in part.text.lower() for part in uncovered):
+            uncovered = (*uncovered, Ungrounded("question", other, "not_covered", decision.reason))
         return abstain(retrieval, context, uncovered, checker, trace)
     listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:

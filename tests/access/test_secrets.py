@@ -26,6 +26,7 @@ from tests.access.leaks import call_app
 from tests.ingest.sources.support import git, write
 from tests.ingest.test_redact import ALNUM, SECRETS
 from tests.mcp_server.conftest import reindex
+from traces.packing import load_dictionary, pack
 
 NEEDLES = {rule: text.split("@")[0].strip(' "')[-12:] for rule, text in SECRETS.items()} | {"private_key": ALNUM[:64]}
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -136,14 +137,18 @@ def readable(file: Path) -> str:
     data = file.read_bytes()
     unpacked = []
     for match in re.finditer(re.escape(ZSTD), data):
-        try:
-            unpacked.append(zstandard.ZstdDecompressor().decompressobj().decompress(data[match.start() :]))
-        except zstandard.ZstdError:
-            continue  # these four bytes were something else
+        for dictionary in (None, load_dictionary()):
+            try:
+                unpacker = zstandard.ZstdDecompressor(dict_data=dictionary).decompressobj()
+                unpacked.append(unpacker.decompress(data[match.start() :]))
+                break
+            except zstandard.ZstdError:
+                continue  # these four bytes were something else, or it takes the dictionary
     return b"\n".join([data, *unpacked]).decode("latin-1")
 
 
 def test_the_search_of_files_finds_what_is_compressed(tmp_path):
     text = json.dumps({"keeper": [f"{at} {ALNUM[:64]} {at * 7919}" for at in range(50)]}).encode()
-    (tmp_path / "blob").write_bytes(b"head" + zstandard.ZstdCompressor(level=19).compress(text))
-    assert "private_key" in leaked(readable(tmp_path / "blob"))
+    for blob in (zstandard.ZstdCompressor(level=19).compress(text), pack(text, lambda value: 1)):
+        (tmp_path / "blob").write_bytes(b"head" + blob)
+        assert "private_key" in leaked(readable(tmp_path / "blob"))
