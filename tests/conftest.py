@@ -4,7 +4,12 @@ import os
 import socket
 import subprocess
 
+import hypothesis
 import pytest
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 LOOPBACK = ("127.", "::1", "localhost")
 

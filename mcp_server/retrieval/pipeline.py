@@ -42,7 +42,6 @@ from mcp_server.retrieval.rerank import (
     name_hashes,
     rerank,
     uses_name,
-    wanted_names,
 )
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
@@ -74,6 +73,7 @@ AMBIGUOUS = 3  # definitions of one name, from which on the answer says how many
 FEATURE_WORDS = {
     "frame": "in the stack trace",
     "definition": "defines it",
+    "joined_name": "defines what these words name",
     "use": "uses it",
     "path": "file name",
     "history": "similar commits",
@@ -235,7 +235,7 @@ def read_candidates(
     rows = index.rows([item.chunk_id for item in fused])
     files, file = rows.documents
     name_of, name_bits, hashes = rows.name_bits(matcher.relate)
-    asked = name_of[np.isin(hashes, name_hashes(wanted_names(query)))]
+    asked = name_of[np.isin(hashes, name_hashes(query))]
     return Candidates(
         fused=fused,
         ids=np.array(rows.ids, dtype=np.int64),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ingest.index.rows import Bits, Definition, FileRow, Ints
-from ingest.index.tokens import token_hash
+from ingest.index.tokens import split_identifier, token_hash
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from mcp_server.retrieval.candidates import Candidate
 from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key, path_platforms
@@ -125,9 +125,18 @@ def wanted_names(query: ParsedQuery) -> dict[str, str]:
     return wanted
 
 
-def name_hashes(wanted: Mapping[str, str]) -> list[int]:
-    """Return the hashes under which rows keep names that may be one of these."""
-    return sorted({token_hash(name.lower()) for name in wanted})
+def joined_names(query: ParsedQuery) -> frozenset[str]:
+    """Return two or three neighbouring words as one name would hold them: JSON array -> jsonarray, json_array."""
+    if query.route != "conceptual":
+        return frozenset()
+    parts = [part.lower() for word in query.keywords for part in split_identifier(word)]
+    groups = [parts[at : at + size] for size in (2, 3) for at in range(len(parts) - size + 1)]
+    return frozenset(sign.join(group) for group in groups for sign in ("", "_"))
+
+
+def name_hashes(query: ParsedQuery) -> list[int]:
+    """Return the hashes under which rows keep names that the query may ask for."""
+    return sorted({token_hash(name.lower()) for name in (*wanted_names(query), *joined_names(query))})
 
 
 def match_symbols(wanted: Mapping[str, str], definitions: Iterable[Definition]) -> float:
@@ -251,16 +260,19 @@ def score_names(
 ) -> dict[str, Floats]:
     """Return what chunks gain by defining or using a name of the query, or by a frame of its stack trace."""
     per_definition = weights.definition if query.route == "symbol" else weights.definition_in_text
-    wanted = wanted_names(query)
+    wanted, joined = wanted_names(query), joined_names(query)
     # Who asks for a name wants its definition, also where that lies in a test or an example.
     floored = np.maximum(factor, weights.definition_role_floor)
     answers: Floats = np.zeros(len(factor))
+    described: Floats = np.zeros(len(factor))
     for at, definitions in candidates.defining.items():
         answers[at] = match_symbols(wanted, definitions)
+        described[at] = any(symbol.name.lower() in joined for symbol in definitions)
     using = np.array([item.chunk_id in signals.using for item in candidates.fused], dtype=bool)
     frames = np.array([signals.frames.get(item.chunk_id, 0.0) for item in candidates.fused])
     return {
         "definition": per_definition * answers * floored,
+        "joined_name": np.where(answers == 0, weights.joined_name * described * floored, 0.0),
         "use": np.where(using & (answers == 0), weights.use * floored, 0.0),
         "frame": weights.frame * frames,
     }

@@ -51,13 +51,14 @@ class RankWeights:
     use: float = 0.8  # the chunk holds the one name that is asked for, without defining it
     definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
     definition_in_text: float = 0.7  # ... where the name stands within a sentence
+    joined_name: float = 0.5  # the chunk defines what neighbouring words of the query name together
     path_match: float = 1.2  # share of the query's words in file stem and directory
     symbol_match: float = 0.4  # share of the query's words in one defined symbol's name
     coverage: float = 1.3  # share of the query, by rarity, that stands in the chunk
     file_coverage: float = 0.6  # ... in the file's candidates together
     coherence: float = 0.5  # the file's share of all candidates' scores
     vector_depth: float = 0.6  # how near the file's three nearest chunks are
-    history: float = 2.0  # votes of similar commits for the file
+    history: float = 1.5  # votes of similar commits for the file
     references: float = 2.0  # how much code near to the query names the design or ticket
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.chunking import chunk_document, chunk_with_reason
@@ -62,7 +62,7 @@ BROKEN_LINES = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     lines=st.lists(st.sampled_from(BROKEN_LINES), max_size=40),
     limit=st.integers(20, 120),

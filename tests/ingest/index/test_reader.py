@@ -376,7 +376,7 @@ def test_W4_readers_on_threads_see_exactly_one_generation_while_a_writer_publish
     assert len(seen) >= 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(max_size=40))
 def test_no_query_text_breaks_a_look_up(data_dir: Path, text: str) -> None:
     with Index.open_current(data_dir, EMBEDDER) as index:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prompts
@@ -79,7 +79,7 @@ def chunk_lists(draw):
 
 
 @pytest.mark.req("F10", "R2", "T13", "N14")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(chunk_lists(), st.integers(200, 4000), st.integers(0, 2000), st.integers(200, 2400))
 def test_context_never_exceeds_budget_slot_or_file(chunks, budget, slot, per_file):
     caps = SlotCaps(slot, slot, slot, slot)
@@ -96,7 +96,7 @@ def test_context_never_exceeds_budget_slot_or_file(chunks, budget, slot, per_fil
 
 
 @pytest.mark.req("F10")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     chunk_lists(),
     TEXTS.map(lambda text: text * 7),

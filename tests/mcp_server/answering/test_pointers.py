@@ -57,7 +57,7 @@ def shop(tmp_path_factory):
 
 
 @pytest.mark.req("R19")
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(EDITS, max_size=6), st.sampled_from(NAMES))
 @example([("edit", "parcel")], "parcel")
 @example([("shift", "refund"), ("edit", "voucher")], "refund")

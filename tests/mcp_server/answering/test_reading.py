@@ -49,7 +49,7 @@ def test_what_is_cited_already_is_not_cited_again():
 
 
 @pytest.mark.req("F10")
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     files=st.lists(st.integers(1, 60), min_size=1, max_size=8),
     ranges=st.integers(0, MAX_CITATIONS),

@@ -63,6 +63,15 @@ def test_definition_of_the_named_symbol_comes_first():
     assert ids == [2, 1]
 
 
+@pytest.mark.parametrize("name", ["JsonArray", "json_array"])
+def test_words_that_name_something_together_find_its_definition(name):
+    plain, named = chunk(1, "a.py", "JsonArrayElement"), chunk(2, "b.py", name)
+    ids, ranked = order("JSON array operations and element access", plain, named)
+    assert ids == [2, 1]
+    assert dict(ranked[0].features)["joined_name"] > 0
+    assert "joined_name" not in dict(ranked[1].features)
+
+
 def test_file_name_that_matches_the_words_comes_first():
     ids, _ = order("cookie session handling", chunk(1, "a.py"), chunk(2, "sessions.py"))
     assert ids == [2, 1]
