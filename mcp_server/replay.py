@@ -29,6 +29,12 @@ from traces.recorder import TraceRun
 
 Mode = Literal["verify", "re-retrieve", "re-generate", "full"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+# Why a call of another tool is not replayed: nothing was retrieved for a question, so that no stage can diverge.
+NO_QUERY = {
+    "check": "a check is no query: its verdicts hang on the text, the tree and the index as they are now, and no stage "
+    "retrieves or writes. Run `codecairn check` on the text again",
+    "explain_trace": "a look at a trace is no query; replay the trace that it showed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,8 @@ class Replayer:
         elif trace.content_hash in trace.missing:
             lost = f"blob {trace.content_hash} with its stages is missing"
         if row.tool not in ("search_code", "answer"):
-            lost = f"{row.tool} is no query"
+            yield from ((mode, NO_QUERY.get(row.tool, f"{row.tool} is no query")) for mode in MODES)
+            return
         whole = lost or self._why_not_whole(trace)
         if whole:
             yield "verify", whole

@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcp_server.access import local_principal
 from mcp_server.cli.common import (
     EXIT_ERROR,
     ConfigOption,
@@ -33,9 +35,11 @@ from mcp_server.releases import (
     read_releases,
     roll_back,
 )
+from traces.diff import diff_settings, flatten
 
 if TYPE_CHECKING:
     from golden.shadowing import ShadowReport
+    from traces.model import Trace
 
 app = typer.Typer(no_args_is_help=True, help="Compare configurations, and promote or roll back those of environments.")
 
@@ -61,8 +65,6 @@ def config_diff(
             open_environment(one, root, config, data), open_environment(other, root, config, data)
         )
     else:
-        from traces.diff import diff_settings
-
         with open_records(root, config, data) as records:
             lines = list(diff_settings(records.get(one), records.get(other)))
     print_json(lines) if as_json else print("\n".join(lines) or "no difference")
@@ -175,10 +177,46 @@ def diff_environments(one: Setup, other: Setup) -> list[str]:
     return lines
 
 
+def compare_places(one: Setup, other: Setup) -> list[str]:
+    """Return a line for each setting that differs between two environments, and for each version and package.
+
+    Versions and packages are those that the latest query of each ran with: the two may be other machines, whose data
+    directories are copied or mounted here.
+    """
+    left, right = dict(flatten(one.snapshot())), dict(flatten(other.snapshot()))
+    lines = [
+        f"{key}: {show(left, key)} -> {show(right, key)}"
+        for key in sorted({*left, *right})
+        if left.get(key) != right.get(key)
+    ]
+    traces = [latest_trace(setup) for setup in (one, other)]
+    for setup, trace in zip((one, other), traces, strict=True):
+        if trace is None:
+            name = setup.settings.environment
+            lines.append(f"{name}: no query was recorded in {setup.data_dir}; versions and packages are not compared")
+    if traces[0] is not None and traces[1] is not None:
+        lines += [line for line in diff_settings(traces[0], traces[1]) if not line.startswith(("config ", "env:"))]
+    return lines
+
+
+def show(values: Mapping[str, Any], key: str) -> str:
+    """Return a setting as JSON, "-" where it is not set."""
+    return json.dumps(values[key], ensure_ascii=False) if key in values else "-"
+
+
+def latest_trace(setup: Setup) -> Trace | None:
+    """Return the latest trace of an environment, None where it has none."""
+    if not (setup.data_dir / "traces.db").is_file():
+        return None
+    with open_service(setup) as service:
+        principal = local_principal(setup.settings)
+        rows = service.list_traces(principal, 1)
+        return service.get_trace(rows[0].id, principal) if rows else None
+
+
 def read_shadow(target: Setup, source: str) -> ShadowReport | None:
     """Return what an environment's settings did in the shadow of another's, None where no shadow is configured."""
     from golden.shadowing import compare_shadow, read_pairs
-    from mcp_server.access import local_principal
 
     if target.settings.shadow.environment != source:
         return None

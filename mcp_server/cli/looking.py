@@ -21,6 +21,7 @@ from mcp_server.cli.common import (
     open_setup,
     print_json,
 )
+from mcp_server.cli.configuring import compare_places, open_environment
 from mcp_server.config import Setup
 from mcp_server.service import VERSION
 
@@ -41,12 +42,22 @@ def status(
 
 def doctor(
     deep: Annotated[bool, typer.Option(help="Read every file of every generation.")] = False,
+    diff: Annotated[
+        tuple[str, str] | None, typer.Option(help="Instead compare two environments: settings, versions, packages.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check installation, settings and index; print each setting with where it came from."""
+    """Check installation, settings and index; print each setting with where it came from.
+
+    Example: `codecairn doctor --diff staging prod`
+    """
+    if diff is not None:
+        lines = compare_places(*(open_environment(name, root, config, data) for name in diff))
+        print_json(lines) if as_json else print("\n".join(lines) or "no difference")
+        return
     setup = open_setup(root, config, data)
     problems = [*find_intruders(), *find_prompt_changes(), *find_violations(setup, deep)]
     if shutil.which("git") is None:

@@ -8,6 +8,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from golden.corpus import build, open_service, principal_of
 from golden.organisation import build_organisation
 from golden.shadowing import MIN_PAIRS, compare_shadow, read_pairs
 from ingest.build import build_index
@@ -90,6 +91,34 @@ def test_each_environment_has_its_settings_and_two_are_compared_in_one_command(p
     assert place.setup("prod").settings.answer.budget_tokens == 6000
     assert place.call("config", "diff", "staging", "prod").strip() == "answer.budget_tokens: 4000 -> 6000"
     assert json.loads(place.call("config", "diff", "prod", "prod", "--json")) == []
+
+
+@pytest.mark.req("V2", "T37")
+def test_doctor_shows_what_two_environments_differ_in(place, monkeypatch):
+    def diff(*arguments):
+        # Data directories of their own, as without --data.
+        monkeypatch.setenv("XDG_DATA_HOME", str(place.folder / "xdg"))
+        places = ["--config", str(place.config), "--root", str(place.folder)]
+        result = CliRunner().invoke(app, ["doctor", "--diff", *arguments, *places])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    before = diff("staging", "prod")
+    assert "answer.budget_tokens: 4000 -> 6000" in before
+    assert 'shadow.environment: "" -> "staging"' in before
+    assert before.count("no query was recorded") == 2
+    for name, version in (("staging", "1.0"), ("prod", "2.0")):
+        env = {"CODECAIRN_ENVIRONMENT": name, "XDG_DATA_HOME": str(place.folder / "xdg")}
+        setup = load_setup(root=place.folder, config=place.config, data=None, env=env)
+        recorder = "mcp_server.service.describe_environment"
+        monkeypatch.setattr(recorder, lambda version=version: {"packages": {"tantivy": version}})
+        with open_service(setup) as service:
+            build(setup, service)
+            service.search(SearchRequest("money"), principal_of(setup))
+    after = diff("staging", "prod")
+    assert "environment packages.tantivy: 1.0 -> 2.0" in after
+    assert "no query was recorded" not in after
+    assert diff("prod", "prod") == "no difference\n"
 
 
 @pytest.mark.req("V9")

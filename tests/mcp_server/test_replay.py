@@ -281,3 +281,16 @@ def test_replay_blame_diff_and_config_diff_from_the_command_line(built, service,
     third = ask(changed)
     changed.close()
     assert command("config", "diff", one, third)[1] == "config answer.budget_tokens: 6000 -> 900\n"
+
+
+@pytest.mark.req("D1")
+@pytest.mark.parametrize("mode", ["verify", "re-retrieve", "re-generate", "full"])
+def test_a_check_is_not_replayed_and_says_what_to_do_instead(replayer, service, mode):
+    service.check("`SessionSigner` signs.", LOCAL_PRINCIPAL)
+    service.store.flush()
+    (row,) = service.list_traces(LOCAL_PRINCIPAL, limit=1)
+    assert row.tool == "check"
+    with pytest.raises(
+        BadRequest, match=f"{mode} is not possible: a check is no query.*Run `codecairn check`.*No mode"
+    ):
+        replayer.replay(row.id, mode)
