@@ -11,6 +11,7 @@ from mcp_server.answering.abstain import Decision, ThresholdsOf, abstain_text, d
 from mcp_server.answering.aspects import Aspect, content_words, root, split_question
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
+from mcp_server.answering.constants import follow_constants
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
@@ -124,6 +125,8 @@ def compose_answer(
         checked = check_claims(generated.claims, evidence, question, resolver)
         holds = any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked)
         if holds and generated.mode == "extractive":
+            followed, evidence = follow_constants(checked, evidence, resolver)
+            checked = (*checked, *check_claims(followed, evidence, question, resolver))
             further, evidence = read_on(question, retrieval, checked, evidence, len(aspects), resolver)
             checked = (*checked, *further)
         span.record(output=describe_ledger(checked))

@@ -336,13 +336,19 @@ def default_values(block: Evidence) -> list[tuple[str, str, Passage]]:
             is_argument = (nested or text.endswith(",")) and span.start_line not in signatures and ": " not in text
             if PLAIN_VALUE.match(value) and not is_argument:
                 found.append((name, value, Passage(text, span, 0.0, False)))
+        field = None if prose or block.chunk.language != "go" else GO_FIELD.match(text)
+        if field and PLAIN_VALUE.match(field["value"]):
+            found.append((field["name"], field["value"], Passage(text, span, 0.0, False)))
     return found
+
+
+GO_FIELD = re.compile(r"(?P<name>[A-Za-z_]\w*):\s+(?P<value>[^{}\n]+),$")  # of a composite literal
 
 
 # A literal, a constant or an enumeration's member: what "the default is" can be answered with.
 PLAIN_VALUE = re.compile(
     r"(?:[-+]?[\d.]|[rbuf]?[\"'`]|True\b|False\b|None\b|true\b|false\b|null\b|nil\b|[A-Z][A-Z0-9_]{2,}\b|[A-Z]\w*\.[A-Z]"
-    r")"
+    r"|_?default[A-Z_]\w*\b)"
 )
 
 

@@ -34,7 +34,7 @@ Found = Sequence[tuple[Chunk | Occurrence, float, tuple[str, ...]]]
 Json = Any
 Calls = Mapping[str, Mapping[str, Json]]  # "resolver.has_name" -> arguments -> result
 
-KEPT_CHUNKS = 20  # ranked chunks that answering sees
+KEPT_CHUNKS = 40  # ranked chunks that answering sees
 MAX_KEY_CHARS = 60  # of a look-up's arguments; longer ones are named by a hash
 CHUNK = "$chunk"
 _TEXT_OF = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
