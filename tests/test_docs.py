@@ -11,6 +11,7 @@ from mcp import Client
 
 from golden.corpus import build, make_setup, open_service, principal_of
 from golden.doctables import replace_block, settings_table, tool_tables
+from golden.failures import failures_table, load_failures
 from ingest.config import SourceConfig
 from mcp_server.cli import app
 from mcp_server.config import load_setup
@@ -46,11 +47,14 @@ def generated(folder):
     configuration, tools = (DOCS / "configuration.md").read_text(), (DOCS / "tools.md").read_text()
     return {
         "configuration.md": replace_block(configuration, "settings", settings_table()),
+        "known-failures.md": replace_block(
+            (DOCS / "known-failures.md").read_text(), "failures", failures_table(load_failures())
+        ),
         "tools.md": replace_block(tools, "tools", tool_tables(list_tools(folder))),
     }
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "tools.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "known-failures.md", "tools.md"])
 def test_generated_tables_are_current(name, tmp_path):
     assert (DOCS / name).read_text() == generated(tmp_path)[name], "run: python -m tests.test_docs"
 
