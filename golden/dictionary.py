@@ -14,15 +14,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import zstandard
-
 from golden.case import CASES, load_cases
 from golden.run import ask_corpus
-from traces.packing import open_content, shorten
+from traces.packing import open_content, shorten, train
 
 CORPORA = ("organisation", "libraries")
 EVERY = 2  # case of a corpus
-SIZE = 16_384
 
 
 def read_contents(store: Path) -> Iterator[bytes]:
@@ -36,11 +33,11 @@ def read_contents(store: Path) -> Iterator[bytes]:
 def make_dictionary(data: Path) -> bytes:
     """Ask the cases with indexes below `data`; return a zstd dictionary of their traces. Raises GoldenError."""
     cases = load_cases(CASES)
-    contents: list[bytes | bytearray | memoryview] = []
+    contents: list[bytes] = []
     for name in CORPORA:
         ask_corpus([case for case in cases if case.corpus == name][::EVERY], data, name)
         contents += read_contents(data / name / "traces.db")
-    return zstandard.train_dictionary(SIZE, contents).as_bytes()
+    return train(contents)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -22,6 +22,7 @@ from traces.errors import TraceStoreError
 
 PACKED = b"\x01"  # first byte; zstd frames begin with another one
 DICTIONARY = "trace-1.dict"
+DICTIONARY_BYTES = 16_384
 LARGEST = 2**63 - 1  # that SQLite holds
 DECIMAL = re.compile(rb"(?<![\d.])[1-9]\d{15,18}(?!\d)")
 HEX = re.compile(rb"(?<=chunk )[1-9a-f][0-9a-f]{12,15}(?![0-9a-f])")  # keys of look-ups
@@ -67,6 +68,11 @@ def unpack(stored: bytes, id_of: IdOf) -> bytes:
         return f"{value:x}".encode() if (match[1] or match[3]) in (b"\x03", b"\x05") else b"%d" % value
 
     return MARKED.sub(write, short)
+
+
+def train(contents: Sequence[bytes]) -> bytes:
+    """Return a dictionary for shortened contents."""
+    return zstandard.train_dictionary(DICTIONARY_BYTES, list(contents)).as_bytes()
 
 
 def store_number(connection: sqlite3.Connection, value: int) -> int:
