@@ -21,6 +21,7 @@ from golden.machine import MachineFacts, PeakMemory, folder_mb, read_machine
 from golden.metrics import percentile, rounded
 from golden.stdio import StdioServer
 
+SWITCHED_WITHIN_S = 300.0
 POLL_S = 0.025  # between searches for a change: without a pause they take the processor from the build they wait for
 
 
@@ -32,6 +33,7 @@ class IndexBench:
     source_type: str
     seconds: float  # of the whole command, start of Python included
     build_s: float  # as the build itself reports it
+    text_s: float  # of the build, until text and symbols were searchable
     files: int
     lines: int
     chunks: int
@@ -41,6 +43,9 @@ class IndexBench:
     skipped: Mapping[str, int]
     unchanged_s: float  # the same command again, nothing changed
     change_ms: tuple[float, ...]  # from the write to the first search of a running server that returns it
+    switch_files: int  # rewritten at once, as a branch switch does
+    switch_ms: float  # from the first write to the search that returns the last of them; 0 = not measured
+    switch_queries: int  # answered meanwhile, by the old generation
     machine: MachineFacts = field(default_factory=read_machine)
 
     @property
@@ -64,25 +69,37 @@ class IndexBench:
         if self.change_ms:
             p50, p95 = percentile(self.change_ms, 0.5), percentile(self.change_ms, 0.95)
             change = f"p50 {p50:.0f} ms, p95 {p95:.0f} ms ({len(self.change_ms)} changes)"
+        switch = "not measured"
+        if self.switch_ms:
+            switch = f"{self.switch_ms / 1000:.1f} s, {self.switch_queries} queries answered meanwhile"
         return "\n".join(
             (
                 f"{self.path} as {self.source_type}",
                 f"indexed: {self.files:,} files, {self.lines:,} lines, {self.chunks:,} chunks",
-                f"cold index: {self.seconds:.1f} s; build {self.build_s:.1f} s = {self.lines_per_s:,.0f} lines/s",
+                f"cold index: {self.seconds:.1f} s; build {self.build_s:.1f} s = {self.lines_per_s:,.0f} lines/s; "
+                f"text and symbols after {self.text_s:.1f} s",
                 f"peak memory: {self.peak_mb:,.0f} MB resident in {self.processes} processes",
                 f"index on disk: {self.index_mb:,.1f} MB",
                 f"skipped: {skipped}",
                 f"again, nothing changed: {self.unchanged_s:.1f} s",
                 f"one-file change to searchable: {change}",
+                f"{self.switch_files} files changed at once, to searchable: {switch}",
                 str(self.machine),
             )
         )
 
 
 def run_index(
-    path: Path, *, source_type: SourceType | None = None, changes: int = 10, say: Callable[[str], None] = lambda _: None
+    path: Path,
+    *,
+    source_type: SourceType | None = None,
+    changes: int = 10,
+    switch: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> IndexBench:
     """Index a copy of a folder with the real command, then change files of it under a running server.
+
+    `changes`: files, one after the other. `switch`: files, all at once.
 
     `source_type` defaults to git inside a repository. The folder itself is left alone. Raises BenchError.
     """
@@ -105,20 +122,34 @@ def run_index(
         say("indexing again")
         unchanged_s, _, _ = measure_command(("index", *options, "--json"))
         say("changing files")
+        lines = count_lines(data, root)
+        change_ms: tuple[float, ...] = ()
+        switch_ms, switch_queries, switched = 0.0, 0, 0
+        if changes or switch:
+            with serving(options) as server:
+                time.sleep(3.0)  # the watcher starts after the first reply and compares the tree once
+                change_ms = tuple(measure_changes(server, data, root, changes))
+                if switch:
+                    say("changing many files at once")
+                    switched, switch_ms, switch_queries = measure_switch(server, data, root, switch)
         return IndexBench(
             path=str(path),
             source_type=kind,
             seconds=seconds,
             build_s=report["duration_s"],
+            text_s=report["text_after_s"] or report["duration_s"],
             files=report["files"],
-            lines=count_lines(data, root),
+            lines=lines,
             chunks=report["chunks"],
             peak_mb=memory.peak_mb,
             processes=memory.processes,
             index_mb=folder_mb(data),
             skipped=merge_counts(source["skipped"] for source in report["sources"]),
             unchanged_s=unchanged_s,
-            change_ms=tuple(measure_changes(options, data, root, changes)) if changes else (),
+            change_ms=change_ms,
+            switch_files=switched,
+            switch_ms=switch_ms,
+            switch_queries=switch_queries,
         )
 
 
@@ -164,18 +195,49 @@ def count_lines(data: Path, root: Path) -> int:
     return sum((root / path).read_bytes().count(b"\n") for path in indexed_files(data) if (root / path).is_file())
 
 
-def measure_changes(options: Sequence[str], data: Path, root: Path, changes: int) -> Iterator[float]:
+def choose_files(data: Path, root: Path, count: int) -> list[Path]:
+    """Return some indexed files, spread over the tree: Python where there is any."""
+    indexed = indexed_files(data)
+    paths = [path for path in indexed if path.endswith(".py")] or indexed
+    return [root / path for path in paths[:: max(1, len(paths) // max(1, count))][:count]]
+
+
+def append_marker(file: Path, name: str) -> None:
+    """Append a new definition to a file."""
+    with open(file, "a", encoding="utf-8") as handle:
+        handle.write(f"\n\ndef {name}():\n    return 1\n")
+
+
+def measure_changes(server: StdioServer, data: Path, root: Path, changes: int) -> Iterator[float]:
     """Append a new definition to file after file under a running server; yield milliseconds until search returns it."""
-    python = [path for path in indexed_files(data) if path.endswith(".py")]
-    files = (python or indexed_files(data))[:: max(1, len(python or indexed_files(data)) // changes)][:changes]
-    with serving(options) as server:
-        time.sleep(3.0)  # the watcher starts after the first reply and compares the tree once
-        for number, path in enumerate(files):
-            name = f"bench_marker_{number}_{os.getpid()}"
-            started = time.perf_counter()
-            with open(root / path, "a", encoding="utf-8") as file:
-                file.write(f"\n\ndef {name}():\n    return {number}\n")
-            yield wait_for(server, name, started)
+    for number, file in enumerate(choose_files(data, root, changes)):
+        name = f"bench_marker_{number}_{os.getpid()}"
+        started = time.perf_counter()
+        append_marker(file, name)
+        yield wait_for(server, name, started)
+
+
+def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> tuple[int, float, int]:
+    """Change many files at once, as a branch switch does.
+
+    Return how many, milliseconds until a search returns the last of them, and how many queries the server answered
+    before that. Raises BenchError when one of these fails.
+    """
+    files = choose_files(data, root, count)
+    started = time.perf_counter()
+    for number, file in enumerate(files):
+        append_marker(file, f"switch_marker_{number}_{os.getpid()}")
+    answered = 0
+    last = f"switch_marker_{len(files) - 1}_{os.getpid()}"
+    while time.perf_counter() - started < SWITCHED_WITHIN_S:
+        text, failed = server.call("search_code", {"query": last, "limit": 1, "response_format": "json"})
+        if failed:
+            raise BenchError(f"A query failed while {len(files)} changed files were indexed: {text[:300]}")
+        if any(last in hit["text"] for hit in json.loads(text)["hits"]):
+            return len(files), (time.perf_counter() - started) * 1000, answered
+        answered += 1
+        time.sleep(POLL_S)
+    raise BenchError(f"{len(files)} changed files were not searchable within {SWITCHED_WITHIN_S:.0f} s.")
 
 
 def wait_for(server: StdioServer, name: str, started: float, limit_s: float = 60.0) -> float:

@@ -24,16 +24,20 @@ def bench_index(
     path: Path,
     source_type: Annotated[str, typer.Option(help="folder or git; default: git inside a repository.")] = "",
     changes: Annotated[int, typer.Option(min=0, help="One-file changes to time under a running server.")] = 10,
+    switch: Annotated[int, typer.Option(min=0, help="Files to change at once, as a branch switch does.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure indexing: seconds, lines per second, memory of all processes, size, and change to searchable."""
+    """Measure indexing: seconds, lines per second, memory of all processes, size, and change to searchable.
+
+    Example: `codecairn bench index ../sympy --source-type folder --changes 20 --switch 500`
+    """
     from golden.bench.indexing import run_index
 
     if source_type not in ("", "folder", "git"):
         fail(f"--source-type is {source_type!r}; it must be folder or git.", EXIT_USAGE)
     kind: Literal["folder", "git"] | None = "git" if source_type == "git" else "folder" if source_type else None
     with bench_errors():
-        print_bench(run_index(path, source_type=kind, changes=changes, say=say), as_json)
+        print_bench(run_index(path, source_type=kind, changes=changes, switch=switch, say=say), as_json)
 
 
 @app.command("search")

@@ -113,6 +113,7 @@ def report_to_dict(report: BuildReport) -> dict[str, Any]:
         "embedded": report.embedded,
         "redactions": dict(report.redactions),
         "duration_s": round(report.duration_s, 3),
+        "text_after_s": None if report.text_after_s is None else round(report.text_after_s, 3),
         "sources": [
             {
                 "name": s.name,

@@ -28,12 +28,15 @@ def test_index_runs_the_real_command_and_leaves_the_folder_alone(corpora):
     root = next(corpora.iterdir()) / "src"
     (root / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
     before = {path.name: path.read_bytes() for path in root.iterdir()}
-    bench = run_index(root, changes=2)
+    bench = run_index(root, changes=2, switch=3)
     assert (bench.files, bench.lines) == (3, 15)
     assert bench.skipped == {"binary": 1}
     assert bench.peak_mb > 10
     assert bench.index_mb > 0
     assert len(bench.change_ms) == 2
+    assert bench.switch_files == 3
+    assert bench.switch_ms > 0
+    assert bench.text_s == bench.build_s  # so little is published in one go
     assert "lines/s" in str(bench)
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
 
