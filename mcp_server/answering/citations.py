@@ -80,8 +80,17 @@ def merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def symbol_at(block: Evidence, span: Span) -> str | None:
-    """Return the innermost definition around the cited lines."""
-    around = [s for s in block.chunk.symbols if s.start_line <= span.start_line <= s.end_line]
+    """Return the innermost definition around the cited lines, else the one whose comment they are."""
+    chunk = block.chunk
+    around = [s for s in chunk.symbols if s.start_line <= span.start_line <= s.end_line]
     if around:
         return max(around, key=lambda s: (s.start_line, -s.end_line, s.qualname)).qualname
-    return block.chunk.symbol
+    following = min(
+        (s for s in chunk.symbols if s.start_line > span.end_line), key=lambda s: s.start_line, default=None
+    )
+    if following:
+        between = block.lines[span.end_line - chunk.start_line + 1 : following.start_line - chunk.start_line]
+        if all(line.strip() for line in between):
+            return following.qualname
+    # What starts in this block does not reach before its first line.
+    return None if any(s.qualname == chunk.symbol for s in chunk.symbols) else chunk.symbol
