@@ -1,13 +1,13 @@
 """Removals: which commit took a name out of the code, read from the mirrors of an index by pickaxe.
 
 Commit messages rarely say what they remove. The newest commits are searched for one that changed how often the name
-occurs; since it occurs nowhere now, the newest such commit took the last of it away.
+occurs; where it occurs in no file that is indexed, and that commit has less of it than before, it took the last away.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,35 +48,73 @@ class RemovalReader:
         self._sources = tuple(state for state in sources if state.location and state.revision)
         self._left = NAMES
 
-    def find(self, name: str) -> Removal | None:
-        """Return the commit that took a name away; None beyond the newest commits or the first names of a text."""
+    def find(self, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:
+        """Return the commit that took a name away; None beyond the newest commits or the first names of a text.
+
+        `is_indexed`: tells whether the index has a path. What is not indexed may hold the name still.
+        """
         if not NAME.fullmatch(name) or self._left <= 0:
             return None
         self._left -= 1
         for state in self._sources:
             try:
                 mirror = mirror_path(find_repository(Path(state.location)), self._data_dir)
-                if mirror.is_dir() and (found := find_removal(mirror, state.revision, name)):
+                if mirror.is_dir() and (found := find_removal(mirror, state.revision, name, is_indexed)):
                     return found
             except (GitError, SourceError):
                 continue  # a folder without a repository, or one that went away: freshness says so
         return None
 
 
-def find_removal(mirror: Path, head: str, name: str) -> Removal | None:
-    """Return the newest commit up to `head` that changed how often a name occurs. Raises GitError."""
+def find_removal(mirror: Path, head: str, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:
+    """Return the newest commit that changed how often a name occurs, if it took it away. Raises GitError."""
     commits = list_commits(mirror, head, HISTORY_COMMITS)[:SEARCHED]
     found = find_occurrence_change(mirror, commits, name)
-    return Removal(found, names_instead(mirror, found, name)) if found else None
-
-
-def names_instead(mirror: Path, commit: str, name: str) -> tuple[str, ...]:
-    """Return new names of a commit's lines that stand where the name stood, the most alike first. Raises GitError."""
+    if not found:
+        return None
     options = ("-r", "-p", "-U3", "--root", "--no-ext-diff", "--no-textconv", "--no-renames")
-    shown = run_git("diff-tree", *options, commit, git_dir=mirror).decode("utf-8", "replace")
-    lines = shown.split("\n")
-    gone = [line[1:] for line in lines if line.startswith("-") and not line.startswith("---")]
-    came = [line[1:] for line in lines if line.startswith("+") and not line.startswith("+++")]
+    shown = run_git("diff-tree", *options, found, git_dir=mirror).decode("utf-8", "replace")
+    gone: list[str] = []
+    came: list[str] = []
+    for path, is_deleted, removed, added in read_files(shown.split("\n")):
+        came += added
+        if is_deleted or is_indexed(path):
+            gone += removed
+    if count(name, gone) <= count(name, came):
+        return None
+    return Removal(found, names_instead(name, gone, came))
+
+
+def read_files(lines: Sequence[str]) -> Iterator[tuple[str, bool, list[str], list[str]]]:
+    """Yield of each file in a diff its path, whether it was deleted, and the lines that went and that came."""
+    path, is_deleted, in_head = "", False, True
+    removed: list[str] = []
+    added: list[str] = []
+    for line in (*lines, "diff --git"):
+        if line.startswith("diff --git"):
+            if path:
+                yield path, is_deleted, removed, added
+            path, is_deleted, in_head, removed, added = "", False, True, [], []
+        elif line.startswith("@@"):
+            in_head = False
+        elif in_head and line.startswith("--- a/"):
+            path = line[6:]
+        elif in_head and line.startswith("+++ "):
+            is_deleted = line == "+++ /dev/null"
+            path = path or line[6:]
+        elif not in_head and line.startswith("-"):
+            removed.append(line[1:])
+        elif not in_head and line.startswith("+"):
+            added.append(line[1:])
+
+
+def count(name: str, lines: Sequence[str]) -> int:
+    """Return how often lines hold a name as a whole word."""
+    return sum(WORD.findall(line).count(name) for line in lines)
+
+
+def names_instead(name: str, gone: Sequence[str], came: Sequence[str]) -> tuple[str, ...]:
+    """Return new names of the lines that came where the name stood, the most alike first."""
     before = {word for line in gone for word in WORD.findall(line)}
     places = [line for line in gone if name in WORD.findall(line)]
     found: dict[str, float] = {}

@@ -312,12 +312,15 @@ class IndexResolver:
 
     def _taken_away(self, name: str) -> Past | None:
         """Return the commit that took a name out of the code, where no message tells of it."""
-        removal = self._removals.find(name)
+        removal = self._removals.find(name, self._has_file)
         if removal is None:
             return None
         known = self._index.chunks(self._index.find_keys(removal.commit[:COMMIT_KEY_CHARS], self._commits))
         new = [found for found in removal.instead if self.is_current(found)]
         return past_of(known[0], tuple(new[:1])) if known else None
+
+    def _has_file(self, path: str) -> bool:
+        return any(found == path for _, found in self._index.find_paths(path, self._current, limit=4))
 
     def _newest(self, ids: Sequence[int]) -> list[Chunk]:
         chunks = self._index.chunks(list(ids))

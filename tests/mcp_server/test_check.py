@@ -132,6 +132,23 @@ def test_removed_name_is_found_by_pickaxe_where_no_message_tells_of_it(checked):
     assert claim.verdict == "fabricated"
 
 
+@pytest.mark.req("R18")
+def test_a_name_that_only_files_outside_of_the_index_have_is_not_called_removed(tmp_path):
+    root = make_repository(tmp_path / "repo")
+    for number, text in enumerate(("Where is melt_guard?\n", "Where?\n")):  # added, then changed: never code
+        write_files(root, {"questions.txt": text, "kept.txt": f"melt_guard {number}\n"})
+        commit(root, f"Questions {number}")
+    config = tmp_path / "codecairn.toml"
+    config.write_text(f'[[source]]\nname = "r"\ntype = "git"\npath = "{root}"\nexclude = ["*.txt"]\n')
+    env = {**os.environ, "CODECAIRN_EMBEDDING__KIND": "none"}
+    setup = load_setup(root=root, config=config, data=tmp_path / "data", env=env)
+    service = Service(setup)
+    build_index(setup.settings.source, setup.settings.index, None, setup.data_dir, now="2026-11-21T00:00:00Z")
+    (claim,) = service.check("`melt_guard` keeps it cool.", local_principal(setup.settings)).claims
+    service.close()
+    assert claim.verdict == "fabricated"
+
+
 @pytest.mark.req("R18", "D9")
 def test_renamed_file_is_stale_with_its_new_path(checked):
     (claim,) = checked("See `shop/legacy.py`.")
