@@ -278,6 +278,7 @@ VERBS = frozenset(
 )
 
 
+@lru_cache(maxsize=65_536)
 def root(word: str) -> str:
     """Return the form under which inflections and spelling variants of a word meet."""
     lower = word.lower()
@@ -343,6 +344,11 @@ def roots_of(texts: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for text in texts:
         for word in set(re.findall(r"\w+", text)):
-            found.add(root(word))
-            found.update(root(part) for part in split_identifier(word))
+            found |= word_roots(word)
     return frozenset(found)
+
+
+@lru_cache(maxsize=65_536)
+def word_roots(word: str) -> frozenset[str]:
+    """Return the roots of a word and of its parts; kept, because a code base says the same words again and again."""
+    return frozenset((root(word), *(root(part) for part in split_identifier(word))))

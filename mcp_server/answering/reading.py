@@ -229,6 +229,7 @@ def name_features(
     for hit in ranked:
         frequency.update(names_of(hit.chunk.text).keys())
     first = files[0].total if files else 0.0
+    asked = frozenset(weights)  # as a set: a dictionary would be walked through for every name
     found = []
     for rank, file in enumerate(files):
         of_file = (rank / MAX_FILES, file.best, file.total / (first or 1.0), float(file.role == "docs"))
@@ -239,7 +240,7 @@ def name_features(
         rows: list[tuple[float, ...]] = []
         for name, (score, in_code) in held.items():
             shape, match, share = shape_of(name), 0.0, 0.0
-            if not shape.roots.isdisjoint(weights):
+            if not shape.roots.isdisjoint(asked):
                 match = sum(weights.get(r, 0.0) for r in sorted(shape.roots))
                 share = sum(part in weights for part in shape.parts) / len(shape.parts)
             is_defined = float(name in defined)
