@@ -482,6 +482,8 @@ def check_claims(
 def check_premises(question: str, evidence: Sequence[Evidence], resolver: Resolver) -> tuple[Finding, ...]:
     """Return what a question takes for granted and the code excludes: "why does X call Y" when it does not."""
     ledger = Ledger(evidence, "", resolver)
+    # In a question a plain word with a capital may be a name: "why does `run` call Abort".
+    question = CAPITALISED.sub(lambda word: f"`{word[0]}`" if resolver.is_defined(word[0]) else word[0], question)
     relations = find_relations(question, find_anchors(question))
     return tuple(finding for relation in relations if (finding := ledger.relations.check(relation)).holds == "no")
 
@@ -520,6 +522,7 @@ def verdict_of(place: Place) -> Verdict:
     return "supported" if place in ("ok", "ok_near", "exempt", "external") else place  # type: ignore[return-value]
 
 
+CAPITALISED = re.compile(r"(?<=\s)[A-Z][A-Za-z0-9]*(?![\w`.(:])")
 WEAK_REASON = "Its names are there, but the cited lines hold hardly anything of what it says."
 QUOTE_ONLY = "Its quote is there, but the lines around it hold hardly anything of what it says."
 REASONS: dict[Place, str] = {

@@ -108,6 +108,13 @@ def test_false_premise_is_said_to_be_contradicted() -> None:
 
 
 @pytest.mark.req("R17")
+def test_plain_capitalised_word_of_a_false_premise_is_a_name_where_something_is_called_so() -> None:
+    (premise,) = [p for p in ask("Why does notify_listeners call Cache?").ungrounded if p.verdict == "contradicted"]
+    assert premise.text == "notify_listeners calls Cache"
+    assert not [p for p in ask("Why does notify_listeners call Home?").ungrounded if p.verdict == "contradicted"]
+
+
+@pytest.mark.req("R17")
 def test_how_gives_numbered_steps_with_callers_before_what_they_call() -> None:
     answer = ask("How are listeners told when a session leaves the cache?", SESSION, CACHE)
     steps = [line for line in answer.answer.split("\n") if line[:2] in ("1.", "2.", "3.")]
