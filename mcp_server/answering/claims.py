@@ -305,7 +305,7 @@ def fenced_code(text: str) -> str:
 def find_anchors(text: str) -> tuple[Anchor, ...]:
     """Return the anchors of one claim: quotes first, the rest outside of them."""
     anchors: list[Anchor] = []
-    rest = take_quotes(URL.sub(blank, text), anchors)
+    rest = URL.sub(blank, take_quotes(text, anchors))  # a quote keeps its addresses
     rest = TAG.sub(blank, take_code(rest, anchors))
     rest = take_paths(rest, anchors)
     rest = take_lines(rest, anchors)

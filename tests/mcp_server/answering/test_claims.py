@@ -56,6 +56,12 @@ def test_line_numbers_belong_to_their_path() -> None:
     assert find_anchors("See src/cache.py:3-9 there.")[0].lines == (3, 9)
 
 
+def test_a_quote_keeps_the_address_in_it() -> None:
+    said = 'CHANGES.md says: "suppress the abort ([#7](https://example.org/pull/7)) in recover"'
+    quotes = [anchor.text for anchor in find_anchors(said) if anchor.kind == "quote"]
+    assert quotes == ["suppress the abort ([#7](https://example.org/pull/7)) in recover"]
+
+
 def test_names_inside_a_quote_are_not_anchors_of_their_own() -> None:
     assert anchors('It says "please call read_all() before close_all".') == [
         ("quote", "please call read_all() before close_all")
