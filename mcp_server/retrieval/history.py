@@ -26,7 +26,7 @@ COMMITS = 100  # that vote
 MAX_FILES = 30  # a commit that touches more says little about each of them
 SHARPNESS = 4  # power of the similarity: the nearest few decide
 HALF_LIFE_YEARS = 3.0
-TOUCHED_SHARE = 0.3  # a vote is divided by the number of touched files to this power
+TOUCHED_SHARE = 0.5  # a vote is divided by the number of touched files to this power
 VECTOR_SHARE = 1.0  # weight of the vector side beside the words
 COMMIT_FIELDS = {"message": 1.0, "touched": 0.3}
 NEW_FILES = 10  # best voted files that become candidates of their own
@@ -83,7 +83,7 @@ def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple
 
 
 def count_votes(commits: Sequence[Commit]) -> dict[FileKey, float]:
-    """Return each touched file's votes: similarity ^ 4 x age decay / files ^ 0.3, one voice a commit."""
+    """Return each touched file's votes: similarity ^ 4 x age decay / sqrt(files), one voice a commit."""
     newest = max((commit.file.created_at for commit in commits), default="")
     votes: dict[FileKey, float] = {}
     seen: set[FileKey] = set()
