@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,6 @@ from types import MappingProxyType
 
 from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
-from ingest.errors import SourceError
 from ingest.gitio import Mirror, Remote, Repository, TreeEntry
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
@@ -29,6 +27,7 @@ from ingest.sources.ignore import (
     show_path,
 )
 from ingest.sources.order import by_importance
+from ingest.sources.tokens import read_token
 from ingest.sources.worktree import (
     FoundFile,
     Walk,
@@ -103,11 +102,9 @@ def _open_remote(
 
 def _authorize(config: SourceConfig) -> str:
     """Return the value of the Authorization header that carries the token, "" without one. Raises SourceError."""
-    if not config.token_env:
-        return ""
-    token = os.environ.get(config.token_env, "")
+    token = read_token(config)
     if not token:
-        raise SourceError(f"The environment variable {config.token_env} is not set; it must hold the token.")
+        return ""
     login = f"{config.user or ANY_USER}:{token}"  # hosts take any name beside a token
     return f"Basic {base64.b64encode(login.encode()).decode('ascii')}"
 

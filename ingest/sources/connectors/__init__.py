@@ -7,7 +7,6 @@ tell what was deleted or transferred. Whatever ends a run early, what was fetche
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from ingest.sources.tickets.ticket import (
     ticket_document,
     unpack_ticket,
 )
+from ingest.sources.tokens import read_token
 from ingest.sources.worktree import hash_bytes
 
 OVERLAP = timedelta(minutes=5)  # clocks of a tracker's machines differ, and a list may lag behind a change
@@ -103,9 +103,10 @@ def location_of(config: SourceConfig) -> str:
 def open_client(config: SourceConfig) -> Client:
     """Return a client that carries the token. Raises Stop if the variable that the configuration names is not set."""
     check_url(config.url or API)
-    token = os.environ.get(config.token_env, "") if config.token_env else ""
-    if config.token_env and not token:
-        raise Stop(f"The environment variable {config.token_env} is not set; it must hold the token.")
+    try:
+        token = read_token(config)
+    except SourceError as error:
+        raise Stop(str(error)) from error
     headers = {"Accept": "application/vnd.github+json" if config.type == "github" else "application/json"}
     if token and config.user:
         headers["Authorization"] = "Basic " + base64.b64encode(f"{config.user}:{token}".encode()).decode()
