@@ -97,6 +97,21 @@ class Blamer:
         self._service.store.add_score(score)
         return found
 
+    def probe(self, trace_id: str, expected: Expectation) -> Mapping[str, int]:
+        """Return where what was expected stands in each list of the search, run again now; 0: not in it.
+
+        Raises NotFound, and BadRequest where nothing of it is in the index under the filters of the query.
+        """
+        if not (expected.paths or expected.symbols or expected.tickets):
+            raise BadRequest("Say what each list should hold: a path, a symbol or a ticket.")
+        trace = self._service.get_trace(trace_id, self._principal)
+        with self._replayer.any_generation(trace) as index:
+            wanted = find_chunks(index, expected, self._service.filters(index, self._principal, request_of(trace)))
+            if not wanted:
+                named = ", ".join((*expected.paths, *expected.symbols, *expected.tickets))
+                raise BadRequest(f"{named} is not in the index under this query's filters; `trace blame` says why.")
+            return {name: best_rank(rows, wanted) for name, rows in self._probe(trace, index).items()}
+
     def _judge(self, trace: Trace, expected: Expectation) -> Blame:
         with self._replayer.any_generation(trace) as index:
             request = request_of(trace)

@@ -155,6 +155,33 @@ def trace_blame(
     print_json(asdict(blame)) if as_json else print(blame)
 
 
+@app.command("probe")
+def trace_probe(
+    trace_id: str,
+    path: Annotated[list[str] | None, typer.Option(help="A file that should be found; repeat.")] = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="A definition that should be found; repeat.")] = None,
+    ticket: Annotated[list[str] | None, typer.Option(help="A ticket that should be found; repeat.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a query's search again and show the rank of what is expected in each list: text, vector, symbol, history.
+
+    Example: `codecairn trace probe 01M7... --path src/auth/token.py`
+    """
+    from mcp_server.blame import Blamer, Expectation
+
+    setup = open_setup(root, config, data)
+    with open_service(setup) as service:
+        expected = Expectation(tuple(path or ()), tuple(symbol or ()), tuple(ticket or ()))
+        ranks = Blamer(service, local_principal(setup.settings)).probe(trace_id, expected)
+    if as_json:
+        return print_json(dict(ranks))
+    for name, rank in ranks.items():
+        print(f"{name:<18} {f'#{rank}' if rank else 'not in it'}")
+
+
 @app.command("replay")
 def trace_replay(
     trace_id: Annotated[list[str] | None, typer.Argument(help="Traces; none: the latest ones.")] = None,

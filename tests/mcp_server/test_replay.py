@@ -200,6 +200,19 @@ def blame(service, trace_id, **expected):
     return Blamer(service, LOCAL_PRINCIPAL).blame(trace_id, Expectation(**{k: (v,) for k, v in expected.items()}))
 
 
+@pytest.mark.req("D9")
+def test_probe_shows_the_rank_in_each_list_and_judges_nothing(service):
+    trace_id = ask(service)
+    ranks = Blamer(service, LOCAL_PRINCIPAL).probe(trace_id, Expectation(paths=("shop/session.py",)))
+    assert {"search.text", "search.vector", "search.symbol", "fusion", "rerank"} <= ranks.keys()
+    assert ranks["search.text"] == 1
+    assert not [score for score in service.store.scores(trace_id) if score.name == "blame"]
+    with pytest.raises(BadRequest, match="not in the index under this query's filters"):
+        Blamer(service, LOCAL_PRINCIPAL).probe(trace_id, Expectation(paths=("shop/nowhere.py",)))
+    with pytest.raises(BadRequest, match="Say what each list should hold"):
+        Blamer(service, LOCAL_PRINCIPAL).probe(trace_id, Expectation(contains=("seven days",)))
+
+
 @pytest.mark.req("D3", "D4")
 def test_nothing_is_to_blame_where_the_expected_file_was_found(service):
     found = blame(service, ask(service), paths="shop/session.py")
