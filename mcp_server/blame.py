@@ -57,9 +57,14 @@ class Expectation:
     tickets: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What search should find: all but the texts."""
+        return (*self.paths, *self.symbols, *self.tickets)
+
     def check(self) -> None:
         """Raise BadRequest for an expectation of nothing."""
-        if not (self.paths or self.symbols or self.tickets or self.contains):
+        if not (self.named or self.contains):
             raise BadRequest("Say what was expected: a path, a symbol, a ticket or a text of the answer.")
 
 
@@ -102,13 +107,13 @@ class Blamer:
 
         Raises NotFound, and BadRequest where nothing of it is in the index under the filters of the query.
         """
-        if not (expected.paths or expected.symbols or expected.tickets):
+        if not expected.named:
             raise BadRequest("Say what each list should hold: a path, a symbol or a ticket.")
         trace = self._service.get_trace(trace_id, self._principal)
         with self._replayer.any_generation(trace) as index:
             wanted = find_chunks(index, expected, self._service.filters(index, self._principal, request_of(trace)))
             if not wanted:
-                named = ", ".join((*expected.paths, *expected.symbols, *expected.tickets))
+                named = ", ".join(expected.named)
                 raise BadRequest(f"{named} is not in the index under this query's filters; `trace blame` says why.")
             return {name: best_rank(rows, wanted) for name, rows in self._probe(trace, index).items()}
 
@@ -118,7 +123,7 @@ class Blamer:
             everything = make_filters(self._principal, self._service.infos(index))
             asked = self._service.filters(index, self._principal, request)
             wanted = find_chunks(index, expected, asked)
-            if wanted or not (expected.paths or expected.symbols or expected.tickets):
+            if wanted or not expected.named:
                 lists = self._probe(trace, index)
                 ranks = {name: best_rank(rows, wanted) for name, rows in lists.items()}
             else:
@@ -138,7 +143,7 @@ class Blamer:
         }
 
     def _blame_index(self, trace: Trace, index: Index, expected: Expectation, everything: Filters) -> Blame:
-        named = ", ".join((*expected.paths, *expected.symbols, *expected.tickets))
+        named = ", ".join(expected.named)
         if find_chunks(index, expected, everything):
             return Blame("retrieval", "wrong_index_or_filter", f"{named} is indexed, but the filters leave it out", {})
         if index.generation == trace.summary.generation:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from mcp_server.answering.aspects import content_words, root
-from mcp_server.answering.claims import ClaimDraft
+from mcp_server.answering.claims import COUNT_WORDS, ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
 from mcp_server.answering.passages import Task, clip, day_of, introduce, is_prose, passages, quoted
 
@@ -16,13 +16,10 @@ MAX_BLOCKS = 12
 MAX_SENTENCES = 4  # of one block
 MIN_SHARED = 2  # content words of two sentences about one thing
 SHARED = 0.5  # of the words of the shorter sentence
-NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty".split()
-    )
-} | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "ninety": "90", "hundred": "100", "thousand": "1000"}
+TEENS = "thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
+NUMBER_WORDS = {word: str(value) for value, word in enumerate((*COUNT_WORDS, *TEENS))}
+NUMBER_WORDS |= {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "ninety": "90"}
+NUMBER_WORDS |= {"hundred": "100", "thousand": "1000"}
 VALUE = re.compile(
     rf"(?<![\w.#-])(\d[\d_,]*(?:\.\d+)?|{'|'.join(NUMBER_WORDS)})[ -]?(%|[a-z]+)(?![\w-]*\d)", re.IGNORECASE
 )

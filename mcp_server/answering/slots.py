@@ -17,10 +17,11 @@ from ingest.index.tokens import index_tokens, whole_word
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, Symbol
 from mcp_server.answering.aspects import content_words, is_title, root, text_roots
 from mcp_server.answering.changes import ChangeReader, changed_ranges
+from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.answering.resolver import IndexResolver, is_tail
 from mcp_server.retrieval.context import Link
 from mcp_server.retrieval.history import new_name, touched_paths
-from mcp_server.retrieval.linked import naming_code, newest_first, only_commits, without_commits
+from mcp_server.retrieval.linked import keys_in, naming_code, newest_first, only_commits, without_commits
 from mcp_server.retrieval.links import Linked, read_linked
 from mcp_server.retrieval.model import Retrieval
 from mcp_server.retrieval.query import SHAPED, ParsedQuery, parse_query, weigh_terms
@@ -38,13 +39,11 @@ MAX_MENTIONS = 3
 RANGE_LINES = 12  # of code that one link shows
 TITLE_HITS = 5  # among which the title of a ticket, design or commit is looked for
 BEST_HIT_LINKS = 3  # of a best hit that the question does not name
-PLAIN_KINDS = frozenset({"variable", "constant", "property", "field"})
 DESIGN_ASKED = re.compile(
     r"\b(?:designs?|adrs?|rfcs?|keps?|peps?|decisions?|decided|proposals?|why|reasons?|rationale|behind)\b", re.I
 )
 TICKET_ASKED = re.compile(r"\b(?:tickets?|issues?|bugs?|incidents?|stor(?:y|ies)|pull requests?|asked for|why)\b", re.I)
 COMMIT_ASKED = re.compile(r"\b(?:commits?|changed|touched|when|who|history|last change)\b", re.I)
-LETTER_KEY = re.compile(r"#\d+|[A-Z][A-Z0-9]*-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def links_of_document(places: Places, chunk: Chunk, about: str) -> Iterator[Link
     if chunk.kind == "design":
         yield from names
     if chunk.kind == "commit":
-        for asked in (link for link in chunk.links if LETTER_KEY.fullmatch(link)):
+        for asked in keys_in(chunk.links):
             for document in documents(own, places.index.find_keys(asked, own.filters)):
                 yield Link("behind", about, document, chunk, chunk.start_line, chunk.start_line)
         yield from changed_by(own, chunk, about)
@@ -216,7 +215,7 @@ def best_part(chunks: Sequence[Chunk], subject: frozenset[str]) -> tuple[Chunk, 
         body = chunk.text.split("\n")[symbol.start_line - chunk.start_line : symbol.end_line - chunk.start_line + 1]
         spoken = len(subject & text_roots("\n".join(body)))
         shared = 2 * len(subject & said) + spoken
-        is_value = symbol.kind in PLAIN_KINDS
+        is_value = symbol.kind in PLAIN_VALUES
         return shared / (2 if is_value else 1), not is_value, -symbol.start_line, symbol.end_line
 
     chunk, symbol = max(pairs, key=weigh)
@@ -261,7 +260,7 @@ def named_part(chunks: Sequence[Chunk], said: str) -> tuple[Chunk, int, int] | N
     named = [(c, s) for c in chunks for s in c.symbols if SHAPED.search(s.name) and whole_word(s.name).search(said)]
     if not named:
         return None
-    chunk, symbol = min(named, key=lambda pair: (pair[1].kind in PLAIN_KINDS, pair[1].start_line))
+    chunk, symbol = min(named, key=lambda pair: (pair[1].kind in PLAIN_VALUES, pair[1].start_line))
     return chunk, *lines_of(chunk, symbol.start_line)
 
 
@@ -350,11 +349,11 @@ def documents_behind(places: Places, chunk: Chunk, symbol: str, commits: Sequenc
         yield from fresh((c for c in naming if pattern.search(c.text)), last)
     direct = index.linked_to(chunk.ref, without_commits(index, filters), MAX_NAMED)
     yield from fresh(index.chunks(direct), chunk.ref)
-    named = (link for commit in commits for link in commit.links if LETTER_KEY.fullmatch(link))
+    named = (key for commit in commits for key in keys_in(commit.links))
     for key in list(dict.fromkeys(named))[: 2 * MAX_BEHIND]:
         behind = documents(places, index.find_keys(key, filters))
         yield from fresh(behind, key)
-        designs = [link for document in behind for link in document.links if LETTER_KEY.fullmatch(link)]
+        designs = [key for document in behind for key in keys_in(document.links)]
         for other in designs[:MAX_BEHIND]:
             yield from fresh(documents(places, index.find_keys(other, filters)), other)
 
@@ -382,7 +381,7 @@ def links_of_gone(places: Places, path: str) -> Iterator[Link]:
         chunk = places.index.first_chunk(*now, places.filters) if now else None
         if chunk is not None:
             yield Link("renamed", path, commit, chunk, chunk.start_line, chunk.start_line)
-            for key in (link for link in commit.links if LETTER_KEY.fullmatch(link)):
+            for key in keys_in(commit.links):
                 for document in documents(places, places.index.find_keys(key, places.within(chunk.product).filters)):
                     yield Link("behind", path, document, chunk, chunk.start_line, chunk.start_line)
             return

@@ -36,6 +36,9 @@ StatusOption = Annotated[str, typer.Option(help=f"Only {', '.join(STATUSES)}.")]
 KindOption = Annotated[str, typer.Option(help=f"Only {', '.join(KINDS)}.")]
 SinceOption = Annotated[str, typer.Option(help="From this day or time on (UTC), such as 2026-11-21.")]
 UntilOption = Annotated[str, typer.Option(help="Before this day or time (UTC).")]
+ExpectedPath = Annotated[list[str] | None, typer.Option("--path", help="A file that should be found; repeat.")]
+ExpectedSymbol = Annotated[list[str] | None, typer.Option("--symbol", help="A definition to be found; repeat.")]
+ExpectedTicket = Annotated[list[str] | None, typer.Option("--ticket", help="A ticket that should be found; repeat.")]
 NoteOption = Annotated[str, typer.Option(help="Why, in your words.")]
 
 
@@ -133,9 +136,9 @@ def trace_show(
 @app.command("blame")
 def trace_blame(
     trace_id: str,
-    path: Annotated[list[str] | None, typer.Option(help="A file that should have been found; repeat.")] = None,
-    symbol: Annotated[list[str] | None, typer.Option(help="A definition that should have been found; repeat.")] = None,
-    ticket: Annotated[list[str] | None, typer.Option(help="A ticket that should have been found; repeat.")] = None,
+    path: ExpectedPath = None,
+    symbol: ExpectedSymbol = None,
+    ticket: ExpectedTicket = None,
     text: Annotated[list[str] | None, typer.Option(help="What the answer should have said; repeat.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -158,9 +161,9 @@ def trace_blame(
 @app.command("probe")
 def trace_probe(
     trace_id: str,
-    path: Annotated[list[str] | None, typer.Option(help="A file that should be found; repeat.")] = None,
-    symbol: Annotated[list[str] | None, typer.Option(help="A definition that should be found; repeat.")] = None,
-    ticket: Annotated[list[str] | None, typer.Option(help="A ticket that should be found; repeat.")] = None,
+    path: ExpectedPath = None,
+    symbol: ExpectedSymbol = None,
+    ticket: ExpectedTicket = None,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,

@@ -33,7 +33,7 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
     own = replace(filters, product=chunk.product)
     name = chunk.key if chunk.kind in ("ticket", "design") and chunk.key else chunk.path
     if chunk.kind == "commit":
-        yield from listed("ticket", (link for link in chunk.links if KEY.fullmatch(link)))
+        yield from listed("ticket", keys_in(chunk.links))
     elif name and index.linked_to(name, own, 1):  # most files are named nowhere
         naming = read_linked(index, index.linked_to(name, without_commits(index, own), MAX_LINKED))
         others = [other for other in naming if (other.file.source, other.file.ref) != (chunk.source, chunk.ref)]
@@ -47,6 +47,11 @@ def find_links(index: Index, chunk: Chunk, filters: Filters) -> Iterator[str]:
             yield from changes(commits)
     if chunk.kind in ("ticket", "design") and name:
         yield from listed("named in", naming_code(index, name, own))
+
+
+def keys_in(links: Iterable[str]) -> Iterator[str]:
+    """Return the ticket keys and design ids among the links of a document."""
+    return (link for link in links if KEY.fullmatch(link))
 
 
 def only_commits(index: Index, filters: Filters) -> Filters:
@@ -67,7 +72,7 @@ def newest_first(commits: Sequence[Linked]) -> list[Linked]:
 
 def tickets_of(index: Index, commits: Sequence[Linked], filters: Filters) -> Iterator[str]:
     """Yield the indexed tickets that the newest commits name."""
-    named = (link for commit in commits for link in commit.links if KEY.fullmatch(link))
+    named = (key for commit in commits for key in keys_in(commit.links))
     for key in list(dict.fromkeys(named))[:MAX_KEYS]:
         if index.find_keys(key, filters):
             yield key

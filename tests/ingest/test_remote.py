@@ -15,9 +15,9 @@ from ingest.errors import GitError, IndexStateError, SourceError
 from ingest.index import Index, jobs, status
 from ingest.model import Filters
 from ingest.worker import Target, Worker
+from tests.ingest.waiting import PATIENCE_S, wait_until
 
 NOW = "2026-11-21T00:00:00Z"
-PATIENCE_S = 60
 TOKEN = "token-of-the-test"
 
 
@@ -245,15 +245,6 @@ def published(tmp_path):
         return status(tmp_path / "data").current is not None
     except IndexStateError:  # its files are just being made
         return False
-
-
-def wait_until(holds):
-    done = threading.Event()
-    for _ in range(PATIENCE_S * 20):
-        if holds():
-            return True
-        done.wait(0.05)
-    return False
 
 
 @pytest.mark.req("I1")

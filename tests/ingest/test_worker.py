@@ -15,8 +15,7 @@ from ingest.index.beacon import WorkerLock, is_worked, read_state
 from ingest.index.invariants import check_invariants
 from ingest.model import Filters
 from ingest.worker import Order, Target, Worker
-
-PATIENCE_S = 60
+from tests.ingest.waiting import PATIENCE_S, wait_until
 
 
 class Clock:
@@ -113,15 +112,6 @@ def running(tmp_path, builds, code):
     worker.stop()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-
-
-def wait_until(holds):
-    done = threading.Event()
-    for _ in range(PATIENCE_S * 20):
-        if holds():
-            return True
-        done.wait(0.05)
-    return False
 
 
 @pytest.mark.req("I1", "I4")
