@@ -223,10 +223,14 @@ def find_leaks(results: Iterable[SearchResult | AnswerResult], forbidden: Sequen
 
 def rank_files(case: Case, hits: Sequence[Hit]) -> list[str]:
     """Return the first ten distinct files as `source:path`; a wanted one is written as the case writes it."""
+    return name_files(case, [(hit.source, hit.path) for hit in hits if hit.path])
+
+
+def name_files(case: Case, files: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the first ten distinct of some files, (source, path), as `source:path` or as the case writes them."""
     wanted = {*case.expect.cites, *case.expect.not_cites}
-    files = {(hit.source, hit.path) for hit in hits if hit.path}
-    ordered = [pair for pair in dict.fromkeys((hit.source, hit.path) for hit in hits) if pair in files]
-    return [path if path in wanted else f"{source}:{path}" for source, path in ordered[:TOP] if path]
+    ordered = list(dict.fromkeys(files))[:TOP]
+    return [path if path in wanted else f"{source}:{path}" for source, path in ordered]
 
 
 def place(citation: Citation) -> str:

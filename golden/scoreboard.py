@@ -15,6 +15,7 @@ from golden.metrics import wilson
 from golden.results import COLUMNS, render_blame
 from golden.stats import BucketStats
 from golden.suite import Suite
+from golden.worth import Worth, render_worth
 
 NAME = "scoreboard.json"
 MARKDOWN = "final-scoreboard.md"
@@ -23,8 +24,13 @@ PLOT = "recall.svg"
 WIDTH, HEIGHT, MARGIN = 480, 160, 30  # pixels of the plot
 
 
-def make_scoreboard(gate: Gate, suite: Suite) -> dict[str, Any]:
-    """Return the figures of a run with all of its inputs and the hash over everything."""
+def make_scoreboard(
+    gate: Gate, suite: Suite, worth: Sequence[Worth] = (), checks: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return the figures of a run with all of its inputs and the hash over everything.
+
+    `worth`: what each part of the search is worth; `checks`: what the ship gate found.
+    """
     run = gate.run
     stats = (*run.report.stats(), run.report.overall())
     board: dict[str, Any] = {
@@ -42,6 +48,8 @@ def make_scoreboard(gate: Gate, suite: Suite) -> dict[str, Any]:
         "stats": {row.bucket: row.to_dict() for row in stats},
         "blame": run.report.blame(),
         "cost_usd": total_cost([verdict.outcome.cost_usd for verdict in run.report.verdicts]),
+        "ablations": [row.to_dict() for row in worth],
+        "ship": list(checks),
         "results": [to_row(v).model_dump(mode="json", exclude_defaults=True) for v in run.report.verdicts],
     }
     return {**board, "hash": hash_board(board)}
@@ -59,9 +67,19 @@ def hash_board(board: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def write_scoreboard(gate: Gate, suite: Suite, folder: Path) -> dict[str, Any]:
-    """Write `scoreboard.json`, its Markdown form and the plot over all reports in a folder; return the scoreboard."""
-    board = make_scoreboard(gate, suite)
+def write_scoreboard(
+    gate: Gate,
+    suite: Suite,
+    folder: Path,
+    worth: Sequence[Worth] = (),
+    checks: Sequence[Mapping[str, Any]] = (),
+    said: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `scoreboard.json`, its Markdown form and the plot over all reports in a folder; return the scoreboard.
+
+    `said`: the checks of the ship gate for people.
+    """
+    board = make_scoreboard(gate, suite, worth, checks)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / NAME).write_text(json.dumps(board, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
     entry = {
@@ -74,7 +92,7 @@ def write_scoreboard(gate: Gate, suite: Suite, folder: Path) -> dict[str, Any]:
     with (folder / HISTORY).open("a", encoding="utf-8") as history:
         history.write(json.dumps(entry) + "\n")
     (folder / PLOT).write_text(plot_recall(read_history(folder / HISTORY)), "utf-8")
-    (folder / MARKDOWN).write_text(render_markdown(gate, board), "utf-8")
+    (folder / MARKDOWN).write_text(render_markdown(gate, board, worth, said), "utf-8")
     return board
 
 
@@ -114,7 +132,7 @@ def verify_scoreboard(board: Mapping[str, Any], suite: Suite, expected: str = ""
         yield "there is not one result for each case"
 
 
-def render_markdown(gate: Gate, board: Mapping[str, Any]) -> str:
+def render_markdown(gate: Gate, board: Mapping[str, Any], worth: Sequence[Worth] = (), said: Sequence[str] = ()) -> str:
     """Return the scoreboard for people."""
     overall = gate.run.report.overall()
     low, high = wilson(overall.confident_wrong, overall.cases)
@@ -136,6 +154,8 @@ def render_markdown(gate: Gate, board: Mapping[str, Any]) -> str:
             "",
             f"![recall@5 over the reports]({PLOT})",
             "",
+            *(("```", *render_worth(worth), "```", "") if worth else ()),
+            *(("```", *said, "```", "") if said else ()),
             f"Commit `{inputs['commit'][:12]}`, embedder `{inputs['embedder']}`, model {inputs['model']}, "
             f"{len(inputs['cases'])} cases, {len(inputs['removed'])} removed for a reason, cost "
             f"{'unknown or none' if board['cost_usd'] is None else board['cost_usd']}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import prompts
 from golden.baseline import Baseline, Dimensions, dimensions_hash, make_baseline, read_baseline
 from golden.case import BASELINE, BUCKETS, CASES, Case, GoldenError, Removed, load_cases, load_removed
-from golden.corpus import ROOT, Corpus, head_of, utc_now
+from golden.corpus import ROOT, Corpus, head_of, make_setup, open_corpus, open_service, utc_now
 from golden.run import Asked, ask_setup, ask_shipped
 from golden.stats import BucketStats, Report, make_report
 from mcp_server.config import Setup
 from mcp_server.retrieval.context import SlotCaps
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS
+from mcp_server.service import Service
 
 HERE = "here"  # the corpus of a team's own suite: what its configuration indexes
 FLOORS = "floors.toml"
@@ -76,6 +77,11 @@ class Suite:
         """Where the readable results go."""
         return self.work / "results"
 
+    @property
+    def index(self) -> Path:
+        """Where the shipped corpora and their indexes lie."""
+        return self.work / "index"
+
     def cases(self) -> list[Case]:
         """Read the cases. Raises GoldenError."""
         return load_cases(self.folder)
@@ -112,10 +118,23 @@ def run_suite(suite: Suite, cases: Sequence[Case] | None = None, workers: int = 
     started = time.perf_counter()
     chosen = suite.cases() if cases is None else list(cases)
     if suite.setup is None:
-        asked = ask_shipped(chosen, suite.work / "index", workers)
+        asked = ask_shipped(chosen, suite.index, workers)
     else:
         asked = [ask_setup(suite.setup, check_corpus(chosen), Corpus(HERE, suite.setup.settings.source))]
     return make_run(asked, time.perf_counter() - started, suite.setup)
+
+
+def open_again(suite: Suite, cases: Sequence[Case]) -> Iterator[tuple[Service, list[Case]]]:
+    """Yield each index that a run of these cases left, open, with the cases that were asked of it."""
+    names = sorted({case.corpus for case in cases})
+    for name in names:
+        setup = suite.setup
+        if setup is None:
+            corpus = open_corpus(name, suite.index)
+            corpus.after_build()
+            setup = make_setup(corpus.sources, suite.index / name, corpus.settings)
+        with open_service(setup) as service:
+            yield service, [case for case in cases if case.corpus == name]
 
 
 def check_corpus(cases: Sequence[Case]) -> Sequence[Case]:

@@ -77,6 +77,23 @@ def git():
     return run
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `codecairn golden gate --ship` run the tests of some rows."""
+    parser.addoption("--rows", default="", help="Run only the tests of these rows of the catalogue, such as 'F1 F2'.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Write each test's rows to the JUnit report, and leave out tests of other rows than --rows."""
+    rows = {item: {row for mark in item.iter_markers("req") for row in mark.args} for item in items}
+    for item, ids in rows.items():
+        item.user_properties.append(("rows", " ".join(sorted(ids))))
+    wanted = set(config.getoption("--rows").split())
+    if wanted:
+        other = [item for item in items if not rows[item] & wanted]
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if rows[item] & wanted]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """List the requirement rows that no test shows, after a run of everything."""
     if config.args == config.getini("testpaths"):

@@ -40,6 +40,7 @@ CasesOption = Annotated[
 ]
 WorkOption = Annotated[Path, typer.Option("--work", help="Where indexes and results go.")]
 WORK = Path(".golden")
+REPORTS = Path("reports")
 
 
 def open_suite(cases: Path | None, work: Path, root: Path | None, config: Path | None, data: Path | None) -> Suite:
@@ -119,6 +120,10 @@ def golden_gate(
     planted: Annotated[
         bool, typer.Option("--planted", help="Show instead that ten faults in the product are refused, on all cases.")
     ] = False,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Decide over a release: the nine checks of the ship gate, with their tests.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the scoreboard, with --ship.")] = REPORTS,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -126,12 +131,16 @@ def golden_gate(
     """Run the cases and decide: exit code 1 when a floor does not hold or something is worse than the baseline.
 
     Writes `junit.xml` and one text per case. Examples: `codecairn golden gate --cases golden/`,
-    `codecairn golden gate --planted`
+    `codecairn golden gate --planted`, `codecairn golden gate --ship` (in a clone; minutes)
     """
     from golden.gate import run_gate
 
     if planted:
-        try_faults(open_suite(None, work, root, config, data))
+        if let_through := try_faults(open_suite(None, work, root, config, data)):
+            fail(f"The gate does not see: {', '.join(let_through)}.")
+        return
+    if ship:
+        decide_shipping(open_suite(cases, work, root, config, data), out)
         return
     with bench_errors():
         gate = run_gate(open_suite(cases, work, root, config, data))
@@ -140,8 +149,27 @@ def golden_gate(
         raise SystemExit(EXIT_ERROR)
 
 
-def try_faults(suite: Suite) -> None:
-    """Plant each fault, print what the gate says to it, and end with 1 where one is let through."""
+def decide_shipping(suite: Suite, out: Path) -> None:
+    """Run the gate, the planted faults, the ways to search and the tests; print the nine checks, end with 1 on a no."""
+    from golden.gate import run_gate
+    from golden.planted import FAULTS
+    from golden.ship import run_ship
+    from golden.suite import Suite as Shipped
+    from golden.worth import measure_worth
+
+    with bench_errors():
+        gate = run_gate(suite)
+        worth = measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts])
+        # Where the gate blocks as it is, a fault shows nothing.
+        let_through = try_faults(Shipped(work=suite.work)) if gate.passed else list(FAULTS)
+        decision = run_ship(gate, suite, worth, let_through, out)
+    print(decision)
+    if not decision.passed:
+        raise SystemExit(EXIT_ERROR)
+
+
+def try_faults(suite: Suite) -> list[str]:
+    """Plant each fault and print what the gate says to it; return those that it lets through."""
     from golden.corpus import ORGANISATION
     from golden.planted import FAULTS, judge_core, prepare_ground, try_fault
 
@@ -155,8 +183,7 @@ def try_faults(suite: Suite) -> None:
             failures = try_fault(fault, cases, ground, suite.work / "planted-build", suite).failures
             print(f"{name:20} {'BLOCK: ' + failures[0] if failures else 'LET THROUGH'}", flush=True)
             let_through += [] if failures else [name]
-    if let_through:
-        fail(f"The gate does not see: {', '.join(let_through)}.")
+    return let_through
 
 
 @app.command("mine")
@@ -238,29 +265,34 @@ def compare_with_shadow(setup: Setup) -> None:
 def golden_report(
     cases: CasesOption = None,
     work: WorkOption = WORK,
-    out: Annotated[Path, typer.Option(help="Folder for the scoreboard.")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="Folder for the scoreboard.")] = REPORTS,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Also what each retriever, stage, transform and feature is worth.")
+    ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
     """Run the cases and write `scoreboard.json` with a hash over its inputs, `final-scoreboard.md` and a plot.
 
-    Example: `codecairn golden report --out reports`
+    Example: `codecairn golden report --out reports --ablate`
     """
     from golden.gate import run_gate
     from golden.scoreboard import MARKDOWN, write_scoreboard
+    from golden.worth import measure_worth
 
     with bench_errors():
         suite = open_suite(cases, work, root, config, data)
         gate = run_gate(suite)
-        board = write_scoreboard(gate, suite, out)
+        worth = measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts]) if ablate else []
+        board = write_scoreboard(gate, suite, out, worth)
     print(f"{out / MARKDOWN}: gate {'PASS' if gate.passed else 'BLOCK'}, hash {board['hash']}")
 
 
 @app.command("verify")
 def golden_verify(
     expected: Annotated[str, typer.Argument(help="The hash, or its first digits.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder of the scoreboard.")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="Folder of the scoreboard.")] = REPORTS,
     cases: CasesOption = None,
     root: RootOption = None,
     config: ConfigOption = None,

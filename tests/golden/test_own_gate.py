@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
-from golden.case import BUCKETS, load_cases
+from golden.case import BUCKETS, GoldenError, load_cases
+from golden.corpus import ROOT
+from golden.gate import run_gate
 from golden.organisation import build_organisation
+from golden.run import principal_for
+from golden.ship import ROWS, better_ways, inspect_traces, is_versioned, run_rows, run_ship, writes
+from golden.suite import open_again
+from golden.worth import WHOLE, measure_worth
 from mcp_server.cli import app
+from mcp_server.cli.golden import open_suite
+from traces.model import Span
 
 CONFIG = """
 [[source]]
@@ -149,6 +160,113 @@ def test_a_scoreboard_is_verified_by_its_hash_and_a_changed_one_is_not(team):
     (out / "scoreboard.json").write_text(json.dumps(board), "utf-8")
     assert "changed after it was made" in team.run("verify", "--out", out, code=1)
     assert "golden report" in team.run("verify", "--out", out / "none", code=1)
+
+
+@pytest.fixture(scope="module")
+def shipping(team):
+    """The team's gate and what each way to search is worth over its cases."""
+    suite = open_suite(team.cases, team.work, team.folder, team.folder / "codecairn.toml", team.folder / "data")
+    gate = run_gate(suite)
+    return suite, gate, measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts])
+
+
+def write_tests(folder, rows, failing=()):
+    """Write one test for each row, with the hooks of this repository's own tests; return the folder."""
+    folder.mkdir()
+    shutil.copy(ROOT / "tests" / "conftest.py", folder / "conftest.py")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = req(*ids): rows\n")
+    tests = [
+        f'@pytest.mark.req("{row}")\ndef test_{number}():\n    assert {row not in failing}\n'
+        for number, row in enumerate(rows)
+    ]
+    (folder / "test_rows.py").write_text("import pytest\n\n" + "\n".join(tests))
+    return folder
+
+
+@pytest.mark.req("V4", "V4.1", "V4.5", "V4.7", "V4.9", "E13")
+def test_the_ship_gate_names_what_is_not_there_and_passes_only_when_all_nine_checks_hold(team, shipping, tmp_path):
+    suite, gate, worth = shipping
+    rows = [row for ids in ROWS.values() for row in ids]
+    later = {"M7", "S4", "V3", "V10"}
+    some = write_tests(tmp_path / "some", [row for row in rows if row not in later], failing=("F12",))
+    decision = run_ship(gate, suite, worth, ["no BM25"], tmp_path, tests=partial(run_rows, tests=some, workers=1))
+    checks = {check.id: check for check in decision.checks}
+    assert list(checks) == list(ROWS)
+    assert not decision.passed
+    assert checks["V4.2"].failures == ("not there: no test shows M7",)
+    assert checks["V4.7"].failures == ("not there: no test shows S4",)
+    assert checks["V4.8"].failures == ("not there: no test shows V3, V10",)
+    assert [f.split(":")[0] for f in checks["V4.4"].failures] == ["F12"]
+    assert checks["V4.5"].failures == ("it is not shown that the gate refuses 'no BM25'",)
+    assert [name for name, check in checks.items() if check.holds] == ["V4.1", "V4.3", "V4.6", "V4.9"]
+    assert "ship: BLOCK, 4 of 9 hold" in str(decision)
+
+    board = json.loads((tmp_path / "scoreboard.json").read_text("utf-8"))
+    assert [check["holds"] for check in board["ship"]] == [checks[name].holds for name in list(ROWS)[:-1]]
+    assert "FAIL not there: no test shows M7" in (tmp_path / "final-scoreboard.md").read_text("utf-8")
+    assert "verified" in team.run("verify", decision.hash[:12], "--out", tmp_path)
+
+    everything = next(row for row in worth if row.name == WHOLE)
+    better = replace(everything, name="another", recall5=everything.recall5 + 0.03, loss=-0.03, low=-0.04, high=-0.01)
+    assert list(better_ways([*worth, better])) == [
+        f"recall@5 another is {better.recall5:.3f}, of what would ship {everything.recall5:.3f}"
+    ]
+
+    whole = write_tests(tmp_path / "whole", rows)
+    assert run_ship(gate, suite, worth, [], tmp_path, tests=partial(run_rows, tests=whole, workers=1)).passed
+
+
+def test_the_ship_gate_needs_the_tests_of_a_clone(tmp_path):
+    with pytest.raises(GoldenError, match="Run it in a clone"):
+        run_rows(["F1"], tmp_path / "none")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(GoldenError, match="could not be run"):  # without the hooks there is no --rows
+        run_rows(["F1"], tmp_path / "bare", workers=1)
+
+
+@pytest.mark.req("V4.1", "T35", "D1")
+def test_the_ship_gate_replays_every_trace_of_the_run_and_misses_the_one_that_is_gone(shipping):
+    suite, gate, _ = shipping
+    recorded = inspect_traces(gate, suite)
+    assert recorded.faults == ()
+    assert recorded.traces == len(gate.run.report.verdicts)
+    assert recorded.replays == 2 * recorded.traces
+    first, *rest = gate.run.report.verdicts
+    lost = replace(first, outcome=replace(first.outcome, trace_id="01M7ZZZZZZZZZZZZZZZZZZZZZZ"))
+    other = replace(gate, run=replace(gate.run, report=replace(gate.run.report, verdicts=(lost, *rest))))
+    assert [fault.split(":")[0] for fault in inspect_traces(other, suite).faults] == [first.case.id]
+
+
+@pytest.mark.req("V4.3")
+def test_a_generation_without_its_prompt_is_seen(shipping):
+    suite, gate, _ = shipping
+    verdict = gate.run.report.verdicts[0]
+    for service, _ in open_again(suite, [verdict.case]):
+        trace = service.get_trace(verdict.outcome.trace_id, principal_for(service, verdict.case))
+    assert not writes(trace)
+    assert not is_versioned(trace)
+    generated = replace(trace, spans=(*trace.spans, Span(99, None, "model", 0.0, 1.0, output={"text": "x"})))
+    assert writes(generated)
+    assert not is_versioned(generated)
+    summary = replace(trace.summary, prompt_id="answer", prompt_version="v1", prompt_sha256="0" * 64)
+    assert is_versioned(replace(generated, summary=summary))
+
+
+@pytest.mark.req("E15", "V5")
+def test_the_scoreboard_says_what_each_list_stage_transform_and_feature_is_worth(team, shipping):
+    suite, _, worth = shipping
+    names = {row.name: row for row in worth}
+    assert {"text alone", "vector alone", "history alone", "lists joined", WHOLE, "with multi"} <= names.keys()
+    assert names[WHOLE].ndcg > names["vector alone"].ndcg
+    assert names[WHOLE].loss == 0
+    off = [row for row in worth if row.kind == "without"]
+    assert "without retriever text" in {row.name for row in off}
+    assert [row.loss for row in off] == sorted((row.loss for row in off), reverse=True)
+    text = team.run("report", "--out", team.folder / "ablated", "--ablate")
+    assert "hash" in text
+    board = json.loads((team.folder / "ablated" / "scoreboard.json").read_text("utf-8"))
+    assert [row["name"] for row in board["ablations"]] == [row.name for row in worth]
+    assert "what each part is worth" in (team.folder / "ablated" / "final-scoreboard.md").read_text("utf-8")
 
 
 @pytest.mark.req("D5", "E17", "E22")
