@@ -139,7 +139,7 @@ class Records:
 
     def forget_mine(self) -> int:
         """Delete every trace of the principal; return how many there were."""
-        return self._service.store.forget(self._service.pseudonym(self._principal))
+        return sum(self._service.store.forget(name) for name in sorted(self._service.pseudonyms(self._principal)))
 
     def export(self, folder: Path, query: TraceQuery) -> dict[str, int]:
         """Write the traces that a query describes as JSON lines, a file per day; return how many went into each."""

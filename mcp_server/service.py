@@ -8,7 +8,6 @@ import copy
 import hashlib
 import hmac
 import json
-import os
 import queue
 import sys
 import threading
@@ -45,6 +44,7 @@ from mcp_server.egress import Outlet, release
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
 from mcp_server.fallback import Cancellation
+from mcp_server.keyring import read_keys
 from mcp_server.results import (
     AnswerEvent,
     AnswerRequest,
@@ -187,7 +187,7 @@ class Service:
         self._opened = {domain.name: _Opened() for domain in list_domains(setup)}
         self._embedder: Embedder | None = None
         self._embedder_loaded = False
-        self._key: bytes | None = None
+        self._keys: tuple[bytes, ...] = ()
         self._building: Building | None = None
         self._build_error = ""
         self._upkeep: tuple[float, object, Upkeep] = (0.0, None, Upkeep())
@@ -696,17 +696,21 @@ class Service:
         return self._store
 
     def pseudonym(self, principal: Principal) -> str:
-        """Return the name that a principal has in traces."""
+        """Return the name that a principal has in traces from now on."""
         return hash_principal(principal, self._secret())
+
+    def pseudonyms(self, principal: Principal) -> frozenset[str]:
+        """Return every name that a principal has in traces: one for each key that was not dropped."""
+        return frozenset(hash_principal(principal, key) for key in self._read_keys())
 
     def may_read(self, principal: Principal) -> Callable[[TraceAcl], bool]:
         """Return whether a trace may be read: one's own, and only while all of its evidence may still be seen."""
-        asked = hash_principal(principal, self._secret())
+        asked = self.pseudonyms(principal)
         settings = self.setup.settings
 
         def allowed(acl: TraceAcl) -> bool:
             return (
-                acl.principal_hash == asked
+                acl.principal_hash in asked
                 and all(principal.groups.intersection(groups) for groups in acl.groups_required)
                 and all(may_see(principal, settings, name) for name in acl.sources)
             )
@@ -935,21 +939,13 @@ class Service:
             sys.stderr.write(json.dumps(log_record(trace), separators=(",", ":")) + "\n")
 
     def _secret(self) -> bytes:
-        """Return the key of this data directory, made on first use; it signs cursors and hides principals in traces."""
-        if self._key is None:
-            self._key = self._read_secret()
-        return self._key
+        """Return the newest key of this data directory; it signs cursors and hides principals in traces."""
+        return self._read_keys()[0]
 
-    def _read_secret(self) -> bytes:
-        path = self.setup.data_dir / "secret.key"
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            self.setup.data_dir.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(os.urandom(32))
-            return path.read_bytes()
+    def _read_keys(self) -> tuple[bytes, ...]:
+        if not self._keys:
+            self._keys = read_keys(self.setup.data_dir)
+        return self._keys
 
     def _make_cursor(self, request: SearchRequest, index: Index, principal: Principal, offset: int) -> str:
         body = f"{index.generation}.{offset}"

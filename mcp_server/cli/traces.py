@@ -355,6 +355,27 @@ def trace_prune(
     print(f"{done.deleted} traces deleted, {done.thinned} thinned; {sizes}")
 
 
+@app.command("rotate-key")
+def trace_rotate_key(
+    drop_former: Annotated[
+        bool, typer.Option("--drop-former", help="Also drop the former keys: traces of before belong to nobody.")
+    ] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name principals in traces anew from now on, and end all cursors. A running server does so when it is restarted.
+
+    Former keys are kept, so that everybody can still read and delete what is theirs. Example:
+    `codecairn trace rotate-key`
+    """
+    from mcp_server.keyring import rotate_key
+
+    count = rotate_key(open_setup(root, config, data).data_dir, drop_former=drop_former)
+    print_json({"keys": count}) if as_json else print(f"a new key; {count - 1} former ones are kept")
+
+
 def feedback(
     trace_id: str,
     verdict: Annotated[str, typer.Argument(help="up, down, or escalate: a person had to answer it.")],

@@ -2,13 +2,17 @@
 
 import json
 import sqlite3
+import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
 from mcp_server.access import local_principal
 from mcp_server.cli import main
 from mcp_server.errors import BadRequest, NotFound
+from mcp_server.keyring import read_keys
 from mcp_server.records import Records
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
@@ -147,6 +151,45 @@ def test_prune_and_forgetting_ones_own(command, ask, records, service):
     assert command("trace", "prune", "--mine")[1] == "1 traces deleted\n"
     with pytest.raises(NotFound):
         records.get(kept)
+
+
+@pytest.mark.req("S6")
+def test_after_a_rotation_names_are_others_and_ones_own_traces_can_still_be_read_and_deleted(command, setup):
+    principal = local_principal(setup.settings)
+
+    def asked(service, text):
+        found = service.search(SearchRequest(text, limit=1), principal)
+        service.store.flush()
+        return found, Records(service, principal).get(found.trace_id).acl.principal_hash
+
+    with closing(Service(setup)) as service:
+        reindex(service)
+        old, name = asked(service, "session")
+    assert old.next_cursor
+    assert command("trace", "rotate-key")[1] == "a new key; 1 former ones are kept\n"
+    assert stat.S_IMODE((setup.data_dir / "secret.key").stat().st_mode) == 0o600
+    with closing(Service(setup)) as service:
+        new, other = asked(service, "RETRY_LIMIT")
+        assert other != name
+        assert Records(service, principal).get(old.trace_id).summary.id == old.trace_id
+        with pytest.raises(BadRequest, match="Ask again without `cursor`"):
+            service.search(SearchRequest("session", limit=1, cursor=old.next_cursor), principal)
+    assert command("trace", "prune", "--mine")[1] == "3 traces deleted\n"
+
+    with closing(Service(setup)) as service:
+        last, _ = asked(service, "session")
+    assert json.loads(command("trace", "rotate-key", "--drop-former", "--json")[1]) == {"keys": 1}
+    with closing(Service(setup)) as service, pytest.raises(NotFound):
+        Records(service, principal).get(last.trace_id)
+    (setup.data_dir / "secret.key").write_bytes(b"short")
+    assert "holds keys of 32" in command("trace", "list")[2]
+
+
+def test_processes_that_start_at_once_take_one_key(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: read_keys(tmp_path / "data"), range(8)))
+    assert len(found) == 1
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
 
 
 @pytest.mark.req("T26", "T37", "T2")
