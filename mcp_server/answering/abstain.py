@@ -120,9 +120,13 @@ def other_product(retrieval: Retrieval) -> str:
     """Return a word that stands where a product's name does and that occurs nowhere, "" where there is none.
 
     "How does X sign", "the X library", "X's cookies", "X::Base": the rest of such a question is often found, elsewhere.
+    A word in the path of something found is a subject of this product, even where no text says it.
     """
     own = {
-        part for hit in retrieval.chunks for name in (hit.chunk.product, hit.chunk.source) for part in words_in(name)
+        part
+        for hit in retrieval.chunks
+        for name in (hit.chunk.product, hit.chunk.source, hit.chunk.path or "")
+        for part in words_in(name)
     }
     for term in retrieval.terms:
         word = term.word.lower()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from ingest.chunking.facts import IDENTIFIER, number_of
-from mcp_server.answering.claims import Anchor
+from mcp_server.answering.claims import COUNT_WORDS, WORD_UNIT, Anchor
 
 TRUTH = re.compile(r"(?<![\w.=!-])(true|false)(?![\w-])|(?<==)\s?(true|false)(?![\w-])", re.I)
 BESIDE = 6  # characters between a value and the line number that belongs to it
@@ -220,6 +220,11 @@ def digits(text: str) -> str:
 def numbers_in(text: str) -> frozenset[str]:
     """Return every number of a text in its normal form."""
     return frozenset(map(number_of, NUMBER.findall(text)))
+
+
+def counted_in(text: str) -> frozenset[str]:
+    """Return the numbers that a text gives in words before their unit: "two seconds"."""
+    return frozenset(str(COUNT_WORDS.index(match[1].lower())) for match in WORD_UNIT.finditer(text))
 
 
 def readings(literal: str) -> list[str]:

@@ -20,6 +20,7 @@ from mcp_server.answering.literals import (
     NUMBER,
     TRUTH_WORD,
     Said,
+    counted_in,
     find_truths,
     numbers_in,
     polarity,
@@ -78,7 +79,8 @@ class ValueChecker:
         if not numbers:
             return
         names, lines = self.speaking_lines(draft, anchors, spans)
-        held = numbers_in("\n".join(lines))
+        spoken = "\n".join(lines)
+        held = numbers_in(spoken) | counted_in(spoken)
         for anchor in numbers:
             if lines and held.isdisjoint(readings(anchor.text)) and not is_loose(draft.text, anchor):
                 yield anchor, f"'{anchor.text}' is in no line that speaks of {', '.join(names) or 'it'}."

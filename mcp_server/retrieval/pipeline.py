@@ -32,7 +32,7 @@ from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.links import retrieve_links
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
-from mcp_server.retrieval.references import retrieve_references
+from mcp_server.retrieval.references import asks_behind, retrieve_references
 from mcp_server.retrieval.rerank import (
     Candidates,
     Ranked,
@@ -77,7 +77,7 @@ FEATURE_WORDS = {
     "use": "uses it",
     "path": "file name",
     "history": "similar commits",
-    "references": "named by similar code",
+    "references": "linked to the code asked about",
 }
 # What ranking can fail with: it computes, and reads nothing from disk.
 RERANK_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -349,7 +349,7 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "frames":
         return bool(query.frames)
     if retriever == "references":
-        return query.route == "conceptual" and filters.followed > filters.sources
+        return query.route == "conceptual" and (filters.followed > filters.sources or asks_behind(query))
     return True
 
 

@@ -3,18 +3,21 @@
 Who has a piece of code or the text of a change in hand and asks for its design shares few words with the design, but
 code like it often says which one it follows: `// as in ADR-7`. So code and commits near to the query vote for what they
 name, as commits vote for files. It follows what the caller may see, within one product, and runs only where no code is
-asked for: beside code the designs need no such help.
+asked for: beside code the designs need no such help. Who names a file and asks for its design or ticket gets those that
+name the file, whatever else is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.model import Chunk, Filters
 from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.links import read_linked, wanted
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
 
@@ -26,13 +29,39 @@ SHARPNESS = 2  # power of the similarity
 NAMED_SHARE = 0.5  # a vote is divided by the number of named keys to this power
 VECTOR_SHARE = 0.5  # weight of the vector side beside the words
 MAX_NAMED = 20  # keys whose documents are looked up
+ASKED_KINDS = {  # words that ask for a kind of document
+    "design": re.compile(r"\b(?:designs?|adrs?|rfcs?|keps?|peps?|decisions?|decided|proposals?)\b", re.I),
+    "ticket": re.compile(r"\b(?:tickets?|issues?|bugs?|incidents?|stor(?:y|ies)|pull requests?)\b", re.I),
+}
 
 
 def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
-    """Return the first chunk of each design or ticket that similar code names; the best has the score 1.
+    """Return the first chunk of each design or ticket that similar code names, or that names the file asked about.
 
-    Raises VectorUnavailable or EmbedderMismatch.
+    The best has the score 1. Raises VectorUnavailable or EmbedderMismatch.
     """
+    naming = [(chunk_id, 1.0, path) for chunk_id, path in documents_naming(index, query, filters)]
+    return rank_candidates("references", [*voted(index, query, filters, weights), *naming])
+
+
+def asks_behind(query: ParsedQuery) -> bool:
+    """Tell whether a query names a file and asks for its designs or tickets."""
+    return bool(query.paths) and any(pattern.search(query.text) for pattern in ASKED_KINDS.values())
+
+
+def documents_naming(index: Index, query: ParsedQuery, filters: Filters) -> Iterator[tuple[int, str]]:
+    """Yield (chunk, path) of the designs or tickets asked for that name a file of the query, within its product."""
+    kinds = [kind for kind, pattern in ASKED_KINDS.items() if query.paths and pattern.search(query.text)]
+    files = replace(filters, sources=filters.followed | filters.sources, path_glob="", language="")
+    for path in query.paths if kinds else ():
+        for source, found in index.find_paths(path, files, 2):
+            own = replace(filters, product=index.product_of(source))
+            documents = wanted(index, read_linked(index, index.linked_to(found, own, MAX_NAMED)), filters)
+            yield from ((document.chunk_id, found) for document in documents if document.kind in kinds)
+
+
+def voted(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[tuple[int, float, str]]:
+    """Return (chunk, score, key) of what similar code and commits name, where no code is asked for."""
     voters = replace(filters, sources=voting_sources(index, filters), path_glob="", language="")
     if not voters.sources:
         return []
@@ -48,7 +77,7 @@ def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weig
         first = {chunk.ref: chunk for chunk in sorted(documents, key=lambda c: (-c.start_line, c.id))}
         scored += [(chunk.id, vote, key) for chunk in first.values()]
     top = max((vote for _, vote, _ in scored), default=0.0) or 1.0
-    return rank_candidates("references", [(chunk_id, vote / top, key) for chunk_id, vote, key in scored])
+    return [(chunk_id, vote / top, key) for chunk_id, vote, key in scored]
 
 
 def voting_sources(index: Index, filters: Filters) -> frozenset[str]:

@@ -8,14 +8,16 @@ from mcp_server.access import local_principal
 from mcp_server.config import load_setup
 from mcp_server.results import AnswerRequest
 from mcp_server.service import Service
-from tests.mcp_server.conftest import make_repository, reindex
+from tests.mcp_server.conftest import FILES, make_repository, reindex
+
+FENCE = "# A fence around each depot\n\nA lorry that leaves the area closes its list by itself.\n"
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
     """Return a function that asks the shop."""
     folder = tmp_path_factory.mktemp("products")
-    root = make_repository(folder / "shop-repo")
+    root = make_repository(folder / "shop-repo", {**FILES, "docs/geofence.md": FENCE})
     service = Service(load_setup(root=root, config=None, data=folder / "data", env=dict(os.environ)))
     reindex(service)
     yield lambda question: service.answer(AnswerRequest(question), local_principal(service.setup.settings))
@@ -51,3 +53,11 @@ def test_another_product_is_named_and_nothing_is_answered(ask, question):
 )
 def test_the_own_product_and_words_that_are_no_product_are_answered(ask, question):
     assert not ask(question).abstained
+
+
+@pytest.mark.req("R23")
+def test_a_word_that_only_a_file_is_called_is_no_other_product(ask):
+    answer = ask("geofence")
+    assert not answer.abstained
+    assert answer.citations
+    assert ask("geohedge").abstained

@@ -121,3 +121,18 @@ def test_a_line_hangs_on_the_branches_above_it_in_other_languages_too(line, name
     lines = code.split("\n")
     at = next(number for number, text in enumerate(lines) if line in text)
     assert hangs_on(lines, at, name) == value
+
+
+@pytest.mark.req("R18")
+def test_a_number_in_words_is_a_number_of_the_line_that_says_it():
+    text = "## Asking again\n\n`load_page` waits two seconds longer each time and gives up after five attempts.\n"
+    design = make_chunk("docs/waiting.md", text)
+    found = check_claims(
+        [ClaimDraft("`load_page` waits two seconds longer"), ClaimDraft("`load_page` waits nine seconds longer")],
+        make_evidence(CACHE, design),
+        "",
+        ChunkResolver(CACHE, design),
+    )
+    verdicts = [item.verdict for item in found]
+    assert verdicts[0] in ("supported", "misattributed")
+    assert verdicts[1] not in ("supported", "misattributed")
