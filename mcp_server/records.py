@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -15,6 +15,7 @@ from mcp_server.errors import BadRequest, NotFound
 from mcp_server.service import Service, redact_personal
 from traces.errors import TraceStoreError
 from traces.export import export_days
+from traces.gaps import report_gaps
 from traces.model import Score, Trace, TraceSummary
 from traces.reports import DAYS, Report, report_costs, report_latency, report_quality
 from traces.retention import Limits, Pruned
@@ -23,8 +24,13 @@ from traces.store import TraceQuery
 from traces.verify import Verification
 
 Thumb = Literal["up", "down"]
-ReportName = Literal["costs", "latency", "quality"]
+ReportName = Literal["costs", "latency", "quality", "gaps"]
 
+REPORTS: Mapping[str, Callable[..., Report]] = {
+    "latency": report_latency,
+    "quality": report_quality,
+    "gaps": report_gaps,
+}
 MAX_NOTE_CHARS = 2000
 MAX_EXPORTED = 10_000  # traces in one export; a longer one is made by days
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -113,8 +119,7 @@ class Records:
             if name == "costs":
                 budget = self._service.setup.settings.budget.daily_usd
                 return report_costs(connection, today, days=days, daily_usd=budget)
-            build = report_latency if name == "latency" else report_quality
-            return build(connection, today, days=days)
+            return REPORTS[name](connection, today, days=days)
 
     # -- the whole store: for whoever may see all of it ----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Reports over past queries: what they cost, how long they took, how good they were. Read from the counters alone."""
+"""Reports over past queries: what they cost, how long they took, how good they were. Read from counters and indexes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ FAITHFULNESS_FLOOR = 0.85  # N8
 HIT_RATE_DROP = 0.10  # N8: week over week, relative
 BUDGET_WARNING = 0.8  # share of the day's budget from which on it is said
 LIVE = "live"
+SHOWN = 20  # single queries or terms in a table
+MAX_CHARS = 80  # of a question in a table
 
 State = Literal["ok", "warn", "alert", "no-data"]
 Sums = Mapping[str, int]
@@ -143,7 +145,23 @@ def report_costs(db: sqlite3.Connection, today: date, *, days: int = DAYS, daily
     caches = read_rows(db, since, "cache")
     hits = tuple((row.value, row.sums["n"], row.sums["n_hit"], row.rate("n_hit")) for row in caches)
     panels.append(Panel("caches", ("cache", "look-ups", "hits", "hit rate"), hits))
+    panels.append(read_dearest(db, since))
     return Report("costs", since, today.isoformat(), tuple(panels), (watch_budget(per_day, today, daily_usd),), figures)
+
+
+# As the index trace_by_cost has it.
+_DEAREST = (
+    "SELECT id, cost_usd, model, tool, transform, tokens_in, tokens_out, query FROM trace "
+    "WHERE cost_usd IS NOT NULL AND kind = ? AND at > ? ORDER BY CAST(cost_usd AS REAL) DESC, seq DESC LIMIT ?"
+)
+
+
+def read_dearest(db: sqlite3.Connection, since: str) -> Panel:
+    """Return the queries that cost most, each with its trace, model, tool and transform."""
+    rows = [tuple(row) for row in db.execute(_DEAREST, (LIVE, f"{since}T~", SHOWN))]
+    columns = ("trace", "usd", "model", "tool", "transform", "tokens in", "tokens out", "question")
+    shown = tuple((trace, Decimal(usd), *rest[:-1], clip(rest[-1])) for trace, usd, *rest in rows if Decimal(usd))
+    return Panel("dearest queries", columns, shown)
 
 
 def watch_budget(per_day: Sequence[Row], today: date, daily_usd: float) -> Monitor:
@@ -342,6 +360,12 @@ def show(value: object) -> str:
     if isinstance(value, Decimal):
         return f"{value:.4f}"
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def clip(text: str) -> str:
+    """Return a text in one line of a table."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_CHARS else line[: MAX_CHARS - 3] + "..."
 
 
 def plain(value: object) -> object:

@@ -29,6 +29,8 @@ CREATE TABLE trace(
   content_hash TEXT REFERENCES blob(hash), acl TEXT NOT NULL, hash TEXT NOT NULL);
 CREATE INDEX trace_at ON trace(at);
 CREATE INDEX trace_by_content ON trace(content_hash) WHERE content_hash IS NOT NULL;
+CREATE INDEX trace_by_cost ON trace(CAST(cost_usd AS REAL), seq) WHERE cost_usd IS NOT NULL;
+CREATE INDEX trace_abstained ON trace(kind, at, query_hash) WHERE abstained = 1;
 CREATE TABLE span(
   trace INTEGER NOT NULL REFERENCES trace(seq), id INTEGER NOT NULL, parent INTEGER, name TEXT NOT NULL,
   start_ms REAL NOT NULL, duration_ms REAL NOT NULL, n_in INTEGER, n_out INTEGER, error_type TEXT,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from golden.machine import MachineFacts, read_machine
+from traces.gaps import report_gaps
 from traces.model import ChunkRef, TraceAcl
 from traces.recorder import TraceRecorder, TraceRun
 from traces.reports import Report, report_costs, report_latency, report_quality
@@ -252,7 +253,7 @@ def time_reports(store: TraceStore) -> dict[str, float]:
     """Return the milliseconds of each whole report: all of its panels together."""
     today: date = datetime.now(UTC).date()
     builders: dict[str, Callable[..., Report]] = {
-        "costs": report_costs, "latency": report_latency, "quality": report_quality,
+        "costs": report_costs, "latency": report_latency, "quality": report_quality, "gaps": report_gaps,
     }  # fmt: skip
     found = {}
     for name, build in builders.items():

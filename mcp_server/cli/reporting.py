@@ -1,4 +1,4 @@
-"""`report`: what queries cost, how long they took, how good they were."""
+"""`report`: what queries cost, how long they took, how good they were, what they lacked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from mcp_server.cli.common import ConfigOption, DataOption, JsonOption, RootOpti
 from mcp_server.cli.traces import open_records
 from mcp_server.records import ReportName
 
-app = typer.Typer(no_args_is_help=True, help="What queries cost, how long they took, how good they were.")
+app = typer.Typer(
+    no_args_is_help=True, help="What queries cost, how long they took, how good they were, what they lacked."
+)
 
 DaysOption = Annotated[int, typer.Option(min=1, max=3650, help="Over so many days, today included.")]
 
@@ -59,6 +61,21 @@ def report_quality(
     Example: `codecairn report quality --json`
     """
     show("quality", days, root, config, data, as_json)
+
+
+@app.command("gaps")
+def report_gaps(
+    days: DaysOption = 30,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where knowledge is missing: questions that were not answered, and their parts that nothing covers, grouped.
+
+    Example: `codecairn report gaps --days 7`
+    """
+    show("gaps", days, root, config, data, as_json)
 
 
 def show(

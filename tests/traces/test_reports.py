@@ -10,8 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.traces.conftest import Desk, see_all
+from traces.gaps import _ABSTAINED, report_gaps
 from traces.model import TraceKind
 from traces.reports import (
+    _DEAREST,
     percentile,
     report_costs,
     report_latency,
@@ -36,7 +38,8 @@ def answer(desk: Desk, days_ago: int = 0, kind: TraceKind = "live", **values: ob
         "answer": "a",
         "ungrounded": [],
     }
-    with desk.recorder.trace(tool="answer", query=f"q{values}", entry="cli", kind=kind) as trace:
+    query = str(values.pop("query", f"q{values}"))
+    with desk.recorder.trace(tool="answer", query=query, entry="cli", kind=kind) as trace:
         trace.set(**(usual | values))  # type: ignore[arg-type]
         with trace.span("ledger"):
             pass
@@ -70,6 +73,58 @@ def test_costs_by_day_model_transform_and_kind(desk: Desk) -> None:
     assert report.figures["calls without a price"] == 1 and report.figures["queries"] == 4
     assert [(one.state, one.name) for one in report.monitors] == [("warn", "budget")]
     assert "0.0125 of 0.01 USD" in str(report) or "0.0125 of 0.02 USD" in str(report)
+
+
+@pytest.mark.req("M15", "M19")
+def test_the_dearest_queries_are_listed_with_what_they_cost_and_costs_scale_to_a_month(desk: Desk) -> None:
+    cheap = answer(desk, model="m1", cost_usd="0.0100", query="cheap")
+    dear = answer(desk, days_ago=3, model="m2", cost_usd="0.2000", transform="multi", query="dear " * 40)
+    answer(desk, query="free")
+    answer(desk, kind="eval", model="m1", cost_usd="9")
+    answer(desk, days_ago=40, model="m1", cost_usd="9")
+    with desk.store.reading() as db:
+        report = report_costs(db, TODAY)
+        plan = " ".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {_DEAREST}", ("live", "", 1)))
+    rows = panel(report, "dearest queries")
+    assert list(rows) == [dear, cheap]
+    assert (rows[dear]["usd"], rows[dear]["model"], rows[dear]["transform"]) == (0.2, "m2", "multi")
+    assert str(rows[dear]["question"]).endswith("...")
+    assert "trace_by_cost" in plan and "TEMP B-TREE" not in plan
+    figures = report.to_dict()
+    assert figures["usd per 1,000 queries"] == pytest.approx(70)
+    assert figures["usd of a month, from the last 7 days"] == pytest.approx(0.21 / 7 * 30)
+    assert figures["share that calls a model"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.req("M14")
+def test_what_was_asked_in_vain_is_grouped_by_question_and_by_part(desk: Desk) -> None:
+    def part(text: str, kind: str = "question") -> dict[str, object]:
+        return {
+            "kind": kind,
+            "text": text,
+            "verdict": "not_covered",
+            "reason": f"'{text}' occurs nowhere.",
+            "nearest": [],
+        }
+
+    for days in (2, 0):
+        answer(desk, days_ago=days, query="how are refunds taxed", abstained=True, ungrounded=[part("Refunds")])
+    other = answer(desk, days_ago=1, query="who pays refunds", ungrounded=[part("refunds"), part("Claim", "claim")])
+    answer(desk, query="what is a cart")
+    answer(desk, query="unasked", kind="eval", abstained=True, ungrounded=[part("evals")])
+    answer(desk, days_ago=40, query="long ago", abstained=True, ungrounded=[part("ages")])
+    with desk.store.reading() as db:
+        report = report_gaps(db, TODAY)
+        plan = " ".join(str(row[3]) for row in db.execute(f"EXPLAIN QUERY PLAN {_ABSTAINED}", ("live", "", 1)))
+    questions = panel(report, "not answered")
+    assert [(q["question"], q["times"], q["last"]) for q in questions.values()] == [
+        ("how are refunds taxed", 2, "2026-11-21")
+    ]
+    terms = panel(report, "not covered")
+    assert list(terms) == ["refunds"]
+    assert terms["refunds"]["questions"] == 2
+    assert terms["refunds"]["trace"] != other  # the latest one
+    assert "trace_abstained" in plan
 
 
 @pytest.mark.req("M8", "F15")
