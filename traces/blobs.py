@@ -6,19 +6,25 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+import orjson
 import zstandard
 
 from traces.errors import TraceStoreError
 
 HASH_PREFIX = "b2:"
 LEVEL = 12  # 10 % smaller than level 3 for half a millisecond in the background; higher levels gain nothing more
-# Joins the strings of one structure for a single pass of the redactor. Neither white space nor a word character,
-# so that a rule does not reach over it; where one does, each string is redacted alone.
-SEPARATOR = "\x00"
+# Joins strings for a single pass of the redactor. Lines of their own, because some rules look for the end of one, with
+# a character between that no rule reaches over; where one does, each string is redacted alone.
+SEPARATOR = "\n\x00\n"
+STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+
+MAX_KNOWN = 20_000  # strings, of at most ...
+MAX_KNOWN_CHARS = 80
 
 Redact = Callable[[str], str]
 Json = Any  # null, bool, number, str, list or dict of these
@@ -26,11 +32,18 @@ Json = Any  # null, bool, number, str, list or dict of these
 
 def canonical(value: object) -> bytes:
     """Return canonical JSON: sorted keys, no spaces, floats exactly, not-a-number and infinities as null."""
-    return dump(value).encode("utf-8", "surrogatepass")
+    try:
+        return orjson.dumps(value, _encode, _OPTIONS)
+    except TypeError:  # a lone surrogate, an integer of more than 64 bits, or what JSON cannot hold at all
+        return _dump_slowly(value).encode("utf-8", "surrogatepass")
 
 
 def dump(value: object) -> str:
     """Return canonical JSON as text. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
+    return canonical(value).decode("utf-8", "surrogatepass")
+
+
+def _dump_slowly(value: object) -> str:
     try:
         return _ENCODER.encode(value)
     except ValueError as error:
@@ -39,9 +52,12 @@ def dump(value: object) -> str:
         return _ENCODER.encode(_without_nan(value))
 
 
-def parse(data: bytes) -> Json:
+def parse(data: bytes | str) -> Json:
     """Read canonical JSON."""
-    return json.loads(data.decode("utf-8", "surrogatepass"))
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:  # a lone surrogate
+        return json.loads(data if isinstance(data, str) else data.decode("utf-8", "surrogatepass"))
 
 
 def hash_bytes(data: bytes) -> str:
@@ -69,43 +85,45 @@ def expand(data: bytes) -> bytes:
 
 def redact_value(value: Json, redact: Redact) -> Json:
     """Return a JSON value with every string in it, keys included, redacted."""
-    strings: list[str] = []
-    _collect(value, strings)
-    if not strings:
-        return value
-    clean = _redact_strings(strings, redact)
-    return value if clean == strings else _rebuild(value, iter(clean).__next__)
+    return parse(Redactor(redact).clean([dump(value)])[0])
 
 
-def _redact_strings(strings: list[str], redact: Redact) -> list[str]:
+class Redactor:
+    """Redacts the strings of JSON texts, keys included, and remembers short ones without anything to hide."""
+
+    def __init__(self, redact: Redact) -> None:
+        """Take what redacts one string."""
+        self._redact = redact
+        self._known: set[str] = set()
+
+    def clean(self, texts: Sequence[str]) -> list[str]:
+        """Return canonical JSON texts with their strings redacted, all of them in one pass."""
+        literals = set().union(*map(STRING.findall, texts)) - self._known
+        if not literals:
+            return list(texts)
+        strings = {literal: parse(literal) for literal in sorted(literals)}
+        masked = dict(zip(strings, redact_strings(list(strings.values()), self._redact), strict=True))
+        changed = {literal: text for literal, text in masked.items() if text != strings[literal]}
+        self._remember(literals - changed.keys())
+        if not changed:
+            return list(texts)
+        shown = {literal: dump(text) for literal, text in changed.items()}
+        return [STRING.sub(lambda match: shown.get(match[0], match[0]), text) for text in texts]
+
+    def _remember(self, literals: Iterable[str]) -> None:
+        if len(self._known) > MAX_KNOWN:
+            self._known.clear()
+        self._known.update(literal for literal in literals if len(literal) <= MAX_KNOWN_CHARS)
+
+
+def redact_strings(strings: Sequence[str], redact: Redact) -> list[str]:
+    """Return each string redacted."""
     joined = SEPARATOR.join(strings)
     if joined.count(SEPARATOR) == len(strings) - 1:
         clean = redact(joined).split(SEPARATOR)
         if len(clean) == len(strings):
             return clean
     return [redact(text) for text in strings]
-
-
-def _collect(value: Json, strings: list[str]) -> None:
-    if isinstance(value, str):
-        strings.append(value)
-    elif isinstance(value, list):
-        for item in value:
-            _collect(item, strings)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            strings.append(name)
-            _collect(item, strings)
-
-
-def _rebuild(value: Json, take: Callable[[], str]) -> Json:
-    if isinstance(value, str):
-        return take()
-    if isinstance(value, list):
-        return [_rebuild(item, take) for item in value]
-    if isinstance(value, dict):
-        return {take(): _rebuild(item, take) for item in value.values()}
-    return value
 
 
 def _encode(value: Json) -> Json:
@@ -138,3 +156,6 @@ def _without_nan(value: Json) -> Json:
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode)
+_OPTIONS = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from traces.blobs import Json, Redact, canonical, dump, hash_bytes, hash_value, redact_value
+import numpy as np
+
+from traces.blobs import Json, Redact, Redactor, canonical, dump, hash_bytes, hash_value, parse, redact_strings
 from traces.model import (
     CONTENT_BLOCKED,
     CONTENT_FULL,
@@ -47,6 +47,7 @@ SPAN_COLUMNS = (
 )
 STAGE_ORDER = {name: order for order, name in enumerate(LIST_STAGES)}
 MAX_SINGLE = 3.4e38  # the largest number of 32 bits
+LABELS = ("source", "path", "key", "title", "symbol")
 MAX_KNOWN_CHUNKS = 20_000  # hash and labels only, some 500 bytes each
 
 Row = dict[str, Any]
@@ -96,8 +97,7 @@ class Draft:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where a chunk got to."""
 
     stage: str | None = None
@@ -140,12 +140,13 @@ class Sealed:
 
 
 class Sealer:
-    """Turns drafts into rows; remembers the chunks it has redacted, because the same ones return all the time."""
+    """Turns drafts into rows; remembers what it has redacted, because the same names and chunks return all the time."""
 
     def __init__(self, *, shorten: bool = True) -> None:
         """Keep whole lists of candidates with `shorten` off: for a look at one query, not for a store."""
         self._shorten = shorten
         self._known: dict[tuple[object, ...], tuple[str, Row]] = {}
+        self._redactors: dict[Redact, Redactor] = {}
 
     def seal(self, draft: Draft) -> Sealed:
         """Redact and hash a draft. A redactor that fails blocks the content, not the row."""
@@ -157,51 +158,84 @@ class Sealer:
             return self._seal(replace(bare, summary=replace(bare.summary, **blank), redact=str, redact_chunk=str))
 
     def _seal(self, draft: Draft) -> Sealed:
-        redact = draft.redact
-        spans = [_redact_slots(span, redact, self._shorten) for span in draft.spans]
-        head = redact_value({name: json.loads(text) for name, text in draft.content.items()}, redact)
-        config = _seal_side(draft.config, redact)
+        row, spans, head, config, result = self._redact_parts(draft)
         environment = None if draft.environment is None else canonical(draft.environment())
         places = find_positions([(span.name, slots) for span, slots in zip(draft.spans, spans, strict=True)])
-        clean = draft.redact_chunk or redact
-        chunks = tuple((self._seal_chunk(c, clean), places.get(c.id, Position())) for c in draft.chunks)
+        sealed = self._seal_chunks(draft.chunks, draft.redact_chunk or draft.redact)
+        chunks = tuple((chunk, places.get(chunk.chunk.id, Position())) for chunk in sealed)
         pack = _pack(draft, spans, head)
         span_rows = tuple(_span_row(span) for span in draft.spans)
-        row = _redact_row(draft.summary, redact)
         row["config_hash"] = None if config is None else hash_bytes(config)
         row["environment_hash"] = None if environment is None else hash_bytes(environment)
-        row["result_hash"] = None if draft.result is None else hash_value(redact(draft.result))
+        row["result_hash"] = None if result is None else hash_value(result)
         row["content_hash"] = None if pack is None else hash_bytes(pack)
         row["acl"] = _acl_row(draft.acl)
         row["hash"] = hash_trace(row, span_rows, [(sealed.hash, place) for sealed, place in chunks])
         answer = head.get("answer", "")
         return Sealed(row, span_rows, chunks, pack, config, environment, answer if isinstance(answer, str) else "")
 
-    def _seal_chunk(self, chunk: ChunkLike, redact: Redact) -> SealedChunk:
-        labels = (chunk.source, chunk.path, chunk.key, chunk.title, chunk.symbol, getattr(chunk, "content_hash", ""))
-        key = (chunk.id, chunk.start_line, chunk.end_line, chunk.text_hash, labels, redact)
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= MAX_KNOWN_CHUNKS:
-                self._known.clear()
-            row = redact_chunk(chunk, redact)
-            known = self._known[key] = (hash_value(row), row)
-        return SealedChunk(*known, chunk, redact)
+    def _redact_parts(self, draft: Draft) -> tuple[Row, list[Row], Row, bytes | None, str | None]:
+        """Return row, slots of each span, other content, configuration and result, redacted in one pass."""
+        row = _summary_row(draft.summary)
+        texts = [dump({name: row[name] for name in FREE_TEXT}), *draft.content.values()]
+        slots = [(number, name) for number, span in enumerate(draft.spans) for name in span.slots]
+        texts += [draft.spans[number].slots[name] for number, name in slots]
+        texts += [text for text in (draft.config, None if draft.result is None else dump(draft.result)) if text]
+        clean = iter(self._redactor(draft.redact).clean(texts))
+        row.update(parse(next(clean)))
+        if row["query_norm"] == row["query"]:
+            row["query_norm"] = None  # most are
+        head = {name: parse(next(clean)) for name in draft.content}
+        spans: list[Row] = [{} for _ in draft.spans]
+        for number, name in slots:
+            spans[number][name] = parse(next(clean))
+        if self._shorten:
+            spans = [
+                compact_slots(span.name, own) if span.name in LIST_STAGES else own
+                for span, own in zip(draft.spans, spans, strict=True)
+            ]
+        config = None if draft.config is None else canonical(parse(next(clean)))
+        return row, spans, head, config, None if draft.result is None else parse(next(clean))
+
+    def _redactor(self, redact: Redact) -> Redactor:
+        if redact not in self._redactors:
+            self._redactors.clear()
+            self._redactors[redact] = Redactor(redact)
+        return self._redactors[redact]
+
+    def _seal_chunks(self, chunks: Iterable[ChunkLike], redact: Redact) -> list[SealedChunk]:
+        keyed = [(_chunk_key(chunk, redact), chunk) for chunk in chunks]
+        new = {key: chunk for key, chunk in keyed if key not in self._known}
+        if len(self._known) + len(new) > MAX_KNOWN_CHUNKS:
+            self._known.clear()
+            new = dict(keyed)
+        for key, row in zip(new, redact_chunks(list(new.values()), redact), strict=True):
+            self._known[key] = (hash_value(row), row)
+        return [SealedChunk(*self._known[key], chunk, redact) for key, chunk in keyed]
 
 
-def redact_chunk(chunk: ChunkLike, redact: Redact) -> Row:
-    """Return what a chunk says it is, redacted, with the hash of its redacted text."""
-    labels = {name: getattr(chunk, name) for name in ("source", "path", "key", "title", "symbol")}
-    row: Row = redact_value(labels, redact)
-    row["chunk_id"] = chunk.id
-    row["start_line"] = chunk.start_line
-    row["end_line"] = chunk.end_line
-    row["text_hash"] = hash_value(redact(chunk.text))
-    extra = describe_extra(chunk)
-    row["extra"] = (
-        canonical(redact_value(json.loads(dump(extra)), redact)).decode("utf-8", "replace") if extra else None
-    )
-    return row
+def _chunk_key(chunk: ChunkLike, redact: Redact) -> tuple[object, ...]:
+    labels = (chunk.source, chunk.path, chunk.key, chunk.title, chunk.symbol, getattr(chunk, "content_hash", ""))
+    return (chunk.id, chunk.start_line, chunk.end_line, chunk.text_hash, labels, redact)
+
+
+def redact_chunks(chunks: Sequence[ChunkLike], redact: Redact) -> list[Row]:
+    """Return what chunks say they are, redacted in one pass, each with the hash of its redacted text."""
+    labels = [dump({name: getattr(chunk, name) for name in LABELS}) for chunk in chunks]
+    extras = [dump(describe_extra(chunk)) for chunk in chunks]
+    shown = [parse(text) for text in Redactor(redact).clean([*labels, *extras])]
+    texts = redact_strings([chunk.text for chunk in chunks], redact)
+    return [
+        {
+            **shown[at],
+            "chunk_id": chunk.id,
+            "start_line": chunk.start_line,
+            "end_line": chunk.end_line,
+            "text_hash": hash_value(text),
+            "extra": canonical(extra).decode("utf-8", "replace") if (extra := shown[len(chunks) + at]) else None,
+        }
+        for at, (chunk, text) in enumerate(zip(chunks, texts, strict=True))
+    ]
 
 
 def describe_extra(chunk: ChunkLike) -> Row:
@@ -242,19 +276,24 @@ def find_positions(spans: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[Chunk
 
     A chunk is kept when the last list stage of the trace still has it.
     """
-    found: dict[ChunkKey, Position] = {}
+    found: dict[ChunkKey, tuple[str, int, Json]] = {}
+    fell: dict[ChunkKey, tuple[str, str]] = {}
     last = ""
     stages = [pair for pair in spans if pair[0] in LIST_STAGES]
     for name, slots in sorted(stages, key=lambda pair: STAGE_ORDER[pair[0]]):
         last = name if isinstance(slots.get("output"), list) else last
         for rank, (key, score, _) in enumerate(list_rows(slots.get("output")), start=1):
-            found[key] = Position(name, rank, float(score) if isinstance(score, (int, float)) else None)
-        for key, reason, _ in list_rows(slots.get("dropped")):
-            before = found.get(key, Position())
-            found[key] = replace(before, stage=before.stage or name, reason=f"{name}: {reason}")
-    return {
-        key: replace(place, kept=place.reason is None and _reached(place.stage, last)) for key, place in found.items()
-    }
+            found[key] = (name, rank, score)
+            fell.pop(key, None)  # a later stage has it again
+        fell |= {key: (name, f"{name}: {reason}") for key, reason, _ in list_rows(slots.get("dropped"))}
+    return {key: _position(found.get(key), fell.get(key), last) for key in found | fell}
+
+
+def _position(place: tuple[str, int, Json] | None, fell: tuple[str, str] | None, last: str) -> Position:
+    stage, rank, score = place or (fell[0] if fell else None, None, None)
+    reason = fell[1] if fell else None
+    is_kept = reason is None and _reached(stage, last)
+    return Position(stage, rank, float(score) if isinstance(score, (int, float)) else None, is_kept, reason)
 
 
 def list_rows(rows: object) -> Iterator[tuple[ChunkKey, Any, Mapping[str, Any]]]:
@@ -270,55 +309,42 @@ def _reached(stage: str | None, last: str) -> bool:
     return stage is not None and bool(last) and STAGE_ORDER[stage] >= STAGE_ORDER[last]
 
 
-def _redact_slots(span: SpanDraft, redact: Redact, shorten: bool) -> Row:
-    slots = {name: redact_value(json.loads(text), redact) for name, text in span.slots.items()}
-    return compact_slots(span.name, slots) if shorten and span.name in LIST_STAGES else slots
-
-
 def compact_slots(stage: str, slots: Row) -> Row:
     """Return a list stage's slots with few candidates and short details; the scores stay exact."""
     rows = slots.get("output")
     if not isinstance(rows, list):
         return slots
-    kept = {**slots, "output": [_shorten(row) for row in rows]}
     if stage in RETRIEVERS and len(rows) > KEPT_CANDIDATES:
-        kept |= {"output": kept["output"][:KEPT_CANDIDATES], "rest": {"rows": len(rows), "hash": hash_value(rows)}}
-    return kept
+        slots = {**slots, "rest": {"rows": len(rows), "hash": hash_value(rows)}}
+        rows = rows[:KEPT_CANDIDATES]
+    return {**slots, "output": shorten_rows(rows)}
 
 
-def _shorten(row: Json) -> Json:
-    if not isinstance(row, list) or len(row) < 2:
-        return row
-    details = [
-        {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in part.items()}
-        if isinstance(part, dict)
-        else part
-        for part in row[2:]
+def shorten_rows(rows: Sequence[Json]) -> list[Json]:
+    """Return rows with their scores in as few digits as tell them from their neighbours, and details in four."""
+    scored = [row for row in rows if isinstance(row, list) and len(row) > 1]
+    scores = iter(shortest([row[1] for row in scored]))
+    return [
+        [row[0], next(scores), *map(_shorten_details, row[2:])] if isinstance(row, list) and len(row) > 1 else row
+        for row in rows
     ]
-    return [row[0], shortest(row[1]), *details]
 
 
-def shortest(score: Json) -> Json:
-    """Return a score in as few digits as tell it from its neighbours: the engines' are of 32 bits, written in 64."""
-    if not isinstance(score, float) or not abs(score) < MAX_SINGLE or _single(score) != score:
-        return score
-    return next(short for digits in range(6, 18) if _single(short := float(f"{score:.{digits}g}")) == score)
+def _shorten_details(part: Json) -> Json:
+    if not isinstance(part, dict):
+        return part
+    return {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in part.items()}
 
 
-def _single(value: float) -> float:
-    return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
-def _seal_side(text: str | None, redact: Redact) -> bytes | None:
-    return None if text is None else canonical(redact_value(json.loads(text), redact))
-
-
-def _redact_row(summary: TraceSummary, redact: Redact) -> Row:
-    row = _summary_row(summary)
-    row.update(redact_value({name: row[name] for name in FREE_TEXT}, redact))
-    if row["query_norm"] == row["query"]:
-        row["query_norm"] = None  # most are
-    return row
+def shortest(scores: Sequence[Json]) -> list[Json]:
+    """Return scores in as few digits as tell them from their neighbours: the engines' have 32 bits, written in 64."""
+    wide = np.array([v if isinstance(v, float) and abs(v) < MAX_SINGLE else 0.5 for v in scores])
+    single = wide.astype(np.float32)
+    short = parse(dump(single))
+    return [
+        brief if fits and isinstance(v, float) and abs(v) < MAX_SINGLE else v
+        for v, fits, brief in zip(scores, (single == wide).tolist(), short, strict=True)
+    ]
 
 
 def _summary_row(summary: TraceSummary) -> Row:

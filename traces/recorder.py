@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any, Protocol, Unpack
 
 from ulid import ULID
 
-from traces.blobs import Json, Redact, dump, hash_value
+from traces.blobs import Json, Redact, dump, hash_value, parse
 from traces.draft import Draft, SpanDraft
 from traces.model import (
     CONTENT_BLOCKED,
@@ -93,7 +92,7 @@ class SpanRun:
         self.n_in = _count(input, self.n_in)
         self.n_out = _count(output, self.n_out)
         if attrs:
-            self._slots["attrs"] = self._trace.freeze(json.loads(self._slots.get("attrs", "{}")) | attrs, self.name)
+            self._slots["attrs"] = self._trace.freeze(parse(self._slots.get("attrs", "{}")) | attrs, self.name)
         self._trace.add_overhead(began)
         if chunks:
             self._trace.add_chunks(chunks)
@@ -200,7 +199,7 @@ class TraceRun:
         elif name in ADDED_FIELDS:
             self._values[name] = tuple(dict.fromkeys((*self._values.get(name, ()), *value)))
         elif name in MAPPING_FIELDS:
-            self._values[name] = json.loads(self.freeze(value, name))
+            self._values[name] = parse(self.freeze(value, name))
         else:
             self._values[name] = float(value) if name == "queue_wait_ms" else value
 

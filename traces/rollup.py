@@ -53,7 +53,7 @@ def add_counts(connection: sqlite3.Connection, batch: Iterable[Sealed]) -> None:
 
 def count_trace(row: Row) -> Iterator[tuple[str, str, dict[str, int]]]:
     """Yield dimension, value and figures of one trace for each row of `rollup` that it counts in."""
-    measured = measure(row)
+    measured = {name: value for name, value in measure(row).items() if value}
     for dimension, value in list_dimensions(row):
         yield dimension, value, measured
     for cache, hit in (row["cache"] or {}).items():
