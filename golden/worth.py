@@ -21,7 +21,7 @@ from ingest.model import Filters
 from mcp_server.config import TransformSetting
 from mcp_server.results import SearchRequest
 from mcp_server.retrieval import transforms
-from mcp_server.retrieval.candidates import Candidate, Retriever, rank_candidates
+from mcp_server.retrieval.candidates import RankedList, Retriever, rank_candidates
 from mcp_server.retrieval.fusion import fuse
 from mcp_server.retrieval.pipeline import RETRIEVERS, adapt, list_weights, search
 from mcp_server.retrieval.query import normalise_query, parse_query
@@ -95,11 +95,11 @@ def stages_on(index: Index, case: Case, stages: Stages, ranked: Sequence[tuple[s
     query = parse_query(normalise_query(case.query))
     weights = adapt(DEFAULT_WEIGHTS, query)
     fused = fuse(candidates_of(stages), list_weights(query, weights), weights.rrf_k, weights.candidates)
-    yield JOINED, files_of(index, case, [item.chunk_id for item in fused if item.score > 0])
+    yield JOINED, files_of(index, case, fused.ids[fused.scores > 0].tolist())
     yield WHOLE, name_files(case, ranked)
 
 
-def candidates_of(stages: Stages) -> Mapping[str, list[Candidate]]:
+def candidates_of(stages: Stages) -> Mapping[str, RankedList]:
     """Return the lists of one search as they were recorded."""
     rows = {name: stages.stages[f"search.{name}"].output for name in RETRIEVERS if f"search.{name}" in stages.stages}
     return {
@@ -111,7 +111,7 @@ def candidates_of(stages: Stages) -> Mapping[str, list[Candidate]]:
 def transformed(index: Index, case: Case, filters: Filters) -> Ways:
     """Yield the files with each transform by rule."""
     for name in TRANSFORMS:
-        found = transforms.retrieve(index, case.query, filters, Stages(), False, 5 * TOP, name)
+        found = transforms.retrieve(index, case.query, filters, Stages(), False, 5 * TOP, transform=name)
         files = [(ranked.chunk.source, ranked.chunk.path) for ranked in found.chunks]
         yield f"with {name}", name_files(case, [(source, path) for source, path in files if path])
 

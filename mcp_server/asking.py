@@ -180,8 +180,8 @@ class Asking:
             trace,
             question.strict,
             ANSWER_HITS,
-            question.transform or self._settings.answer.transform,
-            None if calls is None else ModelRewriter(calls, self._versions, redact_all),
+            transform=question.transform or self._settings.answer.transform,
+            rewriter=None if calls is None else ModelRewriter(calls, self._versions, redact_all),
         )
         question.cancellation.check()
         whole = add_whole_definitions(

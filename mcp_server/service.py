@@ -498,7 +498,7 @@ class Service:
         from mcp_server.answering.products import competing_products, product_note
         from mcp_server.retrieval.transforms import retrieve
 
-        retrieval = retrieve(index, request.query, filters, trace, strict, offset + request.limit)
+        retrieval = retrieve(index, request.query, filters, trace, strict, offset + request.limit, how_sure=False)
         ranked = retrieval.chunks[offset : offset + request.limit]
         hits = [(item.chunk, item.score, item.why) for item in ranked]
         apart = product_note(competing_products(request.query, retrieval.chunks))

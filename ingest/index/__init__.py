@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ingest.index.generation import begin_publication, collect_garbage, generations, recover, roll_back, status
     from ingest.index.reader import Index
-    from ingest.index.schema import Manifest, Scored, SourceState, SymbolHit
+    from ingest.index.schema import Manifest, SourceState, SymbolHit
+    from ingest.index.scored import Scored
 
 __all__ = [
     "Index",
@@ -29,7 +30,7 @@ __all__ = [
 PLACES = {
     "Index": "reader",
     "Manifest": "schema",
-    "Scored": "schema",
+    "Scored": "scored",
     "SourceState": "schema",
     "SymbolHit": "schema",
     "begin_publication": "generation",

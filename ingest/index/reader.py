@@ -22,7 +22,8 @@ from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
 from ingest.index.rows import Definition, FileRow, RowReader, Rows
-from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, Scored, SourceState, SymbolHit
+from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, SourceState, SymbolHit
+from ingest.index.scored import ScoredChunks
 from ingest.index.stored import decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
 from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, whole_word, words
@@ -294,10 +295,10 @@ class Index:
 
     def search_text(
         self, terms: Sequence[tuple[str, float]], filters: Filters, limit: int, weights: Mapping[str, float]
-    ) -> list[Scored]:
+    ) -> ScoredChunks:
         """Return the best chunks for index tokens with query weights; `weights`: text field -> boost."""
         where = self._where(filters)
-        return [] if where is None else self._text.search(terms, where, limit, weights)
+        return ScoredChunks() if where is None else self._text.search(terms, where, limit, weights)
 
     def term_stats(self, terms: Iterable[str], filters: Filters | None = None) -> dict[str, int]:
         """Return in how many chunks' text each token occurs.
@@ -345,11 +346,11 @@ class Index:
             return None
         return float(self.embed_query(one) @ self.embed_query(other))
 
-    def search_vector(self, text: str, filters: Filters, limit: int) -> list[Scored]:
+    def search_vector(self, text: str, filters: Filters, limit: int) -> ScoredChunks:
         """Return the chunks whose vectors are nearest to the text (cosine)."""
         return self.search_embedding(self.embed_query(text), filters, limit)
 
-    def search_embedding(self, vector: np.ndarray[Any, Any], filters: Filters, limit: int) -> list[Scored]:
+    def search_embedding(self, vector: np.ndarray[Any, Any], filters: Filters, limit: int) -> ScoredChunks:
         """Return the chunks nearest to an embedding. Raises VectorUnavailable."""
         from ingest.index.vector import VectorFilter, search_table
 
@@ -357,7 +358,7 @@ class Index:
             raise VectorUnavailable(f"Generation {self.generation} was built without vectors.")
         where = self._where(filters)
         if where is None:
-            return []
+            return ScoredChunks()
         condition = VectorFilter(where.sources, where.language, where.path_pattern, self._hidden(where))
         if self.manifest.chunks > self._exact_vectors_max:
             return search_table(self._folder / files.VECTOR_FOLDER, vector, condition, limit)

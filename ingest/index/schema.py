@@ -59,14 +59,6 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One retrieved chunk id with the engine's own score (BM25 sum or cosine)."""
-
-    chunk_id: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class SymbolHit:
     """One definition that answers to a name, and how the name matched it."""
 

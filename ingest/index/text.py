@@ -19,7 +19,8 @@ from tantivy import Occur, Query
 
 from ingest.errors import DiskFull, IndexCorrupt
 from ingest.index.keys import key_form
-from ingest.index.schema import TEXT_FIELDS, Scored
+from ingest.index.schema import TEXT_FIELDS
+from ingest.index.scored import ScoredChunks
 from ingest.model import Chunk, Prepared
 
 WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
@@ -198,7 +199,7 @@ class TextReader:
 
     def search(
         self, terms: Sequence[tuple[str, float]], where: TextFilter, limit: int, weights: Mapping[str, float]
-    ) -> list[Scored]:
+    ) -> ScoredChunks:
         """Return the best chunks by weighted BM25, summed over fields."""
         fields = [(field, weight) for field, weight in weights.items() if weight > 0]
         clauses = [
@@ -208,15 +209,14 @@ class TextReader:
             for field, weight in fields
         ]
         if not clauses or limit <= 0:
-            return []
+            return ScoredChunks()
         return self._scored(restrict(Query.boolean_query(clauses), where), limit)
 
-    def _scored(self, query: Query, limit: int) -> list[Scored]:
+    def _scored(self, query: Query, limit: int) -> ScoredChunks:
         with translated(self._folder):
             hits = self._searcher.search(query, limit, count=False).hits
             ids = self._searcher.fast_field_values("id", [address for _, address in hits])
-        found = [Scored(int(chunk_id), float(score)) for (score, _), chunk_id in zip(hits, ids, strict=True)]  # type: ignore[arg-type]
-        return sorted(found, key=lambda scored: (-scored.score, scored.chunk_id))
+        return ScoredChunks(ids, [score for score, _ in hits])  # type: ignore[arg-type]
 
     def ids_by_term(self, field: str, value: str, where: TextFilter, limit: int) -> list[int]:
         """Return the smallest chunk ids that carry a raw term."""
@@ -235,7 +235,8 @@ class TextReader:
         if not tokens:
             return []
         musts = [(Occur.Must, Query.term_query(SCHEMA, field, clean(token), "freq")) for token in tokens]
-        return [scored.chunk_id for scored in self._scored(restrict(Query.boolean_query(musts), where), limit)]
+        found: list[int] = self._scored(restrict(Query.boolean_query(musts), where), limit).ids.tolist()
+        return found
 
     def ids_holding(self, fields: Sequence[str], tokens: Sequence[str], where: TextFilter, limit: int) -> list[int]:
         """Return the smallest chunk ids that hold every token in one of the text fields."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from ingest.errors import DiskFull, VectorUnavailable
 from ingest.index.matrix import TWO_PASS_ROWS, Matrix, VectorMemory
-from ingest.index.schema import Scored
+from ingest.index.scored import ScoredChunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -286,12 +286,12 @@ class VectorRows:
             parts.append(~np.isin(self.ids, np.array(where.hidden, dtype=np.int64)))
         return np.logical_and.reduce(parts) if parts else None
 
-    def search(self, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
+    def search(self, vector: Matrix, where: VectorFilter, limit: int) -> ScoredChunks:
         """Return the nearest rows by dot product (cosine for unit vectors), ties by id."""
         mask = self.mask(where)
         places = self.at if mask is None else np.flatnonzero(mask) if self.at is None else self.at[mask]
         if limit <= 0 or not len(self.ids if places is None else places):
-            return []
+            return ScoredChunks()
         end = len(self.ids) if self.at is None else int(self.at.max()) + 1
         near, scores = self.store.search(vector, places, end, limit)
         best = np.arange(len(scores))
@@ -299,8 +299,7 @@ class VectorRows:
             border = np.partition(scores, len(scores) - limit)[len(scores) - limit]
             best = np.flatnonzero(scores >= border)  # all of the border's score: the cut is by id, not by position
         ids = self._ids_at(best if near is None else near[best])
-        order = np.lexsort((ids, -scores[best]))[:limit]
-        return [Scored(int(ids[at]), float(scores[best[at]])) for at in order]
+        return ScoredChunks(ids, scores[best])[:limit]
 
     def _ids_at(self, places: Any) -> np.ndarray[Any, np.dtype[np.int64]]:  # noqa: ANN401
         """Return the ids of rows by their places in the store."""
@@ -416,7 +415,7 @@ def _codes(column: Any) -> Codes:  # noqa: ANN401
     return Codes(tuple(coded.dictionary.to_pylist()), coded.indices.to_numpy(zero_copy_only=False).astype(np.int32))
 
 
-def search_table(folder: Path, vector: Matrix, where: VectorFilter, limit: int) -> list[Scored]:
+def search_table(folder: Path, vector: Matrix, where: VectorFilter, limit: int) -> ScoredChunks:
     """Search inside LanceDB with the filter applied before ranking: for more vectors than fit in memory."""
     with translated(folder):
         query = _open(folder).search(vector).distance_type("cosine").select(["id", "_distance"]).limit(limit)
@@ -424,8 +423,7 @@ def search_table(folder: Path, vector: Matrix, where: VectorFilter, limit: int) 
         if condition:
             query = query.where(condition, prefilter=True)
         found = query.to_arrow()
-        pairs = zip(found["id"].to_pylist(), found["_distance"].to_pylist(), strict=True)
-        return sorted((Scored(int(i), 1.0 - float(d)) for i, d in pairs), key=lambda s: (-s.score, s.chunk_id))
+        return ScoredChunks(found["id"].to_numpy(), 1.0 - found["_distance"].to_numpy().astype(np.float64))
 
 
 def _condition(where: VectorFilter) -> str:

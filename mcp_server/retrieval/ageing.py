@@ -14,7 +14,7 @@ import numpy as np
 
 from ingest.index.rows import FileRow
 from ingest.model import Filters
-from mcp_server.retrieval.candidates import Candidate
+from mcp_server.retrieval.candidates import RankedList
 from mcp_server.retrieval.features import FileKey, Floats, file_key
 from mcp_server.retrieval.history import SECONDS_PER_YEAR, years_between
 from mcp_server.retrieval.links import BY_KEY
@@ -48,23 +48,19 @@ def make_room(weights: RankWeights, expired: Mapping[FileKey, str]) -> RankWeigh
 
 
 def leave_out(
-    index: Index, lists: Mapping[str, Sequence[Candidate]], expired: Mapping[FileKey, str]
-) -> tuple[dict[str, list[Candidate]], dict[int, FileRow]]:
+    index: Index, lists: dict[str, RankedList], expired: Mapping[FileKey, str]
+) -> tuple[dict[str, RankedList], dict[int, FileRow]]:
     """Return the candidates without those that have expired, ranked anew, and the chunks that were left out.
 
     What was asked for by its key stays.
     """
     if not expired:
-        return {name: list(candidates) for name, candidates in lists.items()}, {}
+        return lists, {}
     asked = {candidate.chunk_id for candidate in lists.get("link", ()) if candidate.how == BY_KEY}
-    ids = list(dict.fromkeys(candidate.chunk_id for candidates in lists.values() for candidate in candidates))
+    ids = list(dict.fromkeys(chunk_id for candidates in lists.values() for chunk_id in candidates.ids.tolist()))
     files = zip(ids, index.rows(ids).files, strict=True)
     gone = {i: file for i, file in files if file_key(file) in expired and i not in asked}
-    kept = {}
-    for name, candidates in lists.items():
-        staying = [candidate for candidate in candidates if candidate.chunk_id not in gone]
-        kept[name] = [candidate._replace(rank=rank) for rank, candidate in enumerate(staying, 1)]
-    return kept, gone
+    return {name: candidates.without(gone) for name, candidates in lists.items()}, gone
 
 
 def notes_on_expired(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ def file_key(document: FileRow | Chunk) -> FileKey:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=16_384)
 def path_platforms(path: str) -> frozenset[str]:
     """Return the platforms that a path's folders and stem name."""
     parts = {word for folder in path.split("/") for word in name_words(folder.partition(".")[0])}

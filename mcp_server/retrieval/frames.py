@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ingest.model import Chunk, Filters
-from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.candidates import RankedList, rank_candidates
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.stacktrace import Frame, path_tails
 from mcp_server.retrieval.weights import RankWeights
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ingest.index import Index
 
 
-def retrieve_frames(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+def retrieve_frames(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
     """Return the chunk of each frame that lies in an indexed file; the innermost one scores 1, the next 1/2, ..."""
     found = [chunk for frame in query.frames if (chunk := locate(index, frame, filters)) is not None]
     ids = list(dict.fromkeys(chunk.id for chunk in found))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.index.rows import FileRow
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, is_marked
-from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.candidates import RankedList, rank_candidates
 from mcp_server.retrieval.features import FileKey, file_key
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
@@ -34,7 +34,7 @@ RENAME_HOPS = 4
 SECONDS_PER_YEAR = 31_557_600.0
 
 
-def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
     """Return the first chunk of each file that similar commits touched; its score is the file's votes.
 
     The best file's score is the cosine of the nearest commit: a question that resembles no change gets weak votes.
@@ -42,7 +42,7 @@ def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights
     """
     commits = replace(filters, sources=filters.history, kinds=frozenset({"commit"}), path_glob="", language="")
     if not filters.history or not index.chunk_count(commits):
-        return []
+        return rank_candidates("history", [])
     similar, nearest = similar_commits(index, query, commits)
     votes = count_votes(similar)
     scored: dict[int, float] = {}
@@ -52,7 +52,7 @@ def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights
             scored[chunk.id] = scored.get(chunk.id, 0.0) + vote
     top = max(scored.values(), default=0.0) or 1.0
     ranked = rank_candidates("history", [(chunk_id, nearest * vote / top, "") for chunk_id, vote in scored.items()])
-    return ranked[: weights.history_files]
+    return ranked.first(weights.history_files)
 
 
 class Commit(NamedTuple):
@@ -66,8 +66,8 @@ class Commit(NamedTuple):
 def similar_commits(index: Index, query: ParsedQuery, commits: Filters) -> tuple[list[Commit], float]:
     """Return the commits nearest to the query with their similarity, best 1, and the highest cosine of all."""
     terms = [(term.token, term.weight) for term in query.terms]
-    by_words = {s.chunk_id: s.score for s in index.search_text(terms, commits, 2 * COMMITS, COMMIT_FIELDS)}
-    by_vector = {s.chunk_id: s.score for s in index.search_vector(query.text, commits, 2 * COMMITS)}
+    by_words = index.search_text(terms, commits, 2 * COMMITS, COMMIT_FIELDS).by_id()
+    by_vector = index.search_vector(query.text, commits, 2 * COMMITS).by_id()
     words_top = max(by_words.values(), default=0.0) or 1.0
     nearest, last = max(by_vector.values(), default=0.0), min(by_vector.values(), default=0.0)
     similarity = {

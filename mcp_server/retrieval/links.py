@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.index.rows import FileRow
 from ingest.model import Filters, is_marked
-from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.candidates import RankedList, rank_candidates
 from mcp_server.retrieval.query import ParsedQuery, weigh_terms
 from mcp_server.retrieval.weights import RankWeights
 
@@ -37,7 +37,7 @@ class Linked(NamedTuple):
     links: Sequence[str]
 
 
-def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
     """Documents with a ticket key or design id of the query, documents that name it, and the files behind both."""
     scored: list[tuple[int, float, str]] = []
     wide = replace(filters, sources=filters.followed | filters.sources, path_glob="", language="")
@@ -56,7 +56,7 @@ def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: 
             changes = [document for document in read_linked(index, ids) if document.kind == "commit"]
             how = f"touched for {request.file.ref}, which names it, by {{ref}}"
             scored.extend(follow(index, changes, filters, about, 0.4, how))
-    return rank_candidates("link", scored)[: weights.candidates]
+    return rank_candidates("link", scored).first(weights.candidates)
 
 
 def wanted(index: Index, documents: Sequence[Linked], filters: Filters) -> list[Linked]:

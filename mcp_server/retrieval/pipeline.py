@@ -19,7 +19,7 @@ from mcp_server.errors import Unavailable
 from mcp_server.results import MissingName
 from mcp_server.retrieval.ageing import age_factors, leave_out, make_room, notes_on_expired
 from mcp_server.retrieval.candidates import (
-    Candidate,
+    RankedList,
     retrieve_symbol,
     retrieve_text,
     retrieve_vector,
@@ -66,6 +66,7 @@ class Trace(Protocol):
         ...
 
 
+BESIDE = ("vector", "history", "references")  # run in threads of their own: multiplying vectors needs no interpreter
 USE_DEPTH = 40  # fused candidates that are searched for uses of a name
 TRACED = 20  # entries of the fused and the ranked list that a trace keeps with their texts
 _POOL = ThreadPoolExecutor(max_workers=4, thread_name_prefix="retrieve")
@@ -81,14 +82,23 @@ FEATURE_WORDS = {
 }
 # What ranking can fail with: it computes, and reads nothing from disk.
 RERANK_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-# K1: a file that cannot be read now may be readable in a moment. One that the index never had has no cause to wait for.
+
+
+def may_pass(error: BaseException) -> bool:
+    """Tell whether a vector side that cannot be read now may be readable in a moment (K1).
+
+    One that the index never had has no cause to wait for.
+    """
+    return isinstance(error, VectorUnavailable) and error.__cause__ is not None
+
+
 PATIENT = Retrying(
-    retry=retry_if_exception(lambda error: isinstance(error, VectorUnavailable) and error.__cause__ is not None),
+    retry=retry_if_exception(may_pass),
     stop=stop_after_attempt(4),
     wait=wait_exponential(multiplier=0.01, max=0.1),
     reraise=True,
 )
-RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], list[Candidate]]] = {
+RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], RankedList]] = {
     "text": retrieve_text,
     "vector": retrieve_vector,
     "symbol": retrieve_symbol,
@@ -108,8 +118,11 @@ def search(
     weights: RankWeights = DEFAULT_WEIGHTS,
     strict: bool = False,
     wanted: int = 0,
+    how_sure: bool = True,
 ) -> Retrieval:
-    """Search one generation; the first `wanted` chunks, at least 20, are read with their texts.
+    """Search one generation; the first `wanted` chunks, at least 20, are read with their texts, and say why.
+
+    `how_sure`: whether `top_text_norm` is asked for, which takes a search of its own.
 
     Raises Unavailable under `strict` when a retriever fails.
     """
@@ -141,7 +154,10 @@ def search(
         span.record(
             config={"weights": list_weights(query, weights), "rrf_k": weights.rrf_k},
             dropped=[[i, f"expired {expired[file_key(file)]}"] for i, file in left_out.items()],
-            output=[[item.chunk_id, item.score, dict(item.contributions)] for item in fused[:TRACED]],
+            output=[
+                [i, score, dict(fused.contributions(at))]
+                for at, (i, score) in enumerate(zip(fused.ids[:TRACED].tolist(), fused.scores.tolist(), strict=False))
+            ],
         )
     with trace.span("rerank") as span:
         ages = age_factors(candidates.files, filters, weights)
@@ -155,13 +171,15 @@ def search(
     with trace.span("diversify") as span:
         span.record(config={"saturation": weights.saturation}, output=[[r.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(fused), degraded=degraded)
-    found = {name: {c.chunk_id: c for c in candidates} for name, candidates in lists.items()}
-    reasons = partial(explain, coverage=coverage, found=found, expired=expired)
+    reasons = partial(
+        explain, coverage=coverage, found={n: found.by_id() for n, found in lists.items()}, expired=expired
+    )
     return Retrieval(
         query=query.text,
         route=query.route,
         chunks=tuple(
-            RankedChunk(chunk, r.score, reasons(r), dict(r.features)) for chunk, r in zip(chunks, ranked, strict=True)
+            RankedChunk(chunk, r.score, reasons(r) if rank <= wanted else (), dict(r.features))
+            for rank, (chunk, r) in enumerate(zip(chunks, ranked, strict=True), 1)
         ),
         files=tuple(ranking.files()),
         entities=entities,
@@ -169,8 +187,8 @@ def search(
         terms=tuple(
             QueryTerm(t.token, idf.get(t.token, 0.0), counts.get(t.token, 0), t.word, t.form) for t in query.terms
         ),
-        top_text_norm=normalised_top(index, query, filters, idf),
-        vector_top=max((c.score for c in lists.get("vector", ())), default=0.0),
+        top_text_norm=normalised_top(index, query, filters, idf) if how_sure else 0.0,
+        vector_top=float(lists["vector"].scores.max(initial=0.0)) if "vector" in lists else 0.0,
         generation=index.generation,
         degraded=degraded,
         notes=(
@@ -228,17 +246,14 @@ def knowable(index: Index, filters: Filters) -> Filters | None:
     return Filters(filters.groups, frozenset(state.name for state in states), shielded=filters.shielded)
 
 
-def read_candidates(
-    index: Index, query: ParsedQuery, fused: Sequence[Fused], matcher: Matcher, coverage: Coverage
-) -> Candidates:
+def read_candidates(index: Index, query: ParsedQuery, fused: Fused, matcher: Matcher, coverage: Coverage) -> Candidates:
     """Return what ranking reads of each fused chunk."""
-    rows = index.rows([item.chunk_id for item in fused])
+    rows = index.rows(fused.ids.tolist())
     files, file = rows.documents
     name_of, name_bits, hashes = rows.name_bits(matcher.relate)
     asked = name_of[np.isin(hashes, name_hashes(query))]
     return Candidates(
         fused=fused,
-        ids=np.array(rows.ids, dtype=np.int64),
         file=file,
         files=files,
         kinds=[index.kind_of(row.source) for row in files],
@@ -253,32 +268,37 @@ def read_candidates(
 def read_signals(
     index: Index,
     query: ParsedQuery,
-    lists: Mapping[str, Sequence[Candidate]],
-    fused: Sequence[Fused],
+    lists: Mapping[str, RankedList],
+    fused: Fused,
     candidates: Candidates,
     ages: Floats,
 ) -> Signals:
     """Return what rerank needs besides the candidates."""
-    place = {item.chunk_id: at for item, at in zip(fused, candidates.file.tolist(), strict=True)}
 
-    def by_file(voters: Iterable[Candidate]) -> dict[FileKey, float]:
-        return {file_key(candidates.files[place[voter.chunk_id]]): voter.score for voter in voters}
+    def by_file(retriever: str) -> dict[FileKey, float]:
+        """Return the score of each file; of several chunks of one that of the best."""
+        if retriever not in lists:
+            return {}
+        voters = lists[retriever]
+        files = candidates.file[fused.places(voters.ids)].tolist()
+        scored = zip(reversed(files), reversed(voters.scores.tolist()), strict=True)
+        return {file_key(candidates.files[place]): score for place, score in scored}
 
     return Signals(
-        nearest=lists.get("vector", ()),
-        votes=by_file(lists.get("history", ())),
+        nearest=lists.get("vector"),
+        votes=by_file("history"),
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
-        references=by_file(reversed(lists.get("references", ()))),
+        references=by_file("references"),
         using=find_users(index, query, fused),
         ages=ages,
     )
 
 
-def find_users(index: Index, query: ParsedQuery, fused: Sequence[Fused]) -> frozenset[int]:
+def find_users(index: Index, query: ParsedQuery, fused: Fused) -> frozenset[int]:
     """Return which of the best candidates hold the one name that is asked for; this takes their texts."""
     if query.route != "symbol":
         return frozenset()
-    return frozenset(c.id for c in index.chunks([f.chunk_id for f in fused[:USE_DEPTH]]) if uses_name(query, c.text))
+    return frozenset(c.id for c in index.chunks(fused.ids[:USE_DEPTH].tolist()) if uses_name(query, c.text))
 
 
 def correct_name(index: Index, query: ParsedQuery, filters: Filters, missing: Sequence[MissingName]) -> ParsedQuery:
@@ -294,7 +314,7 @@ def notes_on(
     query: ParsedQuery,
     written: int,
     entities: Sequence[Entity],
-    lists: Mapping[str, Sequence[Candidate]],
+    lists: Mapping[str, RankedList],
 ) -> Iterator[str]:
     """Yield what whoever asked should know of the query."""
     if asked.text != query.text:
@@ -316,23 +336,27 @@ def notes_on(
 
 def retrieve_all(
     index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights, trace: Trace, strict: bool
-) -> tuple[dict[str, list[Candidate]], tuple[str, ...]]:
+) -> tuple[dict[str, RankedList], tuple[str, ...]]:
     """Run the retrievers side by side; a vector side that cannot be read leaves the others, named in `degraded`."""
 
-    def run(name: str) -> list[Candidate]:
+    def run(name: str) -> RankedList:
         with trace.span(f"search.{name}") as span:
-            found = PATIENT(RETRIEVERS[name], index, query, filters, weights)
-            span.record(output=[[c.chunk_id, c.score, *([{"how": c.how}] if c.how else [])] for c in found])
+            try:
+                found = RETRIEVERS[name](index, query, filters, weights)
+            except VectorUnavailable as error:
+                if not may_pass(error):
+                    raise
+                found = PATIENT(RETRIEVERS[name], index, query, filters, weights)
+            span.record(output=found.rows())
             return found
 
-    pending: dict[str, Future[list[Candidate]]] = {
-        name: _POOL.submit(run, name) for name in RETRIEVERS if is_needed(name, query, filters)
-    }
-    lists: dict[str, list[Candidate]] = {}
+    needed = [name for name in RETRIEVERS if is_needed(name, query, filters)]
+    pending: dict[str, Future[RankedList]] = {name: _POOL.submit(run, name) for name in needed if name in BESIDE}
+    lists: dict[str, RankedList] = {}
     degraded: list[str] = []
-    for name, future in pending.items():
+    for name in sorted(needed, key=pending.__contains__):  # our own first: the others run meanwhile
         try:
-            lists[name] = future.result()
+            lists[name] = pending[name].result() if name in pending else run(name)
         except (VectorUnavailable, EmbeddingError) as error:
             if strict:
                 raise Unavailable(f"{error} (strict = true forbids answering from text search only.)") from error
@@ -391,19 +415,22 @@ def normalised_top(index: Index, query: ParsedQuery, filters: Filters, idf: Mapp
 def explain(
     ranked: Ranked,
     coverage: Coverage,
-    found: Mapping[str, Mapping[int, Candidate]],
+    found: Mapping[str, Mapping[int, tuple[int, float]]],
     expired: Mapping[FileKey, str],
 ) -> tuple[str, ...]:
-    """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first."""
+    """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first.
+
+    `found`: rank and score of each chunk by retriever.
+    """
     features, chunk_id = dict(ranked.features), ranked.id
     reasons = [f"expired {expired[key]}"] if (key := file_key(ranked.file)) in expired else []
     reasons += [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
-    reasons += [f"{name} #{found[name][chunk_id].rank}" for name, share in shares if share > 0]
+    reasons += [f"{name} #{found[name][chunk_id][0]}" for name, share in shares if share > 0]
     words = coverage.words(ranked.found)
     if words:
         reasons.append(f"words: {', '.join(words)}")
     nearest = found.get("vector", {}).get(chunk_id)
     if nearest is not None:
-        reasons.append(f"similarity {nearest.score:.2f}")
+        reasons.append(f"similarity {nearest[1]:.2f}")
     return tuple(reasons)

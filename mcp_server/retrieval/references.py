@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ingest.index.keys import find_design_keys, find_ticket_keys
 from ingest.model import Chunk, Filters
-from mcp_server.retrieval.candidates import Candidate, rank_candidates
+from mcp_server.retrieval.candidates import RankedList, rank_candidates
 from mcp_server.retrieval.links import read_linked, wanted
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
@@ -35,7 +35,7 @@ ASKED_KINDS = {  # words that ask for a kind of document
 }
 
 
-def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> list[Candidate]:
+def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
     """Return the first chunk of each design or ticket that similar code names, or that names the file asked about.
 
     The best has the score 1. Raises VectorUnavailable or EmbedderMismatch.
@@ -92,8 +92,8 @@ def similar_chunks(
 ) -> list[tuple[Chunk, float]]:
     """Return the chunks nearest to the query, by words and by vector, with their similarity, best 1."""
     terms = [(term.token, term.weight) for term in query.terms]
-    words = {item.chunk_id: item.score for item in index.search_text(terms, filters, VOTERS, weights.fields)}
-    vectors = {item.chunk_id: item.score for item in index.search_vector(query.text, filters, VOTERS)}
+    words = index.search_text(terms, filters, VOTERS, weights.fields).by_id()
+    vectors = index.search_vector(query.text, filters, VOTERS).by_id()
     similarity = mix(words, vectors)
     top = max(similarity.values(), default=0.0) or 1.0
     order = sorted(similarity, key=lambda chunk_id: (-similarity[chunk_id], chunk_id))

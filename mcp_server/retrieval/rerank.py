@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ingest.index.rows import Bits, Definition, FileRow, Ints
 from ingest.index.tokens import split_identifier, token_hash
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
-from mcp_server.retrieval.candidates import Candidate
+from mcp_server.retrieval.candidates import RankedList
 from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key, path_platforms
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.query import ParsedQuery, bare_name
@@ -27,8 +28,7 @@ FILE_DEPTH = 3  # how many of a file's nearest chunks speak for it
 class Candidates:
     """The fused chunks in columns, in fused order; `file` is each one's place in `files` and what goes with these."""
 
-    fused: Sequence[Fused]
-    ids: Ints
+    fused: Fused
     file: Ints
     files: Sequence[FileRow]
     kinds: Sequence[str]  # of the files' sources
@@ -43,13 +43,13 @@ class Candidates:
 class Signals:
     """What rerank knows besides the candidates.
 
-    `nearest`: the vector side's candidates, best first; `votes`: what the history says of each file, 0..1; `frames`:
+    `nearest`: the vector side's candidates; `votes`: what the history says of each file, 0..1; `frames`:
     what the frames of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is
     asked for; `references`: how much similar code names each document, 0..1; `ages`: the factor of each document's age,
     in the order of the candidates' files, None where nothing grows old.
     """
 
-    nearest: Sequence[Candidate] = ()
+    nearest: RankedList | None = None
     votes: Mapping[FileKey, float] = field(default_factory=dict)
     frames: Mapping[int, float] = field(default_factory=dict)
     using: frozenset[int] = frozenset()
@@ -92,7 +92,6 @@ class Ranking:
 
     def _ranked(self, at: int) -> Ranked:
         candidates = self.candidates
-        fused = candidates.fused[at]
         shown = [(name, float(values[at])) for name, values in self.bonuses.items() if values[at]]
         shown.append(("role_factor", float(self.factor[at])))
         if self.age[at] != 1.0:
@@ -101,9 +100,9 @@ class Ranking:
         if self.saturation[at] != 1.0:
             shown.append(("saturation", float(self.saturation[at])))
         file, found = candidates.files[candidates.file[at]], int(candidates.found[at])
-        return Ranked(
-            fused.chunk_id, file, float(self.score[at]), fused.score, tuple(shown), fused.contributions, found
-        )
+        fused = candidates.fused
+        own, total = fused.contributions(at), float(fused.scores[at])
+        return Ranked(int(fused.ids[at]), file, float(self.score[at]), total, tuple(shown), own, found)
 
     def files(self) -> list[FileRow]:
         """Return the file of every candidate."""
@@ -112,9 +111,9 @@ class Ranking:
 
 def keep_order(candidates: Candidates) -> Ranking:
     """Return the candidates in the order of the fusion: the fallback where ranking them failed."""
-    fused = np.array([item.score for item in candidates.fused])
+    fused = candidates.fused
     same = np.ones(len(fused))
-    return Ranking(candidates, np.lexsort((candidates.ids, -fused)), fused, {}, same, same, {}, same)
+    return Ranking(candidates, np.arange(len(fused)), fused.scores, {}, same, same, {}, same)
 
 
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
@@ -179,26 +178,36 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
     return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 
-def role_factor(query: ParsedQuery, file: FileRow, kind: str, weights: RankWeights) -> float:
-    """Return the factor of the path's role, turned around when the query asks for that role."""
-    if kind == "commit":
-        return 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
-    if kind == "design":
-        superseded = file.state == SUPERSEDED
-        return weights.superseded_factor if superseded else weights.draft_factor if file.state in NOT_IN_FORCE else 1.0
-    if kind == "ticket":
-        return 1.0
+def role_factors(query: ParsedQuery, candidates: Candidates, weights: RankWeights) -> Floats:
+    """Return the factor of each document's role, turned around when the query asks for that role."""
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
-    if any(asked.values()):
-        return 1.0 if asked.get(file.role, False) else 0.6 if file.role == "source" else 0.5
-    factor = weights.roles.get(file.role, 1.0)
-    name = (file.path or "").rpartition("/")[2]
-    if name in STUB_NAMES:
-        factor *= weights.stub_factor
-    if name.endswith(".d.ts"):
-        factor *= weights.declaration_factor
-    platforms = path_platforms(file.path or "")
-    return factor * (weights.platform_factor if platforms and platforms.isdisjoint(query.keywords) else 1.0)
+    turned = any(asked.values())
+    commits = 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
+    words = frozenset(query.keywords)
+
+    def factor(file: FileRow, kind: str) -> float:
+        if kind == "commit":
+            return commits
+        if kind == "design":
+            old = file.state == SUPERSEDED
+            return weights.superseded_factor if old else weights.draft_factor if file.state in NOT_IN_FORCE else 1.0
+        if kind == "ticket":
+            return 1.0
+        if turned:
+            return 1.0 if asked.get(file.role, False) else 0.6 if file.role == "source" else 0.5
+        share = weights.roles.get(file.role, 1.0)
+        is_stub, is_declaration, platforms = path_facts(file.path or "")
+        share *= (weights.stub_factor if is_stub else 1.0) * (weights.declaration_factor if is_declaration else 1.0)
+        return share * weights.platform_factor if platforms and platforms.isdisjoint(words) else share
+
+    return np.array(list(map(factor, candidates.files, candidates.kinds)), dtype=np.float64)
+
+
+@lru_cache(maxsize=16_384)
+def path_facts(path: str) -> tuple[bool, bool, frozenset[str]]:
+    """Return whether a file only re-exports, whether it only declares, and the platforms that its path names."""
+    name = path.rpartition("/")[2]
+    return name in STUB_NAMES, name.endswith(".d.ts"), path_platforms(path)
 
 
 def rerank(
@@ -213,12 +222,11 @@ def rerank(
     file, count = candidates.file, len(candidates.files)
     # Where the query is about a key, its other words ("touch", "decided") say little.
     word_share = weights.text_key if query.route in ("ticket", "design") else 1.0
-    fused = np.array([item.score for item in candidates.fused])
+    fused, ids = candidates.fused.scores, candidates.fused.ids
     covered = weights.coverage * word_share * coverage.shares(candidates.found)
     path = weights.path_match * word_share * matcher.shares(candidates.path_bits)
-    roles = zip(candidates.files, candidates.kinds, strict=True)
     age = (np.ones(count) if signals.ages is None else signals.ages)[file]
-    factor = np.array([role_factor(query, row, kind, weights) for row, kind in roles])[file] * age
+    factor = role_factors(query, candidates, weights)[file] * age
     bonuses = {
         "path": path[file],
         "symbol_words": weights.symbol_match * best_of(matcher.shares(candidates.name_bits), candidates.name_of, fused),
@@ -226,7 +234,7 @@ def rerank(
     }
     named = score_names(query, candidates, signals, factor, weights)
     own = add_up(fused, bonuses, factor, named)
-    leads = find_leaders(own, candidates.ids, file)
+    leads = find_leaders(own, ids, file)
     of_file = {
         "coherence": weights.coherence * coherence(fused, file, count),
         "coverage": largest(covered, file, count),
@@ -238,9 +246,9 @@ def rerank(
     # The best chunk of each file carries the features of the file, in place of its own.
     bonuses |= {name: np.where(leads, values[file], bonuses.get(name, 0.0)) for name, values in of_file.items()}
     score = add_up(fused, bonuses, factor, named)
-    saturation = saturate(score, candidates.ids, file, weights.saturation)
+    saturation = saturate(score, ids, file, weights.saturation)
     score = score * saturation
-    order = np.lexsort((candidates.ids, -score))
+    order = np.lexsort((ids, -score))
     return Ranking(candidates, order, score, bonuses, factor, age, named, saturation)
 
 
@@ -268,8 +276,10 @@ def score_names(
     for at, definitions in candidates.defining.items():
         answers[at] = match_symbols(wanted, definitions)
         described[at] = any(symbol.name.lower() in joined for symbol in definitions)
-    using = np.array([item.chunk_id in signals.using for item in candidates.fused], dtype=bool)
-    frames = np.array([signals.frames.get(item.chunk_id, 0.0) for item in candidates.fused])
+    using = np.isin(candidates.fused.ids, np.fromiter(signals.using, dtype=np.int64))
+    frames: Floats = np.zeros(len(factor))
+    if signals.frames:
+        frames[candidates.fused.places(list(signals.frames))] = list(signals.frames.values())
     return {
         "definition": per_definition * answers * floored,
         "joined_name": np.where(answers == 0, weights.joined_name * described * floored, 0.0),
@@ -315,19 +325,14 @@ def coherence(fused: Floats, file: Ints, count: int) -> Floats:
     return sums / best if best else sums
 
 
-def vector_depth(nearest: Sequence[Candidate], candidates: Candidates) -> Floats:
+def vector_depth(nearest: RankedList | None, candidates: Candidates) -> Floats:
     """Return how near each file's three nearest chunks are: mean cosine, the last candidate being 0, the first 1."""
-    depth: Floats = np.zeros(len(candidates.files))
     if not nearest:
-        return depth
-    low, high = nearest[-1].score, nearest[0].score
-    place = {item.chunk_id: at for at, item in enumerate(candidates.fused)}
-    files = candidates.file[[place[candidate.chunk_id] for candidate in nearest]].tolist()
-    seen = [0] * len(depth)
-    for candidate, file in zip(nearest, files, strict=True):
-        if seen[file] < FILE_DEPTH:
-            seen[file] += 1
-            depth[file] += candidate.score - low
+        return np.zeros(len(candidates.files))
+    low, high = float(nearest.scores[-1]), float(nearest.scores[0])
+    files = candidates.file[candidates.fused.places(nearest.ids)]
+    speak = earlier_of_group(files) < FILE_DEPTH
+    depth = np.bincount(files[speak], nearest.scores[speak] - low, len(candidates.files)).astype(np.float64)
     return depth / (FILE_DEPTH * (high - low or 1.0))
 
 
@@ -339,10 +344,17 @@ def votes_of(votes: Mapping[FileKey, float], files: Sequence[FileRow]) -> Floats
 def saturate(score: Floats, ids: Ints, file: Ints, saturation: float) -> Floats:
     """Return the factor of each chunk: each further one of a file counts half, half again, ..."""
     order = np.lexsort((ids, -score))
-    counts: dict[int, int] = {}
     earlier = np.zeros(len(score), dtype=np.int64)
-    for at, number in zip(order.tolist(), file[order].tolist(), strict=True):
-        earlier[at] = counts.get(number, 0)
-        counts[number] = int(earlier[at]) + 1
+    earlier[order] = earlier_of_group(file[order])
     factors: Floats = np.power(float(saturation), earlier, dtype=np.float64)
     return factors
+
+
+def earlier_of_group(groups: Ints) -> Ints:
+    """Return, for each place of a column, how many places before it hold the same value."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.searchsorted(ordered, ordered)  # where each value begins
+    earlier: Ints = np.zeros(len(groups), dtype=np.int64)
+    earlier[order] = np.arange(len(groups)) - starts
+    return earlier

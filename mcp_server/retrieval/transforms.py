@@ -74,12 +74,14 @@ def retrieve(
     trace: Trace,
     strict: bool,
     wanted: int = 0,
+    *,
+    how_sure: bool = True,
     transform: TransformSetting = "none",
     rewriter: Rewriter | None = None,
 ) -> Retrieval:
     """Return what is found, `wanted` chunks of it in full. Raises BadRequest for an index of another embedder."""
     try:
-        own = pipeline.search(index, text, filters, trace, strict=strict, wanted=wanted)
+        own = pipeline.search(index, text, filters, trace, strict=strict, wanted=wanted, how_sure=how_sure)
         kind = choose(transform, own)
         if kind == "none":
             return own

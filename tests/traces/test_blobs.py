@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from traces.blobs import canonical, compress, expand, hash_value, parse, redact_value
+from traces.blobs import Redactor, canonical, compress, expand, hash_value, parse, redact_value
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,21 @@ def test_every_string_and_key_is_redacted() -> None:
     value = {"k": ["a secret", {"secret": "none", "n": 1}], "b": True, "c": None}
     clean = redact_value(value, lambda text: text.replace("secret", "******"))
     assert clean == {"k": ["a ******", {"******": "none", "n": 1}], "b": True, "c": None}
+
+
+def test_what_stands_at_the_end_of_a_string_is_redacted_among_others() -> None:
+    at_end = re.compile(r"(?<=: )\w+$", re.MULTILINE)
+    value = {"first": "token: one", "next": ["token: two", "token: three, no"]}
+    clean = redact_value(value, lambda text: at_end.sub("***", text))
+    assert clean == {"first": "token: ***", "next": ["token: ***", "token: three, no"]}
+
+
+def test_a_string_that_was_clean_once_is_not_looked_at_again_and_one_that_was_not_is() -> None:
+    asked: list[str] = []
+    redactor = Redactor(lambda text: asked.append(text) or text.replace("secret", "***"))  # type: ignore[func-returns-value]
+    for _ in range(2):
+        assert redactor.clean(['["plain","secret \\"x\\""]']) == ['["plain","*** \\"x\\""]']
+    assert "plain" in asked[0] and "plain" not in asked[1] and "secret" in asked[1]
 
 
 def test_rule_that_reaches_from_one_string_into_the_next_masks_each_alone() -> None:

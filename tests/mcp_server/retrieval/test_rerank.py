@@ -11,7 +11,7 @@ from ingest.index.rows import RowReader, RowWriter, Vocabulary
 from ingest.index.tokens import stem
 from ingest.model import Chunk, Symbol
 from ingest.prepare import prepare_chunk
-from mcp_server.retrieval.candidates import Candidate
+from mcp_server.retrieval.candidates import rank_candidates
 from mcp_server.retrieval.features import Coverage, Matcher
 from mcp_server.retrieval.fusion import Fused
 from mcp_server.retrieval.pipeline import read_candidates
@@ -31,7 +31,7 @@ def chunk(number, path, *symbols, role="source"):
 
 def order(text, *chunks, weights=None, **signals):
     """Rank chunks in the order given, as the pipeline does, from rows that were written and read again."""
-    fused = [Fused(item.id, 1.0 - place / 100, {}) for place, item in enumerate(chunks)]
+    fused = Fused(np.array([item.id for item in chunks]), 1.0 - np.arange(len(chunks)) / 100, {})
     query = parse_query(text)
     coverage = Coverage(query, {term.token: 1.0 for term in query.terms})
     matcher = Matcher(dict.fromkeys(query.keywords, 1.0))
@@ -113,7 +113,7 @@ def test_a_file_whose_chunks_cover_the_query_together_comes_first():
 
 
 def test_a_file_with_several_near_chunks_comes_first():
-    nearest = [Candidate(i, "vector", score, rank) for rank, (i, score) in enumerate(((2, 0.9), (3, 0.8), (1, 0.5)), 1)]
+    nearest = rank_candidates("vector", [(2, 0.9, ""), (3, 0.8, ""), (1, 0.5, "")])
     assert order("x", chunk(1, "a.py"), chunk(2, "b.py"), chunk(3, "b.py"), nearest=nearest)[0][0] == 2
 
 
