@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,8 @@ from ingest.index.generation import Publication, begin_publication
 from ingest.index.jobs import Letter, next_letter
 from ingest.index.schema import Manifest
 from ingest.index.spool import remove_spools
-from ingest.index.stored import StoredPassage
 from ingest.index.tokens import TOKENS_VERSION
+from ingest.index.vector import preload_vectors
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.prepare import own_words
 from ingest.redact import RULES_VERSION, redact
@@ -317,11 +318,10 @@ class _Build:
     def _prepare(self, executor: Executor, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
         """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""
         embedder = self._request.embedder
-        results = executor.map(jobs, embed=not self._deferred)
         if embedder is None or embedder.local or self._deferred:
-            yield from results
+            yield from executor.map(jobs, embed=not self._deferred, packed=True)
             return
-        for batch in batched(results, REMOTE_FILES):
+        for batch in batched(executor.map(jobs), REMOTE_FILES):
             assert self._publication is not None
             yield from embed_remotely(self._publication, embedder, batch)
 
@@ -357,36 +357,25 @@ class _Build:
         embedder = self._request.embedder
         assert embedder is not None and publication.parent is not None
         total = publication.parent.chunks
-        embed = embed_stored if embedder.local and total > INLINE_PASSAGES else embed_here
-        batches = batched(publication.passages(), EMBED_BATCH)
-        for done in embed(publication, executor, embedder, batches):
+        in_workers = embedder.local and total > INLINE_PASSAGES
+        steps = embed_stored(publication, executor) if in_workers else embed_here(publication, embedder)
+        for done in steps:
             self._tally.embedded += done
             self._request.progress(Progress("embedding", "", self._tally.embedded, total))
         return self._commit(complete=True)
 
 
-def embed_stored(
-    publication: Publication, executor: Executor, embedder: Embedder, batches: Iterable[Sequence[StoredPassage]]
-) -> Iterator[int]:
+def embed_stored(publication: Publication, executor: Executor) -> Iterator[int]:
     """Embed stored chunks in the workers; yields how many each step did."""
-    under_way: dict[int, Sequence[StoredPassage]] = {}
-
-    def texts() -> Iterator[list[str]]:
-        for number, batch in enumerate(batches):
-            under_way[number] = batch
-            yield [embedder.passage(one.ref, one.context, one.text) for one in batch]
-
-    for number, vectors in executor.embed(texts()):
-        batch = under_way.pop(number)
-        publication.add_vectors(zip(batch, vectors, strict=True))
-        yield len(batch)
+    threading.Thread(target=preload_vectors, daemon=True).start()  # a second, while the workers are at work already
+    for vectors in executor.embed(batched(publication.stored_chunks(), EMBED_BATCH), publication.kinds):
+        publication.add_vectors(vectors)
+        yield len(vectors)
 
 
-def embed_here(
-    publication: Publication, executor: Executor, embedder: Embedder, batches: Iterable[Sequence[StoredPassage]]
-) -> Iterator[int]:
+def embed_here(publication: Publication, embedder: Embedder) -> Iterator[int]:
     """Embed stored chunks in this process, what an endpoint was paid for before from its cache; yields as above."""
-    for batch in batches:
+    for batch in batched(publication.passages(), EMBED_BATCH):
         texts = (embedder.passage(one.ref, one.context, one.text) for one in batch)
         passages = [without_persons(text, one.pii_class) for text, one in zip(texts, batch, strict=True)]
         vectors = embed_cached(publication, embedder, passages)
@@ -560,8 +549,9 @@ def stage_result(publication: Publication, source: str, result: FileResult, fail
         failures.add(result.entry, result.skip)
         publication.remove_file(source, result.entry.path)
         return
-    publication.add_file(source, result.entry, list(result.prepared), skip=result.skip)
-    tally.chunks += len(result.prepared)
-    tally.embedded += sum(1 for item in result.prepared if item.vector is not None)
+    chunks = result.packed or result.prepared
+    publication.add_file(source, result.entry, chunks, skip=result.skip)
+    tally.chunks += len(chunks)
+    tally.embedded += sum(1 for item in chunks if item.vector is not None)
     for rule, count in result.redactions:
         tally.redactions[rule] = tally.redactions.get(rule, 0) + count

@@ -16,14 +16,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ingest.errors import IngestError
+from ingest.index.packed import pack
+from ingest.index.stored import StoredPassage, decode_passage
 from ingest.model import FileJob, FileResult, Skip
 from ingest.prepare import embed_results, prepare_file
 
@@ -36,6 +38,7 @@ INLINE_BYTES = 400_000  # ...unless they are large
 INLINE_FILE_BYTES = 150_000  # a larger file is never parsed in the building process: it could exhaust its memory
 BATCH_BYTES = 256_000
 BATCH_FILES = 64
+EMBED_AHEAD = 8  # batches of stored chunks that wait for a worker: it goes on while the vector engine is imported
 START_TIMEOUT_S = 60.0
 BOOT = """
 import os, sys
@@ -59,22 +62,29 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a worker does in one go: prepare entries, with vectors or without, or embed passages."""
+    """What a worker does in one go: prepare entries, with vectors or without, or embed stored chunks.
+
+    `packed`: results cross to the builder as it writes them; it looks into them no more.
+    """
 
     jobs: list[FileJob]
     embed: bool = True
-    passages: tuple[str, ...] = ()
-    number: int = 0  # of the batch of passages
+    packed: bool = False
+    stored: tuple[bytes, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of the sources of what is stored
 
     def run(self, settings: WorkerSettings, embedder: Embedder | None) -> list[Any]:
-        """Return a result per entry, or a vector (float32 bytes) per passage."""
-        if self.passages and embedder is not None:
-            return [vector.tobytes() for vector in embedder.embed_passages(self.passages)]
-        return prepare_batch(self.jobs, settings, embedder if self.embed else None)
+        """Return a result per entry, or of each stored chunk what its vector's row needs, and the vector."""
+        if self.stored and embedder is not None:
+            return embed_stored(self.stored, self.kinds, embedder)
+        results = prepare_batch(self.jobs, settings, embedder if self.embed else None)
+        return (
+            [replace(one, packed=tuple(pack(one.prepared)), prepared=()) for one in results] if self.packed else results
+        )
 
     def split(self) -> list[Task]:
-        """Return a task per entry; passages stay together."""
-        return [Task([job], self.embed) for job in self.jobs] if len(self.jobs) > 1 else []
+        """Return a task per entry; stored chunks stay together."""
+        return [Task([job], self.embed, self.packed) for job in self.jobs] if len(self.jobs) > 1 else []
 
 
 class Executor:
@@ -95,30 +105,32 @@ class Executor:
         for worker in self._pool:
             worker.kill()
 
-    def map(self, jobs: Iterable[FileJob], *, embed: bool = True) -> Iterator[FileResult]:
+    def map(self, jobs: Iterable[FileJob], *, embed: bool = True, packed: bool = False) -> Iterator[FileResult]:
         """Yield a result per job, in any order. Jobs are drawn as workers need them, so few are in memory at once.
 
-        `embed`: with vectors, if there is a local embedder.
+        `embed`: with vectors, if there is a local embedder. `packed`: chunks may come packed, from workers they do.
         """
         source = iter(jobs)
         first = _draw_inline(source)
         if first.complete:
             yield from prepare_batch(first.jobs, self._settings, self._embedder if embed else None)
             return
-        tasks = (Task(batch, embed) for batch in make_batches(chain(first.jobs, source)))
+        tasks = (Task(batch, embed, packed) for batch in make_batches(chain(first.jobs, source)))
         for _, results in self._run(tasks):
             yield from results
 
-    def embed(self, batches: Iterable[Sequence[str]]) -> Iterator[tuple[int, list[bytes]]]:
-        """Yield (number of a batch, vectors of its passages as float32 bytes), in any order. Needs a local embedder."""
-        tasks = (Task([], passages=tuple(batch), number=number) for number, batch in enumerate(batches))
-        for task, vectors in self._run(tasks):
-            yield task.number, vectors
+    def embed(
+        self, batches: Iterable[Sequence[bytes]], kinds: Mapping[str, str]
+    ) -> Iterator[list[tuple[StoredPassage, bytes]]]:
+        """Yield (passage without its text, vector as float32 bytes) of stored chunks. Needs a local embedder."""
+        tasks = (Task([], stored=tuple(batch), kinds=kinds) for batch in batches)
+        for _, results in self._run(tasks, EMBED_AHEAD):
+            yield results
 
-    def _run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Any]]]:
+    def _run(self, tasks: Iterator[Task], ahead: int = 1) -> Iterator[tuple[Task, list[Any]]]:
         while len(self._pool) < self._count:
             self._pool.append(_Worker(self._settings))
-        flow = _Flow(self._pool)
+        flow = _Flow(self._pool, ahead)
         try:
             yield from flow.run(tasks)
         finally:
@@ -139,6 +151,15 @@ def prepare_batch(
     """Return the results of several entries, embedded together."""
     results = [_prepare_one(job, settings) for job in jobs]
     return embed_results(results, embedder) if embedder else results
+
+
+def embed_stored(
+    stored: Sequence[bytes], kinds: Mapping[str, str], embedder: Embedder
+) -> list[tuple[StoredPassage, bytes]]:
+    """Return the passage of each stored chunk, without its text, and its vector."""
+    passages = [decode_passage(data, kinds) for data in stored]
+    vectors = embedder.embed_passages([embedder.passage(one.ref, one.context, one.text) for one in passages])
+    return [(one._replace(context="", text=""), row.tobytes()) for one, row in zip(passages, vectors, strict=True)]
 
 
 def _prepare_one(job: FileJob, settings: WorkerSettings) -> FileResult:
@@ -189,21 +210,21 @@ def make_batches(jobs: Iterable[FileJob]) -> Iterator[list[FileJob]]:
 class _Flow:
     """One thread per worker moves tasks there and results back; two bounded queues keep memory flat."""
 
-    def __init__(self, workers: Sequence[_Worker]) -> None:
-        self._tasks: queue.Queue[Task | None] = queue.Queue(maxsize=len(workers))
+    def __init__(self, workers: Sequence[_Worker], ahead: int) -> None:
+        self._most = (1 + ahead) * len(workers)
+        self._tasks: queue.Queue[Task | None] = queue.Queue(maxsize=ahead * len(workers))
         self._done: queue.Queue[tuple[Task, list[Any]] | IngestError] = queue.Queue()
         self._threads = [threading.Thread(target=self._drive, args=(worker,), daemon=True) for worker in workers]
         for thread in self._threads:
             thread.start()
 
     def run(self, tasks: Iterator[Task]) -> Iterator[tuple[Task, list[Any]]]:
-        """Yield results while feeding tasks; at most three tasks per worker are under way."""
-        most = 2 * len(self._threads)
+        """Yield results while feeding tasks; of each worker one is at work, `ahead` wait, and as many are done."""
         under_way = 0
         for task in tasks:
             self._tasks.put(task)
             under_way += 1
-            while under_way >= most or not self._done.empty():
+            while under_way >= self._most or not self._done.empty():
                 yield self._take()
                 under_way -= 1
         for _ in range(under_way):
@@ -240,7 +261,7 @@ def run_isolating(worker: _Worker, task: Task) -> list[Any]:
     except _WorkerDied as death:
         if len(task.jobs) == 1:
             return [FileResult(task.jobs[0].entry, skip=_killed(task.jobs[0], str(death)))]
-        if task.passages:
+        if task.stored:
             raise IngestError(f"A worker died while it embedded ({death}). Run `codecairn index` again.") from death
     return [result for part in task.split() for result in run_isolating(worker, part)]
 

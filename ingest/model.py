@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["code", "ticket", "design", "commit"]
 Role = Literal["source", "test", "example", "docs", "config", "compat", "generated", "vendored"]
@@ -294,6 +294,48 @@ class Prepared:
     terms: bytes = b""  # the distinct tokens of text and path, see ingest.index.tokens.hash_tokens
 
 
+class FileRow(NamedTuple):
+    """One document as the ranking sees it. `key` is None for files, `path` for tickets and commits."""
+
+    source: str
+    path: str | None
+    key: str | None
+    title: str
+    language: str | None
+    role: str
+    state: str
+    created_at: str
+    changed_at: str = ""  # of tickets and designs: when they were last changed, as far as they say
+    expires_at: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Path or key."""
+        return self.path or self.key or self.title
+
+
+class Packed(NamedTuple):
+    """A chunk as a publication takes it: texts and bytes, which cross between processes quickly.
+
+    `texts` are (field, text) of the text index, but for what depends on the other chunks of its file.
+    """
+
+    id: int
+    source: str
+    path: str | None
+    ref: str
+    language: str | None
+    start_line: int
+    stored: bytes
+    digest: bytes  # of `stored`
+    texts: tuple[tuple[str, str], ...]
+    file: FileRow
+    terms: bytes
+    symbols: bytes
+    links: bytes
+    vector: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FileJob:
     """One entry to prepare in a worker: `documents` where the source parsed it (tickets, commits), else `data`."""
@@ -317,10 +359,14 @@ class FileJob:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """A prepared entry, or why it is left out. `fallback` is the reason code when it could only be cut by lines."""
+    """A prepared entry, or why it is left out. `fallback` is the reason code when it could only be cut by lines.
+
+    What comes from a worker is packed.
+    """
 
     entry: Entry
     prepared: tuple[Prepared, ...] = ()
     skip: Skip | None = None
     redactions: tuple[tuple[str, int], ...] = ()
     fallback: str = ""
+    packed: tuple[Packed, ...] = ()

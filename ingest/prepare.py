@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
-from ingest.index.keys import find_design_keys, find_ticket_keys
-from ingest.index.schema import SAID_FIELDS
+from ingest.index.keys import HINTS, find_design_keys, find_ticket_keys
 from ingest.index.tokens import hash_tokens, token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
@@ -27,6 +26,7 @@ __all__ = ["FileJob", "FileResult", "embed_results", "prepare_file"]
 PATH_FOLDERS = 3  # how many of the nearest folders describe a file
 # The patterns of find_ticket_keys look around each position: ten times the cost of asking first whether any can match.
 KEY_HINTS = (re.compile(r"#[1-9]"), re.compile(r"[A-Z][A-Z0-9]*-\d"), re.compile(r"/(?:issues|pull|merge_requests)/\d"))
+DESIGN_WORDS = frozenset(map(str.lower, HINTS))  # a design id is a word, or two, that begins with one of them
 MESSAGE_KINDS = frozenset(("ticket", "commit"))
 HEADING_KINDS = frozenset(("ticket", "design", "commit"))
 
@@ -46,15 +46,27 @@ def prepare_file(job: FileJob, *, chunk_chars: int) -> FileResult:
         chunked = chunk_with_reason(cleaned.document, chunk_chars=chunk_chars)
         fallback = fallback or chunked.fallback or document.fallback
         chunks = mark_chunks(chunked.chunks, cleaned)
-        prepared.extend(map(prepare_chunk, chunks))
+        # Asked of the document, not of each chunk: most name none.
+        names_tickets = any(hint.search(cleaned.document.text) for hint in KEY_HINTS)
+        prepared.extend(prepare_chunk(chunk, names_tickets=names_tickets) for chunk in chunks)
     return FileResult(job.entry, tuple(prepared), None, tuple(sorted(redactions.items())), fallback)
 
 
-def prepare_chunk(chunk: Chunk) -> Prepared:
-    """Return a chunk with its token streams and the tokens that it holds."""
-    tokens = make_tokens(chunk)
-    said = [tokens[field] for field in SAID_FIELDS if field in tokens]
-    return Prepared(chunk, tokens, terms=hash_tokens((*said, token_stream(chunk.ref))))
+def prepare_chunk(chunk: Chunk, *, names_tickets: bool = True) -> Prepared:
+    """Return a chunk with its token streams and the tokens that it holds.
+
+    `names_tickets`: False where its document is known to name none.
+    """
+    said = token_stream(own_words(chunk))
+    held = set(said.split())
+    tokens = _make_tokens(chunk, said, held, names_tickets)
+    held.update(_ref_tokens(chunk.ref))
+    return Prepared(chunk, tokens, terms=hash_tokens(held))
+
+
+@lru_cache(maxsize=16)
+def _ref_tokens(ref: str) -> list[str]:
+    return token_stream(ref).split()
 
 
 def _read_job(job: FileJob) -> list[Document] | Skip:
@@ -84,18 +96,18 @@ def own_words(chunk: Chunk) -> str:
     return chunk.text.partition(FILES_HEADING)[0] if chunk.kind == "commit" else chunk.text
 
 
-def make_tokens(chunk: Chunk) -> dict[str, str]:
-    """Return the token stream of each text field that has any."""
-    said = "message" if chunk.kind in MESSAGE_KINDS else "content"
+def _make_tokens(chunk: Chunk, said: str, held: Set[str], names_tickets: bool) -> dict[str, str]:
+    """Return the token stream of each text field that has any. `said`, `held`: the chunk's own tokens."""
+    field = "message" if chunk.kind in MESSAGE_KINDS else "content"
     streams = {
-        said: token_stream(own_words(chunk)),
+        field: said,
         "path": _path_tokens(chunk.path) if chunk.path else "",
         "touched": "" if chunk.path else _touched_tokens(chunk.links),
         "symbols": _symbol_tokens(chunk),
         "heading": _heading_tokens(chunk),
-        "keys": _key_tokens(chunk),
+        "keys": _key_tokens(chunk, held, names_tickets),
     }
-    return {field: stream for field, stream in streams.items() if stream}
+    return {name: stream for name, stream in streams.items() if stream}
 
 
 @lru_cache(maxsize=1024)
@@ -135,11 +147,12 @@ def _is_prose(language: str | None) -> bool:
     return bool(entry and entry.prose)
 
 
-def _key_tokens(chunk: Chunk) -> str:
+def _key_tokens(chunk: Chunk, held: Set[str], names_tickets: bool) -> str:
     """Return the ticket keys and design ids that the chunk is or names, in lower case; of a design id its one form."""
     own = (chunk.key, chunk.key.lstrip("#")) if chunk.key else ()
-    named = find_ticket_keys(chunk.text) if any(hint.search(chunk.text) for hint in KEY_HINTS) else ()
-    designs = find_design_keys(chunk.text)
+    named = find_ticket_keys(chunk.text) if names_tickets else ()
+    may_name_designs = chunk.kind == "commit" or not DESIGN_WORDS.isdisjoint(held)  # a commit's paths are not in `held`
+    designs = find_design_keys(chunk.text) if may_name_designs else ()
     return " ".join(dict.fromkeys(key.lower() for key in (*own, *named, *designs)))
 
 

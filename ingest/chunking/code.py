@@ -150,7 +150,7 @@ def _merge(
         relation = _relate(before, piece, definitions)
         if _is_closer(piece, size, layout) or may_join(size_before, size, relation, limit):
             # What enters a definition carries on in it; a tail or closing brace leaves the owner as it was.
-            merged[-1] = before._replace(last=piece.last, owner=(piece if relation == "enters" else before).owner)
+            merged[-1] = Piece(before.first, piece.last, piece.owner if relation == "enters" else before.owner)
         else:
             merged.append(piece)
     return merged

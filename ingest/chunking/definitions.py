@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from tree_sitter import Node
 
@@ -83,11 +85,27 @@ def find_definitions(root: Node, data: bytes, layout: Layout, grammar: LoadedGra
     return nested
 
 
+class _Shape(NamedTuple):
+    """What the names of a match's captures say: of which kind it is, and which capture its key."""
+
+    kind: str
+    key: str
+    prefix: str
+
+
+@lru_cache(maxsize=256)
+def _shape(names: tuple[str, ...]) -> _Shape | None:
+    key = next((name for name in KEY_CAPTURES if name in names), "")
+    kind = next((name for name in names if name not in HELPER_CAPTURES and name[0] != "_"), "")
+    prefix = next((name.removeprefix(PREFIX_CAPTURE) for name in names if name.startswith(PREFIX_CAPTURE)), "")
+    return _Shape(kind, key, prefix) if key and kind else None
+
+
 def _read_match(captures: dict[str, list[Node]], end_of_file: int) -> Found | None:
-    key = next((captures[name][0] for name in KEY_CAPTURES if name in captures), None)
-    kind = next((name for name in captures if name not in HELPER_CAPTURES and name[0] != "_"), "")
-    if key is None or not kind:
+    shape = _shape(tuple(captures))
+    if shape is None:
         return None
+    kind, key = shape.kind, captures[shape.key][0]
     node = captures[kind][0]
     name = label = ""
     if "declarator" in captures:
@@ -100,10 +118,9 @@ def _read_match(captures: dict[str, list[Node]], end_of_file: int) -> Found | No
         name = ".".join(map(_key_text, captures["name"]))
         label = _key_text(captures["name"][-1]) if captures["name"][-1].type != "dotted_key" else ""
     else:
-        name = ".".join(_clean_name(_text(part)) for part in captures["name"])
-    prefix = next((capture for capture in captures if capture.startswith(PREFIX_CAPTURE)), "")
-    if prefix:
-        name = f"{prefix.removeprefix(PREFIX_CAPTURE)}.{name}"
+        name = ".".join([_clean_name(_text(part)) for part in captures["name"]])
+    if shape.prefix:
+        name = f"{shape.prefix}.{name}"
     if kind == "scope":
         name = _receiver(name) or name
     if "receiver" in captures:
@@ -179,6 +196,8 @@ def _key_text(node: Node) -> str:
 
 def _clean_name(text: str) -> str:
     """Return a dotted name without template arguments, sigils and quotes."""
+    if text.isidentifier() and "operator" not in text and len(text) < SIGNATURE_CHARS:
+        return text
     if text.startswith("`") or not any(map(str.isalnum, text)):  # Kotlin names with spaces; operators
         return text.strip("`() ")
     head, operator, tail = text.partition("operator")

@@ -71,7 +71,7 @@ class Layout:
             last -= 1
         if first > last:
             return None
-        return piece if (first, last) == (piece.first, piece.last) else piece._replace(first=first, last=last)
+        return piece if (first, last) == (piece.first, piece.last) else Piece(first, last, piece.owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from ingest.words import word_runs
+
 WEIGHTS = Path(__file__).parent / "weights"  # a real file: the rows are memory-mapped, so processes share them
 WEIGHT_FILES = ("rows.npy", "scales.npy", "tokenizer.json")
 NORMAL_FORM = 1  # count up when words, pieces or passages are made in another way: such vectors do not compare
 STATIC_ID = "static-256/11e79e53cf14"  # static_id(), compared by a test: hashing 8 MB at each start costs 30 ms
 
-WORD = re.compile(r"\w+")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 MAX_PIECES = 384  # beyond that a sum of words blurs
 MAX_PART_CHARS = 32  # longer runs of letters are data
@@ -65,7 +66,7 @@ class Pieces(dict[str, bytes]):
 
     def read(self, text: str) -> np.ndarray[Any, Any]:
         """Return the ids of a text's first pieces as uint16: the normal form, at training and at run time."""
-        words = WORD.findall(text)[:MAX_PIECES]
+        words = word_runs(text)[:MAX_PIECES]
         return np.frombuffer(b"".join(map(self.__getitem__, words)), dtype=np.uint16)[:MAX_PIECES]
 
     def __missing__(self, word: str) -> bytes:

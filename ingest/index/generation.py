@@ -25,6 +25,7 @@ from ingest.index.control import AuditEntry, GenerationRow, IndexStatus
 from ingest.index.failpoints import failpoint
 from ingest.index.jobs import Letter
 from ingest.index.lease import WriterLock, leased_generations
+from ingest.index.packed import pack
 from ingest.index.rows import RowReader, RowWriter
 from ingest.index.schema import FORMAT_VERSION, Manifest, SourceState
 from ingest.index.stored import (
@@ -32,14 +33,12 @@ from ingest.index.stored import (
     StoredPassage,
     as_number,
     decode_passage,
-    digest,
-    encode_chunk,
     file_digest,
     hash_content,
     manifest_to_dict,
 )
 from ingest.index.text import EVERYTHING, TextFilter, TextReader, TextWriter
-from ingest.model import Entry, KnownFile, Prepared, Rename, Skip, SourceInfo
+from ingest.model import Entry, KnownFile, Packed, Prepared, Rename, Skip, SourceInfo
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -350,7 +349,9 @@ class Publication:
             self._drop_entry(source, path, old, keep=frozenset())
         self._audit("removed", source, path)
 
-    def add_file(self, source: str, entry: Entry, prepared: list[Prepared], *, skip: Skip | None = None) -> None:
+    def add_file(
+        self, source: str, entry: Entry, prepared: Sequence[Prepared] | Sequence[Packed], *, skip: Skip | None = None
+    ) -> None:
         """Add an entry's chunks, replacing an older version of it in the same step.
 
         `skip`: the entry was read but is not (wholly) indexed; the reason stays with it until its content changes.
@@ -358,14 +359,14 @@ class Publication:
         """
         self._require(source)
         with disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
-            self._add_file(source, entry, prepared, skip)
+            self._add_file(source, entry, pack(prepared), skip)
 
-    def _add_file(self, source: str, entry: Entry, prepared: list[Prepared], skip: Skip | None) -> None:
+    def _add_file(self, source: str, entry: Entry, packed: Sequence[Packed], skip: Skip | None) -> None:
         self._open_writers()
         old = self._old_file(source, entry.path)
-        staged = self._stage_rows(source, entry, prepared, old)
+        staged = self._stage_rows(source, entry, packed, old)
         self._drop_entry(source, entry.path, old, frozenset(staged))
-        new = _NewFile(entry, skip, [row for row, _, _ in staged.values()])
+        new = _NewFile(entry, skip, [row for row, _ in staged.values()])
         self._write_chunks(entry.path, staged.values(), old)
         self._delta.files[source, entry.path] = new
         self._delta.owners.update((row.id, (source, entry.path)) for row in new.live)
@@ -436,32 +437,29 @@ class Publication:
         return _OldFile(row[0], row[1], row[2], {c[0]: _Row(c[0], c[1], c[2], bool(c[3])) for c in chunks})
 
     def _stage_rows(
-        self, source: str, entry: Entry, prepared: list[Prepared], old: _OldFile | None
-    ) -> dict[int, tuple[_Row, Prepared, bytes]]:
-        """Return an entry's chunks, equal ids once, with their control rows and stored forms."""
-        rows: dict[int, tuple[_Row, Prepared, bytes]] = {}
-        taken = self._taken_ids([one.chunk.id for one in prepared], source, entry.path)
-        for one in prepared:
-            chunk_id = one.chunk.id
-            if one.chunk.source != source:
-                raise ValueError(f"A chunk of source {one.chunk.source!r} was added to source {source!r}.")
-            if chunk_id not in rows:
-                stored = encode_chunk(one.chunk)
-                row = _Row(chunk_id, digest(stored), self._vector_hash(one, old), chunk_id in taken)
-                rows[chunk_id] = (row, one, stored)
+        self, source: str, entry: Entry, packed: Sequence[Packed], old: _OldFile | None
+    ) -> dict[int, tuple[_Row, Packed]]:
+        """Return an entry's chunks, equal ids once, with their control rows."""
+        rows: dict[int, tuple[_Row, Packed]] = {}
+        taken = self._taken_ids([one.id for one in packed], source, entry.path)
+        for one in packed:
+            if one.source != source:
+                raise ValueError(f"A chunk of source {one.source!r} was added to source {source!r}.")
+            if one.id not in rows:
+                rows[one.id] = (_Row(one.id, one.digest, self._vector_hash(one, old), one.id in taken), one)
         return rows
 
-    def _vector_hash(self, one: Prepared, old: _OldFile | None) -> bytes:
+    def _vector_hash(self, one: Packed, old: _OldFile | None) -> bytes:
         if not self._dimensions:
             return b""
         if one.vector is not None:
-            return hash_vector(one.vector, one.chunk.language)
-        if old is not None and one.chunk.id in old.chunks:
-            return old.chunks[one.chunk.id].vector_hash
-        found = self._parent_vector_hash(one.chunk.id)
+            return hash_vector(one.vector, one.language)
+        if old is not None and one.id in old.chunks:
+            return old.chunks[one.id].vector_hash
+        found = self._parent_vector_hash(one.id)
         if found is None:
             raise EmbeddingError(
-                f"Chunk {one.chunk.ref}:{one.chunk.start_line} of source {one.chunk.source!r} has no vector and the "
+                f"Chunk {one.ref}:{one.start_line} of source {one.source!r} has no vector and the "
                 "parent generation has none for it. Embed it before adding it."
             )
         return found
@@ -552,41 +550,49 @@ class Publication:
         reason = new.skip.reason if new.skip else ""
         self._count(source, path, new.entry.content_hash, reason, new.live, -1)
 
-    def _write_chunks(self, path: str, staged: Iterable[tuple[_Row, Prepared, bytes]], old: _OldFile | None) -> None:
+    def _write_chunks(self, path: str, staged: Iterable[tuple[_Row, Packed]], old: _OldFile | None) -> None:
         assert self._text is not None and self._rows is not None
         refs: set[str] = set()
-        for row, one, stored in staged:
+        for row, one in staged:
             if row.shadowed:
                 continue
-            self._text.add(path, one, one.chunk.ref not in refs, stored)
+            self._text.add(path, one, one.ref not in refs)
             self._rows.add(one)
-            refs.add(one.chunk.ref)
+            refs.add(one.ref)
             self._delta.removed_ids.discard(row.id)
             self._write_vector(one, row, old)
 
-    def _write_vector(self, one: Prepared, row: _Row, old: _OldFile | None) -> None:
+    def _write_vector(self, one: Packed, row: _Row, old: _OldFile | None) -> None:
         if self._vectors is None:
             return
-        chunk = one.chunk
         known = old.live.get(row.id) if old is not None else None
         if known is not None and known.vector_hash == row.vector_hash and row.id not in self._delta.dead_rows:
             return
         vector = one.vector if one.vector is not None else self.parent_vectors([row.id]).get(row.id)
         if vector is None:
             raise EmbeddingError(
-                f"The parent generation has no vector for chunk {chunk.ref}:{chunk.start_line}. Embed it again."
+                f"The parent generation has no vector for chunk {one.ref}:{one.start_line}. Embed it again."
             )
         if known is not None:
             self._delta.dead_rows.add(row.id)
-        self._vectors.add(row.id, chunk.source, chunk.path, chunk.language, vector)
+        self._vectors.add(row.id, one.source, one.path, one.language, vector)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each source of the parent."""
+        assert self._base is not None
+        return {state.name: state.kind for state in self._base.manifest.sources}
+
+    def stored_chunks(self) -> Iterator[bytes]:
+        """Yield every chunk of a parent that lacks vectors, as it is stored."""
+        assert self._base is not None and self.lacks_vectors
+        folder = files.generation_folder(self._data_dir, self._base.id)
+        return (data for _, data in TextReader(folder / files.TEXT_FOLDER).every())
 
     def passages(self) -> Iterator[StoredPassage]:
         """Yield what is embedded of every chunk of a parent that lacks vectors."""
-        assert self._base is not None and self.lacks_vectors
-        folder = files.generation_folder(self._data_dir, self._base.id)
-        kinds = {state.name: state.kind for state in self._base.manifest.sources}
-        for _, data in TextReader(folder / files.TEXT_FOLDER).every():
-            yield decode_passage(data, kinds)
+        kinds = self.kinds
+        return (decode_passage(data, kinds) for data in self.stored_chunks())
 
     def add_vectors(self, vectors: Iterable[tuple[StoredPassage, bytes]]) -> None:
         """Give chunks of a parent that lacks vectors their vectors (float32 bytes)."""

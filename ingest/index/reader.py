@@ -21,11 +21,12 @@ from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexState
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
+from ingest.index.names import clean, normalise_key, qualified
 from ingest.index.rows import Definition, FileRow, RowReader, Rows
 from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, SourceState, SymbolHit
 from ingest.index.scored import ScoredChunks
 from ingest.index.stored import decode_chunk, manifest_from_dict
-from ingest.index.text import TextFilter, TextReader, clean, normalise_key, qualified
+from ingest.index.text import TextFilter, TextReader
 from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, whole_word, words
 from ingest.languages.kinds import TYPE_KINDS
 from ingest.model import Chunk, Filters

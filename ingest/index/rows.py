@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import re
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +26,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ingest.errors import IndexCorrupt
+from ingest.index.packed import FIELD, RECORD
 from ingest.index.tokens import name_words, path_words, stem, token_hash
-from ingest.model import AGEING_KINDS, Chunk, Prepared
+from ingest.model import FileRow as FileRow
+from ingest.model import Packed
 
 MAX_SEGMENTS = 8  # a look-up asks each of them, 10 us
 FLUSH_ROWS = 250_000  # that a writer holds: some 150 MB
@@ -58,33 +59,11 @@ PARTS = (
     ("stems", "json"),
 )
 RAGGED = ("tokens", "symbols", "links")
-FIELD, RECORD = "\x1f", "\x1e"
-CONTROL = re.compile("[\x1e\x1f]")
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bits = Ints
 Places = np.ndarray[Any, np.dtype[np.int32]]
 Hashes = np.ndarray[Any, np.dtype[np.uint32]]
-
-
-class FileRow(NamedTuple):
-    """One document as the ranking sees it. `key` is None for files, `path` for tickets and commits."""
-
-    source: str
-    path: str | None
-    key: str | None
-    title: str
-    language: str | None
-    role: str
-    state: str
-    created_at: str
-    changed_at: str = ""  # of tickets and designs: when they were last changed, as far as they say
-    expires_at: str = ""
-
-    @property
-    def ref(self) -> str:
-        """Path or key."""
-        return self.path or self.key or self.title
 
 
 class Definition(NamedTuple):
@@ -94,23 +73,6 @@ class Definition(NamedTuple):
     qualname: str
     kind: str
     start_line: int
-
-
-def file_row(chunk: Chunk) -> FileRow:
-    """Return the document of a chunk."""
-    ages = chunk.kind in AGEING_KINDS
-    return FileRow(
-        source=chunk.source,
-        path=chunk.path,
-        key=chunk.key,
-        title=chunk.title,
-        language=chunk.language,
-        role=chunk.role,
-        state=chunk.state,
-        created_at=chunk.created_at,
-        changed_at=(chunk.updated_at or chunk.closed_at or chunk.created_at) if ages else "",
-        expires_at=chunk.expires_at,
-    )
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -227,17 +189,9 @@ class RowWriter:
         self._folder = folder
         self._columns = _Columns()
 
-    def add(self, prepared: Prepared) -> None:
+    def add(self, packed: Packed) -> None:
         """Add one chunk."""
-        chunk = prepared.chunk
-        records = (FIELD.join((_plain(s.name), _plain(s.qualname), s.kind, str(s.start_line))) for s in chunk.symbols)
-        self._columns.add(
-            chunk.id,
-            file_row(chunk),
-            prepared.terms,
-            RECORD.join(records).encode("utf-8", "surrogatepass"),
-            RECORD.join(map(_plain, chunk.links)).encode("utf-8", "surrogatepass"),
-        )
+        self._columns.add(packed.id, packed.file, packed.terms, packed.symbols, packed.links)
         if len(self._columns.ids) >= FLUSH_ROWS:
             self._flush()
 
@@ -280,10 +234,6 @@ class RowWriter:
             segment.copy_to(self._columns, live)
             segment.path.unlink()
         newest.copy_to(self._columns)
-
-
-def _plain(text: str) -> str:
-    return CONTROL.sub(" ", text)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from ingest.errors import IndexCorrupt
 from ingest.index.schema import Manifest, SourceState
@@ -56,8 +56,7 @@ def _more(chunk: Chunk) -> dict[str, Any]:
     return {name: value for name in MORE if (value := getattr(chunk, name))}
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPassage:
+class StoredPassage(NamedTuple):
     """What is embedded of a stored chunk: of a commit its message, for its paths are a field of their own."""
 
     chunk_id: int

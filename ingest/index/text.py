@@ -6,7 +6,6 @@ commit at the same opstamp. Writers work on a hard-linked clone (see generation.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,12 @@ import tantivy
 from tantivy import Occur, Query
 
 from ingest.errors import DiskFull, IndexCorrupt
-from ingest.index.keys import key_form
+from ingest.index.names import clean, file_term, path_tails
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.scored import ScoredChunks
-from ingest.model import Chunk, Prepared
+from ingest.model import Packed
 
 WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
-MAX_SUFFIXES = 8  # path and qualified-name suffixes that are indexed
-QUALIFIER = re.compile(r"::|->|[.#/\\]")
 RAW_FIELDS = ("source", "language", "file", "full_path", "path_tail", "key", "link", "name", "name_lower", "pii")
 
 
@@ -77,79 +74,18 @@ def translate(error: Exception, folder: Path) -> Exception:
     return IndexCorrupt(f"The text index in {folder} cannot be used: {text[:300]}. Run `codecairn index`.")
 
 
-def clean(text: str) -> str:
-    """Replace lone surrogates, which the engine's strings cannot hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def file_term(source: str, path: str) -> str:
-    """Return the raw term that every chunk of one entry carries."""
-    return clean(f"{source}\x1f{path}")
-
-
-def normalise_key(key: str) -> str:
-    """Return the form in which keys and links are compared, free of control characters."""
-    return clean(key_form(key))
-
-
-def qualified(name: str) -> str:
-    """Return a qualified name with dots: `A::b`, `A->b`, `A#b` -> `A.b`."""
-    return QUALIFIER.sub(".", name.strip()).strip(".")
-
-
-@lru_cache(maxsize=16_384)
-def path_tails(path: str) -> tuple[str, ...]:
-    """Return the lower-cased suffixes of a path at its slashes, and the stem: `a/b.py` -> a/b.py, b.py, b."""
-    parts = clean(path).lower().split("/")
-    tails = ["/".join(parts[start:]) for start in range(max(0, len(parts) - MAX_SUFFIXES), len(parts))]
-    stem = parts[-1].split(".")[0]
-    whole = "/".join(parts)
-    return tuple(dict.fromkeys(filter(None, (whole, *tails, stem))))
-
-
-def name_tails(name: str, qualname: str) -> list[str]:
-    """Return what a symbol answers to: its name and every dotted suffix of its qualified name."""
-    parts = qualified(qualname).split(".")
-    start = max(0, len(parts) - MAX_SUFFIXES)
-    tails = [".".join(parts[at:]) for at in range(start, len(parts))]
-    return [tail for tail in dict.fromkeys((name, *tails)) if tail]
-
-
-def make_document(entry_path: str, prepared: Prepared, first: bool, stored: bytes) -> tantivy.Document:
+def make_document(entry_path: str, packed: Packed, first: bool) -> tantivy.Document:
     """Return the indexed form of one chunk. `first`: it is the first of its document and carries the path's tails."""
-    chunk = prepared.chunk
     doc = tantivy.Document()
-    doc.add_unsigned("id", chunk.id)
-    for field, tokens in prepared.tokens.items():
-        if tokens:
-            doc.add_text(field, clean(tokens))
-    doc.add_text("source", clean(chunk.source))
-    doc.add_text("file", file_term(chunk.source, entry_path))
-    if chunk.language:
-        doc.add_text("language", chunk.language)
-    if chunk.pii_class:
-        doc.add_text("pii", chunk.pii_class)
-    _add_names(doc, chunk)
-    if chunk.path:
-        doc.add_text("full_path", clean(chunk.path))
-        if first:
-            for tail in path_tails(chunk.path):
-                doc.add_text("path_tail", tail)
-    doc.add_bytes("stored", stored)
+    doc.add_unsigned("id", packed.id)
+    for field, text in packed.texts:
+        doc.add_text(field, text)
+    doc.add_text("file", file_term(packed.source, entry_path))
+    if first and packed.path:
+        for tail in path_tails(packed.path):
+            doc.add_text("path_tail", tail)
+    doc.add_bytes("stored", packed.stored)
     return doc
-
-
-def _add_names(doc: tantivy.Document, chunk: Chunk) -> None:
-    if chunk.key:
-        doc.add_text("key", normalise_key(chunk.key))
-    for link in dict.fromkeys(map(normalise_key, chunk.links)):
-        if link:
-            doc.add_text("link", link)
-    names = dict.fromkeys(clean(tail) for s in chunk.symbols for tail in name_tails(s.name, s.qualname))
-    for name in names:
-        doc.add_text("name", name)
-    for name in dict.fromkeys(name.lower() for name in names):
-        doc.add_text("name_lower", name)
 
 
 class TextWriter:
@@ -172,10 +108,10 @@ class TextWriter:
         with translated(self._folder):
             self._writer.delete_documents_by_term("source", clean(source))
 
-    def add(self, entry_path: str, prepared: Prepared, first: bool, stored: bytes) -> None:
-        """Add one chunk that came from the entry, with its stored form."""
+    def add(self, entry_path: str, packed: Packed, first: bool) -> None:
+        """Add one chunk that came from the entry."""
         with translated(self._folder):
-            self._writer.add_document(make_document(entry_path, prepared, first, stored))
+            self._writer.add_document(make_document(entry_path, packed, first))
 
     def commit(self) -> None:
         """Make the delta part of the directory and end the writer."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from functools import lru_cache
 from pathlib import PurePosixPath
 from zlib import crc32
 
 from Stemmer import Stemmer
+
+from ingest.words import dotted_runs
 
 TOKENS_VERSION = "3"  # part of the manifest: raise it when the same text gives other tokens
 WORD = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)*")
@@ -22,6 +24,7 @@ PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
+EXPANSIONS_KEPT = 65_536  # some 15 MB; a repository of 30 MB has about as many different words
 MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
 _STEMMER = Stemmer("english")
 
@@ -69,14 +72,25 @@ def index_tokens(word: str) -> tuple[str, ...]:
     return (stem(whole),) if len(parts) <= 1 else (whole, *map(stem, parts))
 
 
-@lru_cache(maxsize=65_536)
-def _expand(word: str) -> str:
-    return " ".join(index_tokens(word))
+class Expansions(dict[str, str]):
+    """Run of word characters -> its index tokens, space separated. Bounded: when full it starts over."""
+
+    def __missing__(self, run: str) -> str:
+        tokens = " ".join(token for word in WORD.findall(run) for token in index_tokens(word))
+        if len(run) <= MAX_TOKEN:
+            if len(self) >= EXPANSIONS_KEPT:
+                self.clear()
+            self[run] = tokens
+        return tokens
+
+
+_EXPANSIONS = Expansions()
 
 
 def token_stream(text: str) -> str:
     """Return the space-separated index tokens of any text."""
-    return " ".join(filter(None, map(_expand, WORD.findall(text))))
+    runs = dotted_runs(text)
+    return " ".join(filter(None, map(_EXPANSIONS.__getitem__, WORD.findall(text) if runs is None else runs)))
 
 
 @lru_cache(maxsize=512)
@@ -112,10 +126,6 @@ def token_hash(token: str) -> int:
     return crc32(token.encode("utf-8", "surrogatepass"))
 
 
-def hash_tokens(streams: Iterable[str]) -> bytes:
-    """Return the distinct tokens of some streams as 32-bit hashes, ascending."""
-    tokens: set[str] = set()
-    for stream in streams:
-        tokens.update(stream.split(" "))  # first what is distinct: hashing each repeat takes three times as long
-    tokens.discard("")
+def hash_tokens(tokens: Set[str]) -> bytes:
+    """Return distinct tokens as 32-bit hashes, ascending."""
     return array("I", sorted(set(map(token_hash, tokens)))).tobytes()

@@ -49,6 +49,12 @@ def translated(folder: Path) -> Iterator[None]:
         raise VectorUnavailable(f"The vector index in {folder} cannot be used: {text[:300]}.") from error
 
 
+def preload_vectors() -> None:
+    """Import the vector engine, so that who needs it next does not wait for it."""
+    import lancedb  # noqa: F401
+    import pyarrow  # noqa: F401
+
+
 def _schema(dimensions: int) -> pa.Schema:
     import pyarrow as pa
 

@@ -10,7 +10,7 @@ from ingest.embedding.static import StaticEmbedder
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.tokens import token_stream
 from ingest.model import Document, Entry, FileJob, FileResult, SourceInfo
-from ingest.prepare import embed_results, make_tokens, prepare_file
+from ingest.prepare import embed_results, prepare_chunk, prepare_file
 
 CODE = SourceInfo("app", "code", "shop", ("local",))
 TICKETS = SourceInfo("issues", "ticket", "shop", ("local",))
@@ -134,5 +134,5 @@ def test_the_files_of_a_batch_are_embedded_together():
 
 def test_a_chunk_has_no_empty_streams():
     (only,) = prepare("Makefile", b"all:\n\techo\n").prepared
-    assert make_tokens(only.chunk) == only.tokens
+    assert prepare_chunk(only.chunk) == only
     assert all(only.tokens.values())

@@ -108,7 +108,7 @@ def prepare(chunk: Chunk, vector: bool = True) -> Prepared:
         "keys": token_stream(chunk.key or ""),
     }
     vectors = EMBEDDER.embed_query(chunk.text).tobytes() if vector else None
-    return Prepared(chunk, tokens, vectors, hash_tokens(tokens.values()))
+    return Prepared(chunk, tokens, vectors, hash_tokens(set(" ".join(tokens.values()).split())))
 
 
 def prepare_text(info: SourceInfo, path: str, text: str, vector: bool = True) -> list[Prepared]:

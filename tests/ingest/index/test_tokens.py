@@ -1,8 +1,12 @@
 """The text normal form that chunks and queries share."""
 
+import re
+from random import Random
+
 import pytest
 
-from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream
+from ingest.index.tokens import WORD, index_tokens, split_identifier, stem, token_stream
+from ingest.words import word_runs
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,15 @@ def test_short_words_and_other_alphabets_are_not_stemmed():
 
 def test_data_that_looks_like_a_word_is_left_out():
     assert token_stream("a" * 65 + " kept") == "kept"
+
+
+@pytest.mark.req("R8")
+def test_words_cut_by_table_are_those_of_the_patterns():
+    random = Random(7)
+    signs = 'aAbZ_09.. .-(\n\t\x1f"é検'
+    texts = ["".join(random.choices(signs, k=random.randrange(60))) for _ in range(3000)]
+    texts += ["x.5 1.5.2 2x v1.2a a.b.c .5 5. 1..2 __all__", ""]
+    for text in texts:
+        assert word_runs(text) == re.findall(r"\w+", text)
+        expected = [token for word in WORD.findall(text) for token in index_tokens(word)]
+        assert token_stream(text).split() == expected, text

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+from ingest.index.packed import pack
 from ingest.index.rows import RowReader, RowWriter, Vocabulary
 from ingest.index.tokens import stem
 from ingest.model import Chunk, Symbol
@@ -50,7 +51,7 @@ class StoredRows:
     def __init__(self, folder, chunks):
         writer = RowWriter(folder)
         for item in chunks:
-            writer.add(prepare_chunk(item))
+            writer.add(*pack([prepare_chunk(item)]))
         writer.commit(len(chunks), list)
         self.rows = RowReader(folder).rows
 
