@@ -53,9 +53,12 @@ NODES: Mapping[str, tuple[str, ...]] = {
         "const_spec", "var_spec", "short_var_declaration", "const_item", "static_item", "let_declaration",
         "init_declarator", "property_declaration", "enum_assignment", "block_mapping_pair",
     ),
-    "keyword": ("keyword_argument", "pair", "named_argument", "dictionary_element"),
+    "keyword": (
+        "keyword_argument", "pair", "named_argument", "dictionary_element", "keyed_element", "field_initializer",
+        "initializer_pair",
+    ),
 }  # fmt: skip
-NAME_FIELDS = ("left", "name", "pattern", "property", "key", "declarator")
+NAME_FIELDS = ("left", "name", "pattern", "property", "key", "declarator", "field", "designator")
 VALUE_FIELDS = ("right", "value", "default_value")
 CALLEE_FIELDS = ("function", "name", "method", "constructor", "type")
 IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*")

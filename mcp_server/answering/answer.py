@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from mcp_server.answering.abstain import Decision, ThresholdsOf, abstain_text, decide, other_product
+from mcp_server.answering.abstain import ThresholdsOf, abstain_text, decide, other_product
 from mcp_server.answering.aspects import Aspect, content_words, root, split_question
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
@@ -18,6 +18,7 @@ from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_false_premises, list_ungrounded_claims
+from mcp_server.answering.lookups import look_up
 from mcp_server.answering.products import competing_products, group_by_product, product_note
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
@@ -114,7 +115,10 @@ def compose_answer(
     listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:
         aspects = split_question(question)
-        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links)
+        told: dict[int, list[ClaimDraft]] = {}
+        if isinstance(generator, ExtractiveGenerator):  # a model gets what its budget was packed with
+            told, evidence = look_up(aspects, evidence, resolver)
+        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, told)
         generated = generator.generate(material, lambda draft: announce(draft, material, resolver, checker, listen))
         span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
         uncovered = (
@@ -139,8 +143,9 @@ def compose_answer(
         span.record(output={c.id: [c.freshness, c.moved_to] for c in citations})
     with trace.span("respond") as span:
         composed = respond(
-            checked, numbered, citations, uncovered, retrieval, aspects, generated, decision, settings, checker
-        )
+            checked, numbered, citations, uncovered, retrieval, aspects, generated, settings, checker,
+            is_warned=decision.zone == "warn" and len(told) < len(aspects),
+        )  # fmt: skip
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
 
@@ -226,9 +231,10 @@ def respond(
     retrieval: Retrieval,
     aspects: Sequence[Aspect],
     generated: Generated,
-    decision: Decision,
     settings: AnswerSettings,
     checker: FreshnessChecker,
+    *,
+    is_warned: bool,
 ) -> ComposedAnswer:
     """Put the checked parts together."""
     ids = iter(numbered.of_claim)
@@ -240,7 +246,7 @@ def respond(
     kept_apart = product_note(products, [citation.product for citation in citations])
     ordered = READ_ONLY if ORDER.match(retrieval.query) else ""
     denied = (f"That is not so: {part.reason}" for part in uncovered if part.verdict == "contradicted")
-    heads = (ordered, *denied, generated.note, WARNING if decision.zone == "warn" else "", kept_apart)
+    heads = (ordered, *denied, generated.note, WARNING if is_warned else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),
         mode=generated.mode,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from ingest.model import Symbol
@@ -85,16 +86,23 @@ class Generated:
 
 
 def generate_claims(
-    aspects: Sequence[Aspect], evidence: Sequence[Evidence], rarity: Mapping[str, float], links: Sequence[Link] = ()
+    aspects: Sequence[Aspect],
+    evidence: Sequence[Evidence],
+    rarity: Mapping[str, float],
+    links: Sequence[Link] = (),
+    told: Mapping[int, Sequence[ClaimDraft]] = MappingProxyType({}),
 ) -> Generated:
-    """Answer each aspect from its best evidence: at most 12 claims, 1,500 characters. `rarity`: word root -> idf."""
+    """Answer each aspect from its best evidence: at most 12 claims, 1,500 characters. `rarity`: word root -> idf.
+
+    An aspect that is `told` already needs no other statements.
+    """
     if not evidence:
         return Generated()
     share = max(2, MAX_CLAIMS // len(aspects))
     drafts: list[ClaimDraft] = []
     covered: set[int] = set()
     for number, aspect in enumerate(aspects):
-        written = write_aspect(plan_aspect(number, aspect, evidence, rarity, links))
+        written = list(told.get(number, ())) or write_aspect(plan_aspect(number, aspect, evidence, rarity, links))
         fresh = drop_repeats(written, drafts)
         if written and not fresh:
             covered.add(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mcp_server.answering.aspects import Aspect
@@ -17,13 +17,14 @@ Emit = Callable[[ClaimDraft], None]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a generator may use. `rarity`: root of a word -> idf."""
+    """What a generator may use. `rarity`: root of a word -> idf; `told`: what settles an aspect, by its number."""
 
     question: str
     aspects: Sequence[Aspect]
     evidence: Sequence[Evidence]
     rarity: Mapping[str, float]
     links: Sequence[Link] = ()
+    told: Mapping[int, Sequence[ClaimDraft]] = field(default_factory=dict)
 
 
 class Generator(Protocol):
@@ -39,7 +40,7 @@ class ExtractiveGenerator:
 
     def generate(self, material: Material, emit: Emit) -> Generated:
         """Return the claims of all aspects."""
-        generated = generate_claims(material.aspects, material.evidence, material.rarity, material.links)
+        generated = generate_claims(material.aspects, material.evidence, material.rarity, material.links, material.told)
         for draft in generated.claims:
             emit(draft)
         return generated

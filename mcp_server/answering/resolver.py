@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +26,7 @@ CURRENT = frozenset({"code", "design"})  # kinds of documents that say what is t
 SCAN = 400  # chunks that are read for one name
 COMMITS = 50  # commits that are read for one name
 MAX_DEFINITIONS = 8  # of one name that are read
+MAX_NAMING = 40  # chunks of one role that name something
 HOPS = 5  # renames of one path that are followed
 REMOVING = re.compile(r"\b(?:remov|delet|drop|renam|replac|deprecat|get rid|retir)\w*", re.I)
 MIN_NAME = 4  # letters of a name that is looked for in commit messages: shorter ones are words
@@ -80,6 +82,10 @@ class Resolver(Protocol):
 
     def definitions(self, name: str) -> Sequence[Chunk]:
         """Return the chunks that define a name, at most a few."""
+        ...
+
+    def naming(self, name: str, role: str) -> Sequence[Chunk]:
+        """Return chunks of code of one role that hold a name as a whole word, at most a few dozen."""
         ...
 
     def last_line(self, path: str) -> int | None:
@@ -238,6 +244,12 @@ class IndexResolver:
         """Return the chunks of the definitions of a name."""
         hits = self._index.find_symbol(name, self._current, limit=MAX_DEFINITIONS, loose=False)
         return self._index.chunks(list(dict.fromkeys(hit.chunk_id for hit in hits)))
+
+    def naming(self, name: str, role: str) -> Sequence[Chunk]:
+        """Return chunks of code of one role that hold a name as a whole word."""
+        pattern = whole_word(name)
+        holding = self._holding(index_tokens(name)[:1], self._current)
+        return list(islice((c for c in holding if c.role == role and pattern.search(c.text)), MAX_NAMING))
 
     def documents(self, path: str, limit: int) -> list[list[Chunk]]:
         """Return the chunks of the files that a path names, the likeliest file first."""

@@ -132,6 +132,9 @@ class ChunkResolver:
     def definitions(self, name: str) -> Sequence[Chunk]:
         return [c for c in self.chunks if any(symbol.name == name.split(".")[-1] for symbol in c.symbols)]
 
+    def naming(self, name: str, role: str) -> Sequence[Chunk]:
+        return [c for c in self.chunks if c.role == role and re.search(rf"\b{name}\b", c.text)]
+
     def last_line(self, path: str) -> int | None:
         return max((c.end_line for c in self.chunks if (c.path or "").endswith(path)), default=None)
 

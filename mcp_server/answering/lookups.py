@@ -1,0 +1,259 @@
+"""Plain look-ups, answered from facts of the code, not from hits: a named default, the tests that name something.
+
+"The default of the many argument of Schema" has one answer, and it stands where `Schema` is defined, whatever else the
+words of the question are found in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ingest.chunking.facts import Value, read_facts
+from ingest.index.tokens import split_identifier
+from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
+from ingest.model import Chunk, Symbol
+from mcp_server.answering.aspects import Aspect
+from mcp_server.answering.claims import ClaimDraft
+from mcp_server.answering.evidence import Evidence
+from mcp_server.answering.generate import role_share, state_assignment
+from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of
+from mcp_server.answering.resolver import Resolver
+from mcp_server.retrieval.query import PATH, SHAPED, STOP_WORDS
+
+MAX_VALUES = 3
+MAX_TESTS = 6
+OWNER_LINES = 800  # of the document of an owner that are read around it
+TEST_LINES = 30  # of one test that are cited
+CONSTRUCTORS = frozenset({"__init__", "__new__", "constructor", "initialize", "new", "init", "default", "__construct"})
+MAKER = re.compile(r"^(?:new|make|create|default|init|setup)", re.IGNORECASE)
+LITERAL_FIELDS = frozenset({"go", "rust", "c", "cpp"})  # where `name: value` in braces fills a field, it calls nothing
+NAME = r"`?(?P<{}>[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)`?(?:\(\))?"
+KIND = (
+    r"(?:arguments?|args?|parameters?|params?|options?|fields?|settings?|attributes?|keywords?|kwargs?|propert(?:y|ies)"
+    r"|flags?|variables?|constants?|members?)"
+)
+OWNER = (
+    r"(?:\s+(?:of|in|on|for|to|from)\s+(?:the\s+|an?\s+)?(?:(?:class|function|method|constructor|struct|type)\s+)?"
+    + NAME.format("owner")
+    + ")?"
+)
+VALUE = r"(?:\s+(?:values?|settings?))?"
+SUBJECTS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{NAME.format('owner')}['’]s\s+(?:default\s+)?{NAME.format('name')}",
+        rf"\b{NAME.format('name')}\s+{KIND}\b{OWNER}",
+        rf"\b{KIND}\s+{NAME.format('name')}{OWNER}",
+        rf"\bdefaults?{VALUE}\s+(?:of|for)\s+(?:the\s+)?{NAME.format('name')}{OWNER}",
+        rf"\bdefault\s+{NAME.format('name')}{OWNER}",
+        rf"\b(?:does|do|is)\s+(?:the\s+)?{NAME.format('name')}(?:\s+{KIND})?{OWNER}\s+(?:default|set)\b",
+    )
+)
+NO_SUBJECT = STOP_WORDS | {"default", "defaults", "value", "values", "argument", "parameter", "option", "field", "set"}
+TESTS_ASKED = re.compile(
+    r"\b(?:which|what|where|list|show|find|are there|is there|any)\b.{0,30}\b(?:tests?|specs?|test cases?)\b"
+    r"(?! (?:client|runner|server|config|framework|command))"
+    r"|\b(?:tests|test cases|specs) (?:for|of|that|which|covering)\b|\b(?:is|are|gets?) \S+ tested\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a name is given at one place; `rank`: 0 is where a caller would look."""
+
+    rank: int
+    chunk: Chunk
+    value: Value
+
+
+def look_up(
+    aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: Resolver
+) -> tuple[dict[int, list[ClaimDraft]], tuple[Evidence, ...]]:
+    """Return the statements that settle an aspect, by its number, and the evidence with what they rest on."""
+    blocks = {block.chunk.id: block for block in evidence}
+    told: dict[int, list[ClaimDraft]] = {}
+    for number, aspect in enumerate(aspects):
+        task = Task(number, aspect, tuple(evidence), {})
+        if TESTS_ASKED.search(aspect.text):
+            drafts = state_tests(task, blocks, resolver)
+        else:
+            drafts = state_defaults(task, blocks, resolver) if aspect.intent == "default" else []
+        if drafts:
+            told[number] = drafts
+    return told, tuple(blocks.values())
+
+
+def block_of(chunk: Chunk, blocks: dict[int, Evidence]) -> Evidence:
+    """Return the evidence of a chunk, which is added where it is none yet."""
+    return blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))
+
+
+# ---- defaults
+
+
+def state_defaults(task: Task, blocks: dict[int, Evidence], resolver: Resolver) -> list[ClaimDraft]:
+    """State what the name that is asked for is given, at the places where a caller would look."""
+    for name, owner in read_subjects(task.aspect.text):
+        found = values_of_owner(name, owner, resolver) if owner else []
+        if not found and (SHAPED.search(name) or not owner):
+            found = values_anywhere(name, blocks.values(), resolver) if SHAPED.search(name) else []
+        if found:
+            first = min(given.rank for given in found)
+            best = unique(given for given in found if given.rank == first)[:MAX_VALUES]
+            return [state_value(task, given, block_of(given.chunk, blocks)) for given in best]
+    return []
+
+
+def read_subjects(text: str) -> list[tuple[str, str]]:
+    """Return names whose default a question may ask for, each with what it belongs to or ""."""
+    found: dict[tuple[str, str], None] = {}
+    for pattern in SUBJECTS:
+        for match in pattern.finditer(text):
+            head, _, name = match["name"].replace("::", ".").rpartition(".")
+            owner = (match["owner"] or head).replace("::", ".")
+            if name.lower() not in NO_SUBJECT and owner.lower() not in NO_SUBJECT:
+                found.setdefault((name, owner))
+    # who names an owner says more
+    return sorted(found, key=lambda pair: not pair[1])
+
+
+def values_of_owner(name: str, owner: str, resolver: Resolver) -> list[Given]:
+    """Return what a name is given by a definition: its parameters, its fields, what its makers fill in."""
+    last = owner.rpartition(".")[2]
+    found: list[Given] = []
+    for chunk in sorted(resolver.definitions(owner), key=lambda chunk: chunk.role != "source"):
+        symbol = next((s for s in chunk.symbols if s.name == last and s.kind in CALLABLE_KINDS | TYPE_KINDS), None)
+        if symbol is None:
+            continue
+        document = resolver.document(chunk.source, chunk.ref, symbol.start_line, OWNER_LINES)
+        found += [
+            Given(rank, part, value)
+            for part in document
+            for value in values_named(part, name)
+            if (rank := rank_within(symbol, part, value)) is not None
+        ]
+        if found:
+            break
+    return found
+
+
+def rank_within(owner: Symbol, chunk: Chunk, value: Value) -> int | None:
+    """Return how directly a value is the default of something of an owner, None where it is not."""
+    inside = enclosing(chunk, value)
+    if not owner.start_line <= value.line <= owner.end_line:
+        is_filled = value.how == "keyword" and chunk.language in LITERAL_FIELDS and owner.kind in TYPE_KINDS
+        return 1 if is_filled and MAKER.match(last_part(inside)) else None
+    if value.how == "keyword":
+        return None
+    if owner.kind in CALLABLE_KINDS:
+        return 0 if value.how == "parameter" and inside == owner.qualname else None
+    if last_part(inside) in CONSTRUCTORS:
+        return 0 if value.how == "parameter" else 2
+    if inside in (owner.qualname, f"{owner.qualname}.{value.name}"):
+        return 1
+    return 3 if value.how == "parameter" else None
+
+
+def values_anywhere(name: str, blocks: Iterable[Evidence], resolver: Resolver) -> list[Given]:
+    """Return what a name is given in the evidence and where it is defined: parameters, constants, filled fields."""
+    chunks = {block.chunk.id: block.chunk for block in blocks}
+    for chunk in resolver.definitions(name):
+        if any(symbol.name == name for symbol in chunk.symbols):
+            around_it = resolver.document(chunk.source, chunk.ref, chunk.start_line, OWNER_LINES)
+            chunks.update((part.id, part) for part in around_it)
+    found = []
+    for chunk in chunks.values():
+        for value in values_named(chunk, name):
+            if (rank := rank_anywhere(chunk, value)) is not None:
+                found.append(Given(rank + 3 * (chunk.role not in ("source", "config", "compat")), chunk, value))
+    return found
+
+
+def rank_anywhere(chunk: Chunk, value: Value) -> int | None:
+    """Return how probably a value is a default, None where it is what one piece of code happens to give."""
+    inside = last_part(enclosing(chunk, value))
+    makes = inside in CONSTRUCTORS or bool(MAKER.match(inside))
+    if value.how == "parameter":
+        return 0
+    if value.how == "keyword":
+        return 0 if makes and chunk.language in LITERAL_FIELDS else None
+    kind = next((s.kind for s in chunk.symbols if s.qualname == enclosing(chunk, value)), "")
+    if inside in ("", value.name) or kind in TYPE_KINDS:
+        return 0
+    return 1 if makes else None
+
+
+def values_named(chunk: Chunk, name: str) -> Iterator[Value]:
+    """Yield what a chunk gives a name."""
+    if name in chunk.text:
+        yield from (value for value in read_facts(chunk).values if value.name == name)
+
+
+def enclosing(chunk: Chunk, value: Value) -> str:
+    """Return the qualified name of the definition around a value, "" at the top level."""
+    return around(Evidence("", chunk, 0.0), value.line) or ""
+
+
+def last_part(qualname: str) -> str:
+    """Return the last part of a qualified name."""
+    return re.split(r"\.|::|#", qualname)[-1]
+
+
+def unique(found: Iterable[Given]) -> list[Given]:
+    """Return one of each place, in order of source first, then as the documents have them."""
+    ordered = sorted(found, key=lambda g: (-role_share(Evidence("", g.chunk, 0.0)), g.chunk.ref, g.value.line))
+    return list({(g.chunk.source, g.chunk.ref, g.value.line): g for g in reversed(ordered)}.values())[::-1]
+
+
+def state_value(task: Task, given: Given, block: Evidence) -> ClaimDraft:
+    """State which value a name is given and where."""
+    line = block.slice(given.value.line, given.value.line)
+    passage = Passage(" ".join(line.split()), block.span(given.value.line, given.value.line), 0.0, False)
+    return state_assignment(task, passage, block, given.value.name, " ".join(given.value.source.split()))
+
+
+# ---- tests
+
+
+def state_tests(task: Task, blocks: dict[int, Evidence], resolver: Resolver) -> list[ClaimDraft]:
+    """State which tests name what is asked about, those first that are called after it."""
+    for name in (*task.aspect.names, *task.aspect.carried_names):
+        if PATH.fullmatch(name):
+            continue
+        bare = last_part(name.strip("`").removesuffix("()"))
+        tests = [test for chunk in resolver.naming(bare, "test") for test in tests_in(chunk, bare)]
+        if tests:
+            tests.sort(key=lambda test: (-likeness(test[1], bare), test[0].ref, test[2]))
+            return [state_test(task, *test, bare, block_of(test[0], blocks)) for test in tests[:MAX_TESTS]]
+    return []
+
+
+def tests_in(chunk: Chunk, name: str) -> list[tuple[Chunk, Symbol, int]]:
+    """Return the functions of a chunk that name something, each with the first line that does."""
+    named = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+    found: dict[str, tuple[Chunk, Symbol, int]] = {}
+    for number, line in enumerate(chunk.text.split("\n"), chunk.start_line):
+        if named.search(line):
+            inside = [s for s in chunk.symbols if s.kind in CALLABLE_KINDS and s.start_line <= number <= s.end_line]
+            if inside:
+                symbol = max(inside, key=lambda s: (s.start_line, -s.end_line))
+                found.setdefault(symbol.qualname, (chunk, symbol, number))
+    return list(found.values())
+
+
+def likeness(symbol: Symbol, name: str) -> float:
+    """Return the share of a name's parts that the name of a test has."""
+    parts = split_identifier(name)
+    own = split_identifier(symbol.name)
+    return sum(part in own for part in parts) / len(parts) if parts else 0.0
+
+
+def state_test(task: Task, chunk: Chunk, symbol: Symbol, line: int, name: str, block: Evidence) -> ClaimDraft:
+    """State that a test names something, with the line."""
+    said = " ".join(block.slice(line, line).split())
+    last = min(symbol.end_line, block.end_line, symbol.start_line + TEST_LINES)
+    text = f"`{symbol.qualname}` ({place_of(block, line)}): {code(clip(said))}"
+    return task.draft(text, [block.span(symbol.start_line, max(last, line))], form="item")

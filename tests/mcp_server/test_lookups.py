@@ -1,0 +1,98 @@
+"""A plain look-up is answered by the place where the answer stands, whatever else its words are found in."""
+
+import pytest
+
+from mcp_server.access import local_principal
+from mcp_server.results import AnswerRequest
+from tests.mcp_server.conftest import reindex, write_files
+
+FILES = {
+    "shop/importer.py": '''"""Imports orders."""
+
+
+class Importer:
+    """Reads orders. Many orders come by default from one file, and the batch argument is documented elsewhere."""
+
+    retries: int = 7
+
+    def __init__(self, batch: int = 64, *, strict=False):
+        self.batch = batch
+        self.strict = strict
+
+    def load(self, path, batch: int | None = None):
+        """Load a file; many is the default."""
+        return Worker(batch=12).run(path, strict=True)
+''',
+    "shop/worker.py": '''"""Workers of the importer, by default one."""
+
+
+class Worker:
+    def __init__(self, batch=1):
+        self.batch = batch
+''',
+    "engine.go": """package shop
+
+// Engine serves requests. By default it redirects.
+type Engine struct {
+\tRedirectSlash bool
+}
+
+func New() *Engine {
+\treturn &Engine{
+\t\tRedirectSlash: true,
+\t}
+}
+
+func Off() *Engine {
+\treturn &Engine{RedirectSlash: false}
+}
+""",
+    "tests/test_importer.py": """from shop.importer import Importer
+
+
+def test_batches():
+    assert Importer(batch=2).batch == 2
+
+
+def test_strict_import():
+    assert Importer(strict=True).strict
+""",
+}
+
+
+@pytest.fixture
+def ask(repository, service):
+    write_files(repository, FILES)
+    reindex(service)
+
+    def answer(question):
+        return service.answer(AnswerRequest(question), local_principal(service.setup.settings), use_cache=False)
+
+    return answer
+
+
+@pytest.mark.req("R17")
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("default of the batch argument of Importer", "`batch` is `64` in `Importer.__init__` (shop/importer.py:9)"),
+        ("What does the batch parameter of Importer.load default to?", "`batch` is `None` in `Importer.load`"),
+        ("What is the default value of Worker's batch option?", "`batch` is `1` in `Worker.__init__`"),
+        ("What is the default of the field retries of Importer?", "`retries` is `7`"),
+        ("default value of RedirectSlash", "`RedirectSlash` is `true` in `New` (engine.go:10)"),
+        ("What is the default value of the RedirectSlash field of Engine?", "`RedirectSlash` is `true` in `New`"),
+    ],
+)
+def test_a_named_default_is_read_where_its_owner_is_defined(ask, question, said):
+    answer = ask(question)
+    assert answer.answer.startswith(said)
+    assert len(answer.claims) == 1  # and nothing that is merely near
+    assert answer.claims[0].verdict == "supported"
+
+
+@pytest.mark.req("R17")
+def test_which_tests_is_answered_with_the_tests_that_name_it(ask):
+    answer = ask("Which tests cover the strict argument of `Importer`?")
+    assert [c.path for c in answer.citations] == ["tests/test_importer.py"] * len(answer.citations)
+    assert "`test_strict_import` (tests/test_importer.py:" in answer.answer
+    assert "`test_sign`" not in ask("which tests cover SESSION_SALT").answer  # none names it, so none is said to
