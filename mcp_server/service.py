@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from mcp_server.retrieval.occurrences import Occurrence
 
 UPKEEP_S = 1.0  # how long the state of the work is kept: reading it takes as long as a quick query
+MAX_SNAPSHOTS = 256  # principals whose view of the settings is kept
 STALE_DAYS = 7
 STALE_MIN_ANSWERS = 20
 MAX_QUERY_CHARS = 20_000
@@ -190,6 +191,8 @@ class Service:
         self._keys: tuple[bytes, ...] = ()
         self._building: Building | None = None
         self._build_error = ""
+        self._infos: tuple[Index, Sequence[SourceInfo]] | None = None  # of the index that was asked last
+        self._snapshots: dict[Principal, Mapping[str, object]] = {}
         self._upkeep: tuple[float, object, Upkeep] = (0.0, None, Upkeep())
         self._listeners: list[Callable[[int], None]] = []
         self._followers: list[Follower] = []
@@ -405,9 +408,12 @@ class Service:
             return "The last build failed. Whoever runs the server finds the reason on stderr."
         return self._build_error
 
-    def infos(self, index: Index) -> list[SourceInfo]:
+    def infos(self, index: Index) -> Sequence[SourceInfo]:
         """Return the sources that are both configured and in the generation: anything else is denied."""
-        return known_sources(self.setup.settings, index.manifest.sources)
+        known = self._infos
+        if known is None or known[0] is not index:
+            known = self._infos = (index, known_sources(self.setup.settings, index.manifest.sources))
+        return known[1]
 
     def age_s(self, index: Index) -> float:
         """Return the seconds since the generation was built."""
@@ -485,10 +491,8 @@ class Service:
         chunks = index.chunks([hit.chunk_id for hit in hits])
         documents = {(chunk.source, chunk.ref, chunk.links): chunk for chunk in chunks}
         linked = {document: linked_items(index, chunk, visible) for document, chunk in documents.items()}
-        return tuple(
-            replace(hit, linked=linked[chunk.source, chunk.ref, chunk.links])
-            for hit, chunk in zip(hits, chunks, strict=True)
-        )
+        of_hit = (linked[chunk.source, chunk.ref, chunk.links] for chunk in chunks)
+        return tuple(replace(hit, linked=own) if own else hit for hit, own in zip(hits, of_hit, strict=True))
 
     def _find(
         self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, strict: bool, offset: int
@@ -897,7 +901,7 @@ class Service:
                 entry=entry,
                 principal_hash=hash_principal(principal, self._secret()),
                 caller=caller,
-                config_snapshot=visible_settings(principal, self.setup.settings),
+                config_snapshot=self._snapshot(principal),
                 arguments=arguments,
                 kind="eval" if entry == "eval" else self._kind,
             ) as trace:
@@ -912,6 +916,14 @@ class Service:
         finally:
             if run is not None:
                 self._count(run)
+
+    def _snapshot(self, principal: Principal) -> Mapping[str, object]:
+        """Return the settings as they may stand in a principal's traces."""
+        if principal not in self._snapshots:
+            if len(self._snapshots) >= MAX_SNAPSHOTS:
+                self._snapshots.clear()
+            self._snapshots[principal] = visible_settings(principal, self.setup.settings)
+        return self._snapshots[principal]
 
     def _write_incident(self, incident: Incident) -> None:
         if self._store is None:

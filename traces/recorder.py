@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -274,6 +274,10 @@ class Keeper(Protocol):
         """Take a finished trace, without waiting."""
         ...
 
+    def query_runs(self) -> AbstractContextManager[None]:
+        """Return what is entered while a query runs."""
+        ...
+
 
 class TraceRecorder:
     """Starts traces and hands them to a store; without a store they have an id and are not kept."""
@@ -323,14 +327,15 @@ class TraceRecorder:
         kind: TraceKind = "live",
     ) -> Iterator[TraceRun]:
         """Record one query: completes, or records the exception and lets it pass."""
-        head = self._begin(tool, query, entry, principal_hash, caller or Caller(), kind)
-        run = TraceRun(self, head, config_snapshot, arguments)
-        try:
-            yield run
-        except BaseException as error:
-            run.finish(error)
-            raise
-        run.finish(None)
+        with nullcontext() if self._store is None else self._store.query_runs():
+            head = self._begin(tool, query, entry, principal_hash, caller or Caller(), kind)
+            run = TraceRun(self, head, config_snapshot, arguments)
+            try:
+                yield run
+            except BaseException as error:
+                run.finish(error)
+                raise
+            run.finish(None)
 
     def _begin(self, tool: str, query: str, entry: str, principal_hash: str, caller: Caller, kind: str) -> TraceSummary:
         now = self._clock().astimezone(UTC)

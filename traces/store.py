@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,6 +167,10 @@ class TraceStore:
         """Queue a finished trace. Never waits and never raises."""
         if not self._writer.put(draft):
             self._report("the queue of traces is full, or the store is closed")
+
+    def query_runs(self) -> AbstractContextManager[None]:
+        """Return what is entered while a query runs, so that writing keeps out of its way."""
+        return self._writer.query_runs()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything queued is written or given up; False when that took too long."""

@@ -1,11 +1,17 @@
-"""One bounded queue and one thread: recording costs the query an append, whatever the disk does."""
+"""One bounded queue and one thread: recording costs the query an append, whatever the disk does.
+
+Writing a trace takes the interpreter for some milliseconds, which a query that runs meanwhile would wait for. So traces
+are written while no query runs, a few at a time; only when many wait, or one has waited for long, beside queries.
+"""
 
 from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from traces.draft import Draft
 from traces.model import CONTENT_QUEUE_FULL
@@ -13,8 +19,11 @@ from traces.model import CONTENT_QUEUE_FULL
 MAX_FULL = 256  # drafts waiting with content, some 30 kB each
 MAX_ROWS = 4096  # drafts waiting at all; beyond, a trace is lost and counted
 MAX_BATCH = 64
+IDLE_BATCH = 8  # traces that a query which begins meanwhile has to wait for
 # The answer is still being rendered when its trace is queued; the writer would compete with it for the interpreter.
 LINGER_S = 0.05
+MAX_WAITING = 192  # traces, from which on they are written beside queries; their content is dropped at MAX_FULL
+MAX_WAIT_S = 2.0
 
 
 class Writer:
@@ -27,7 +36,9 @@ class Writer:
         self._max_full = max_full
         self._max_rows = max_rows
         self._state = threading.Condition()
-        self._waiting: deque[Draft] = deque()
+        self._waiting: deque[tuple[float, Draft]] = deque()  # since when each one waits
+        self._running = 0
+        self._last_end = 0.0
         self._busy = False
         self._hurry = False
         self._closed = False
@@ -44,10 +55,22 @@ class Writer:
             if len(self._waiting) >= self._max_full:
                 draft = draft.without_content(CONTENT_QUEUE_FULL)
                 self.dropped_content += 1
-            self._waiting.append(draft)
+            self._waiting.append((time.monotonic(), draft))
             self._start()
             self._state.notify_all()
             return True
+
+    @contextmanager
+    def query_runs(self) -> Iterator[None]:
+        """Say that a query runs, so that writing keeps out of its way."""
+        with self._state:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._running -= 1
+                self._last_end = time.monotonic()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything queued is written or given up; False when that took too long."""
@@ -88,7 +111,17 @@ class Writer:
     def _take(self) -> list[Draft]:
         with self._state:
             self._state.wait_for(lambda: bool(self._waiting) or self._closed)
-            self._state.wait_for(lambda: self._hurry or self._closed, LINGER_S if self._waiting else 0)
-            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            while self._waiting and not (count := self._count_due()):
+                self._state.wait(LINGER_S)
+            batch = [self._waiting.popleft()[1] for _ in range(min(count, len(self._waiting)) if self._waiting else 0)]
             self._busy = bool(batch)
             return batch
+
+    def _count_due(self) -> int:
+        """Return how many of the waiting traces are written now."""
+        now = time.monotonic()
+        if self._hurry or self._closed or len(self._waiting) >= MAX_WAITING:
+            return MAX_BATCH
+        if not self._running and now - self._last_end >= LINGER_S:
+            return IDLE_BATCH
+        return sum(now - since >= MAX_WAIT_S for since, _ in self._waiting)

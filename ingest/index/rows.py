@@ -244,7 +244,7 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.bin"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Vocabulary:
     """The words of a segment's names, sorted; `stem_of` and `alpha` by word."""
 
@@ -252,6 +252,17 @@ class Vocabulary:
     stems: Sequence[str]
     stem_of: Places
     alpha: np.ndarray[Any, np.dtype[np.uint8]]
+
+    def with_stem(self, place: int) -> Ints:
+        """Return the places of the words that have a stem."""
+        order, starts = self._by_stem
+        return order[starts[place] : starts[place + 1]]
+
+    @cached_property
+    def _by_stem(self) -> tuple[Ints, Ints]:
+        """Places of the words in the order of their stems, and where those of each stem begin."""
+        order: Ints = np.argsort(self.stem_of, kind="stable")
+        return order, np.searchsorted(self.stem_of[order], np.arange(len(self.stems) + 1))
 
 
 class Segment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from mcp_server.results import Hit, Listener, ignore
 from mcp_server.retrieval.context import Context
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 from mcp_server.retrieval.occurrences import Occurrence
+from traces.blobs import dump
 
 T = TypeVar("T")
 Ranked = TypeVar("Ranked", Retrieval, Context)
@@ -37,7 +37,6 @@ Calls = Mapping[str, Mapping[str, Json]]  # "resolver.has_name" -> arguments -> 
 KEPT_CHUNKS = 40  # ranked chunks that answering sees
 MAX_KEY_CHARS = 60  # of a look-up's arguments; longer ones are named by a hash
 CHUNK = "$chunk"
-_TEXT_OF = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 PLAIN = frozenset((str, int, float, bool))
 FOUND = TypeAdapter(tuple[tuple[Chunk | Occurrence, float, tuple[str, ...]], ...])
 WHOLE_CHUNK = TypeAdapter(Chunk)
@@ -131,7 +130,7 @@ def key_of(arguments: Sequence[object]) -> str:
     """Return the arguments of a look-up as a short text; chunks by their ids."""
     # A chunk's id in digits could be a card number, and what looks like one is masked in traces.
     named = [f"chunk {one.id:x}" if isinstance(one, Chunk) else Tape().encode(one) for one in arguments]
-    text = ",".join(map(_TEXT_OF, named))
+    text = ",".join(map(dump, named))
     if len(text) <= MAX_KEY_CHARS:
         return text
     return "#" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -252,7 +251,7 @@ def read_settings(recorded: Mapping[str, Json], chunks: Mapping[int, Chunk]) -> 
 
 def fingerprint(value: object) -> str:
     """Return an answer, or the hits of a page, as canonical JSON: what two runs are compared by."""
-    return json.dumps(Tape().encode(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return dump(value)
 
 
 def plain_retrieval(retrieval: Retrieval) -> Retrieval:

@@ -69,7 +69,7 @@ class Matcher:
         for at, word in enumerate(self._words):
             place = index_of(vocabulary.stems, stem(word))
             if place is not None:
-                bits[vocabulary.stem_of == place] |= 1 << at
+                bits[vocabulary.with_stem(place)] |= 1 << at
             if len(word) >= MIN_PREFIX:
                 start, end = bisect_left(vocabulary.words, word), bisect_left(vocabulary.words, word + LAST)
                 bits[start:end][vocabulary.alpha[start:end] > 0] |= 1 << at

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-import numpy as np
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from ingest.errors import EmbeddingError, VectorUnavailable
@@ -38,6 +37,7 @@ from mcp_server.retrieval.rerank import (
     Ranked,
     Ranking,
     Signals,
+    is_one_of,
     keep_order,
     name_hashes,
     rerank,
@@ -251,7 +251,7 @@ def read_candidates(index: Index, query: ParsedQuery, fused: Fused, matcher: Mat
     rows = index.rows(fused.ids.tolist())
     files, file = rows.documents
     name_of, name_bits, hashes = rows.name_bits(matcher.relate)
-    asked = name_of[np.isin(hashes, name_hashes(query))]
+    asked = name_of[is_one_of(hashes, name_hashes(query))]
     return Candidates(
         fused=fused,
         file=file,

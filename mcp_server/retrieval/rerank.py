@@ -276,7 +276,7 @@ def score_names(
     for at, definitions in candidates.defining.items():
         answers[at] = match_symbols(wanted, definitions)
         described[at] = any(symbol.name.lower() in joined for symbol in definitions)
-    using = np.isin(candidates.fused.ids, np.fromiter(signals.using, dtype=np.int64))
+    using = is_one_of(candidates.fused.ids, sorted(signals.using))
     frames: Floats = np.zeros(len(factor))
     if signals.frames:
         frames[candidates.fused.places(list(signals.frames))] = list(signals.frames.values())
@@ -348,6 +348,17 @@ def saturate(score: Floats, ids: Ints, file: Ints, saturation: float) -> Floats:
     earlier[order] = earlier_of_group(file[order])
     factors: Floats = np.power(float(saturation), earlier, dtype=np.float64)
     return factors
+
+
+def is_one_of(values: np.ndarray[Any, Any], wanted: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which values are among a few ascending ones."""
+    if not wanted:
+        return np.zeros(len(values), dtype=np.bool_)
+    among = np.array(wanted, dtype=values.dtype)
+    found: np.ndarray[Any, np.dtype[np.bool_]] = (
+        among[np.minimum(np.searchsorted(among, values), len(among) - 1)] == values
+    )
+    return found
 
 
 def earlier_of_group(groups: Ints) -> Ints:
