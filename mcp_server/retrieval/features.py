@@ -93,8 +93,11 @@ def index_of(words: Sequence[str], word: str) -> int | None:
 def shares_of(bits: Bits, weights: Sequence[float]) -> Floats:
     """Return the weight of the set bits of each mask over the total; summed from the lowest bit on."""
     shares: Floats = np.zeros(len(bits))
-    for at, weight in enumerate(weights):
-        shares += weight * ((bits >> at) & 1)
+    for start in range(0, len(weights), 8):
+        sums = np.zeros(1)  # of every mask of eight bits
+        for weight in weights[start : start + 8]:
+            sums = np.concatenate((sums, sums + weight))
+        shares += sums[(bits >> start) & (len(sums) - 1)]
     total = sum(weights)
     return shares / total if total else shares
 

@@ -133,7 +133,9 @@ def search(
         query = parse_query(normalised)
         span.record(output={"route": query.route, "identifiers": query.identifiers, "paths": query.paths})
         trace.set(query_norm=normalised, route=query.route, transform="none", generation=index.generation)
-    weights = adapt(weights, query)
+    expired = index.expired(filters)
+    weights = make_room(adapt(weights, query), expired)
+    ahead = start_ahead(index, query, filters, weights, trace)
     with trace.span("entities") as span:
         entities, missing = resolve_entities(index, query, filters)
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
@@ -144,8 +146,7 @@ def search(
         query, counts, idf = weigh_query(index, query, filters)
         kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
         span.record(input={"terms": written}, output={"transform": "none", "terms": kept, "frames": len(query.frames)})
-    expired = index.expired(filters)
-    lists, degraded = retrieve_all(index, query, filters, make_room(weights, expired), trace, strict)
+    lists, degraded = retrieve_all(index, query, filters, weights, trace, strict, ahead)
     lists, left_out = leave_out(index, lists, expired)
     with trace.span("fusion") as span:
         fused = fuse(lists, list_weights(query, weights), weights.rrf_k, weights.candidates)
@@ -334,24 +335,46 @@ def notes_on(
         yield f"Stack trace: {len(query.frames)} frames, {places} of them in indexed files, the innermost first."
 
 
+def start_ahead(
+    index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights, trace: Trace
+) -> dict[str, Future[RankedList]]:
+    """Start what needs the query's text alone, while its names are looked up; a lone name may yet be corrected."""
+    early = () if query.route == "symbol" else ("vector",)
+    return {name: _POOL.submit(run_retriever, name, index, query, filters, weights, trace) for name in early}
+
+
+def run_retriever(
+    name: str, index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights, trace: Trace
+) -> RankedList:
+    """Return what one retriever finds, recorded."""
+    with trace.span(f"search.{name}") as span:
+        try:
+            found = RETRIEVERS[name](index, query, filters, weights)
+        except VectorUnavailable as error:
+            if not may_pass(error):
+                raise
+            found = PATIENT(RETRIEVERS[name], index, query, filters, weights)
+        span.record(output=found.rows())
+        return found
+
+
 def retrieve_all(
-    index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights, trace: Trace, strict: bool
+    index: Index,
+    query: ParsedQuery,
+    filters: Filters,
+    weights: RankWeights,
+    trace: Trace,
+    strict: bool,
+    ahead: Mapping[str, Future[RankedList]],
 ) -> tuple[dict[str, RankedList], tuple[str, ...]]:
-    """Run the retrievers side by side; a vector side that cannot be read leaves the others, named in `degraded`."""
+    """Run the retrievers side by side; a vector side that cannot be read leaves the others, named in `degraded`.
 
-    def run(name: str) -> RankedList:
-        with trace.span(f"search.{name}") as span:
-            try:
-                found = RETRIEVERS[name](index, query, filters, weights)
-            except VectorUnavailable as error:
-                if not may_pass(error):
-                    raise
-                found = PATIENT(RETRIEVERS[name], index, query, filters, weights)
-            span.record(output=found.rows())
-            return found
-
+    `ahead`: those that run already.
+    """
+    run = partial(run_retriever, index=index, query=query, filters=filters, weights=weights, trace=trace)
     needed = [name for name in RETRIEVERS if is_needed(name, query, filters)]
-    pending: dict[str, Future[RankedList]] = {name: _POOL.submit(run, name) for name in needed if name in BESIDE}
+    beside = [name for name in needed if name in BESIDE and name not in ahead]
+    pending = {**ahead, **{name: _POOL.submit(run, name) for name in beside}}
     lists: dict[str, RankedList] = {}
     degraded: list[str] = []
     for name in sorted(needed, key=pending.__contains__):  # our own first: the others run meanwhile
