@@ -102,5 +102,5 @@ def verify(data_dir: Path, expected: str = "") -> Verdict:
 
 
 def _require(data_dir: Path) -> None:
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         raise IndexEmpty(f"There is no audit trail in {data_dir} yet: nothing was indexed. Run `codecairn index`.")

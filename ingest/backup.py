@@ -45,7 +45,7 @@ class BackupReport:
 
 def create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
     """Write a backup; a running server and worker may go on. Raises IndexEmpty, IndexCorrupt, DiskFull."""
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         raise IndexEmpty(f"There is nothing to back up in {data_dir}: nothing was indexed. Run `codecairn index`.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")

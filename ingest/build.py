@@ -27,15 +27,16 @@ from ingest.index.vector import preload_vectors
 from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
 from ingest.prepare import own_words
 from ingest.redact import RULES_VERSION, redact
-from ingest.sources import open_snapshots, source_infos
 from ingest.sources.changes import Changes
+from ingest.sources.opening import open_snapshots, source_infos
 from ingest.sources.order import by_importance
 from ingest.untrusted import FLAGS_VERSION
 
 TEXT_FIRST_BYTES = 6_000_000  # of a first build: below, everything takes about two seconds, and one publication is less
 FIRST_PART_S = 20.0  # after that a first build publishes what it has...
 NEXT_PART_S = 60.0  # ...and then once in a while: what a kill loses, and a publication costs about a second by then,
-PART_SHARE = 0.15  # but so soon at first that a kill loses no more than this share of what was done
+PART_SHARE = 0.15  # but so soon at first that a kill loses no more than this share of what was done...
+PART_COST = 0.05  # ...unless publishing would take more than this share of the time: on a slow disk or a busy machine
 EMBED_BATCH = 512  # passages
 INLINE_PASSAGES = 2000  # fewer are embedded in this process: starting workers takes as long
 REMOTE_FILES = 64  # files whose passages are sent to an embedding endpoint together
@@ -166,6 +167,8 @@ class _Build:
         request = self._request
         publication = self._begin()
         parent = publication.parent
+        if parent is None:
+            executor.start()
         try:
             due = self._choose_sources(publication)
             self._events = publication.take([config.name for config in due])
@@ -306,14 +309,15 @@ class _Build:
 
     def _publish_part(self, snapshot: Snapshot) -> None:
         """Publish what is staged so far, so that it can be searched, and a kill loses no more than what follows."""
+        started = time.perf_counter()
         self._commit(complete=False)
         publication = self._begin()
         publication.events = dict(self._events)
         if self._deferred:
             publication.defer_vectors()
         publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
-        wait_s = min(NEXT_PART_S, max(FIRST_PART_S, PART_SHARE * (time.perf_counter() - self._started)))
-        self._parts_until = time.monotonic() + wait_s
+        now = time.perf_counter()
+        self._parts_until = time.monotonic() + next_part_s(now - self._started, now - started)
 
     def _prepare(self, executor: Executor, jobs: Iterable[FileJob]) -> Iterator[FileResult]:
         """Prepare entries in the executor; a remote embedder is called here, for what its cache lacks."""
@@ -363,6 +367,11 @@ class _Build:
             self._tally.embedded += done
             self._request.progress(Progress("embedding", "", self._tally.embedded, total))
         return self._commit(complete=True)
+
+
+def next_part_s(elapsed_s: float, published_s: float) -> float:
+    """Return the seconds until the next part of a first build, of which the last one took `published_s`."""
+    return max(min(NEXT_PART_S, max(FIRST_PART_S, PART_SHARE * elapsed_s)), published_s / PART_COST)
 
 
 def embed_stored(publication: Publication, executor: Executor) -> Iterator[int]:

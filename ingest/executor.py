@@ -105,6 +105,11 @@ class Executor:
         for worker in self._pool:
             worker.kill()
 
+    def start(self) -> None:
+        """Start the workers before there is something to do: they are ready when the sources have been read."""
+        for worker in self._workers():
+            worker.spawn()
+
     def map(self, jobs: Iterable[FileJob], *, embed: bool = True, packed: bool = False) -> Iterator[FileResult]:
         """Yield a result per job, in any order. Jobs are drawn as workers need them, so few are in memory at once.
 
@@ -127,10 +132,13 @@ class Executor:
         for _, results in self._run(tasks, EMBED_AHEAD):
             yield results
 
-    def _run(self, tasks: Iterator[Task], ahead: int = 1) -> Iterator[tuple[Task, list[Any]]]:
+    def _workers(self) -> Sequence[_Worker]:
         while len(self._pool) < self._count:
             self._pool.append(_Worker(self._settings))
-        flow = _Flow(self._pool, ahead)
+        return self._pool
+
+    def _run(self, tasks: Iterator[Task], ahead: int = 1) -> Iterator[tuple[Task, list[Any]]]:
+        flow = _Flow(self._workers(), ahead)
         try:
             yield from flow.run(tasks)
         finally:
@@ -277,10 +285,11 @@ class _Worker:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._is_ready = False
 
     def run(self, task: Task) -> list[Any]:
         """Return the results of a task. Raises _WorkerDied; then the next call starts a fresh process."""
-        connection = self._connection or self._start()
+        connection = self._get_ready()
         try:
             connection.send(task)
             if connection.poll(self._settings.timeout_s):
@@ -292,7 +301,10 @@ class _Worker:
         self.kill()
         raise _WorkerDied(reason)
 
-    def _start(self) -> Connection:
+    def spawn(self) -> Connection:
+        """Start the process; what goes wrong with it shows when it is first needed."""
+        if self._connection is not None:
+            return self._connection
         ours, theirs = socket.socketpair()
         with theirs:
             code = BOOT.format(path=sys.path, fd=theirs.fileno())
@@ -303,10 +315,17 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        self._connection = connection = Connection(ours.detach())
+        self._connection = Connection(ours.detach())
+        return self._connection
+
+    def _get_ready(self) -> Connection:
+        connection = self.spawn()
+        if self._is_ready:
+            return connection
         try:
             connection.send(self._settings)
             if connection.poll(START_TIMEOUT_S) and connection.recv_bytes() == READY:
+                self._is_ready = True
                 return connection
             reason = f"did not get ready within {START_TIMEOUT_S:g} s"
         except (EOFError, OSError):
@@ -331,6 +350,7 @@ class _Worker:
             self._process.kill()
             self._process.wait()
         self._connection = self._process = None
+        self._is_ready = False
 
 
 def serve(fd: int) -> None:

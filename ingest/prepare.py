@@ -16,7 +16,6 @@ from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
 from ingest.sources.decode import decode_text
-from ingest.sources.designs import read_design
 
 if TYPE_CHECKING:
     from ingest.embedding import Embedder
@@ -73,6 +72,8 @@ def _read_job(job: FileJob) -> list[Document] | Skip:
     """Return the documents of a file that its source has not parsed."""
     if job.info.kind != "design":
         return _read_file(job)
+    from ingest.sources.designs import read_design  # here: a worker that reads code starts without it
+
     document = read_design(job.info, job.revision, job.entry, job.data)
     return document if isinstance(document, Skip) else [document]
 

@@ -19,8 +19,8 @@ from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import IngestError
 from ingest.model import Snapshot
 from ingest.redact import count_masks, redact
-from ingest.sources import open_snapshots
 from ingest.sources.decode import decode_text
+from ingest.sources.opening import open_snapshots
 from ingest.untrusted import find_flags
 
 MEGABYTE = 1_000_000

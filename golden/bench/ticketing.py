@@ -18,7 +18,7 @@ from golden.machine import MachineFacts, read_machine
 from ingest.cleaning import clean_document
 from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import IngestError
-from ingest.sources import open_snapshots
+from ingest.sources.opening import open_snapshots
 
 BODY_CHARS = 1_000
 WORDS = (

@@ -14,12 +14,12 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.errors import DiskFull, IndexCorrupt, WriterBusy
+from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, WriterBusy
 from ingest.index.schema import Manifest
 from ingest.index.stored import manifest_from_dict, manifest_to_dict
 from ingest.model import KnownFile
@@ -88,6 +88,7 @@ CREATE TRIGGER IF NOT EXISTS audit_no_update BEFORE UPDATE ON audit
 CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END;
 """
+VERSION_ROW = f"INSERT OR IGNORE INTO meta VALUES ('version', '{CONTROL_VERSION}');"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,10 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open control.db. Raises IndexCorrupt when it is damaged; creates the tables when `create`."""
+    """Open control.db; creates the tables when `create`.
+
+    Raises IndexCorrupt when it is damaged, IndexEmpty where another process has not made its tables yet.
+    """
     path = data_dir / CONTROL
     with translated(path):
         connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -175,11 +179,12 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
                 _drop_early_jobs(connection)
-                connection.executescript(TABLES)
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(CONTROL_VERSION),))
+                connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {VERSION_ROW} COMMIT;")  # all at once for readers
+            elif not _has_tables(connection):
+                raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
             connection.execute("PRAGMA synchronous = FULL")
             version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-        except sqlite3.Error:
+        except (sqlite3.Error, IndexEmpty):
             connection.close()
             raise
     if version is None or version[0] != str(CONTROL_VERSION):
@@ -188,6 +193,19 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
             f"{path} has format {version and version[0]}, this program reads {CONTROL_VERSION}. Run `codecairn index`."
         )
     return connection
+
+
+def is_created(data_dir: Path) -> bool:
+    """Tell whether there is a control.db with tables. Raises IndexCorrupt when it is none."""
+    path = data_dir / CONTROL
+    if not path.exists():
+        return False
+    with translated(path), closing(sqlite3.connect(path, timeout=30)) as connection:
+        return _has_tables(connection)
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
 def connect_copy(path: Path) -> sqlite3.Connection:

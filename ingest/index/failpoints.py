@@ -18,7 +18,6 @@ FAILPOINTS: tuple[str, ...] = (
     "after_vector_delete",
     "before_text_commit",
     "after_text_commit",
-    "after_row_commit",
     "after_verify",
     "after_manifest",
     "mid_fsync",

@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -552,13 +553,10 @@ class Publication:
 
     def _write_chunks(self, path: str, staged: Iterable[tuple[_Row, Packed]], old: _OldFile | None) -> None:
         assert self._text is not None and self._rows is not None
-        refs: set[str] = set()
-        for row, one in staged:
-            if row.shadowed:
-                continue
-            self._text.add(path, one, one.ref not in refs)
+        live = [(row, one) for row, one in staged if not row.shadowed]
+        self._text.add(path, (one for _, one in live))
+        for row, one in live:
             self._rows.add(one)
-            refs.add(one.ref)
             self._delta.removed_ids.discard(row.id)
             self._write_vector(one, row, old)
 
@@ -710,11 +708,17 @@ class Publication:
             failpoint("after_vector_delete")
             self._vectors.tidy()
         failpoint("before_text_commit")
-        self._text.commit()
-        failpoint("after_text_commit")
         live = sum(source.chunks for source in self._sources.values())
-        self._rows.commit(live, lambda: TextReader(self._folder / files.TEXT_FOLDER).all_ids())
-        failpoint("after_row_commit")
+        with ThreadPoolExecutor(1) as beside:  # the engine holds no lock of the interpreter while it writes
+            text = beside.submit(self._text.commit)
+            self._rows.commit(live, lambda: self._written_ids(text))
+            text.result()
+        failpoint("after_text_commit")
+
+    def _written_ids(self, text: Future[None]) -> list[int]:
+        """Return the ids in the text index once it is written."""
+        text.result()
+        return TextReader(self._folder / files.TEXT_FOLDER).all_ids()
 
     def _manifest(self, now: str) -> Manifest:
         before = {s.name: s for s in self._base.manifest.sources} if self._base else {}
@@ -1002,7 +1006,7 @@ def recover_locked(data_dir: Path, db: sqlite3.Connection) -> list[AuditEntry]:
 
 def recover(data_dir: Path) -> int:
     """Delete the leftovers of killed writers; return how many there were. Raises WriterBusy."""
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         return 0
     lock = WriterLock(data_dir)
     try:
@@ -1130,7 +1134,7 @@ def _is_intact(data_dir: Path, row: GenerationRow) -> bool:
 
 def generations(data_dir: Path) -> list[GenerationRow]:
     """Return the generations that are kept, newest first."""
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         return []
     db = control.connect(data_dir)
     try:
@@ -1141,7 +1145,7 @@ def generations(data_dir: Path) -> list[GenerationRow]:
 
 def status(data_dir: Path) -> IndexStatus:
     """Return what is indexed, what was skipped and what is wrong, without opening an engine."""
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         return IndexStatus(current=None, generations=())
     db = control.connect(data_dir)
     try:

@@ -26,9 +26,9 @@ def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
 
     An index that was never published breaks none.
     """
-    if not (data_dir / control.CONTROL).exists():
-        return []
     try:
+        if not control.is_created(data_dir):
+            return []
         connection = control.connect(data_dir)
     except IndexStateError as error:
         return [Violation("control", str(error))]

@@ -205,7 +205,7 @@ class Work:
 
 def read_work(data_dir: Path) -> Work:
     """Return the jobs and the dead letters of a data directory; nothing before the first build."""
-    if not (data_dir / control.CONTROL).exists():
+    if not control.is_created(data_dir):
         return Work()
     connection = control.connect(data_dir)
     try:

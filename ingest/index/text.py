@@ -6,7 +6,7 @@ commit at the same opstamp. Writers work on a hard-linked clone (see generation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -108,10 +108,13 @@ class TextWriter:
         with translated(self._folder):
             self._writer.delete_documents_by_term("source", clean(source))
 
-    def add(self, entry_path: str, packed: Packed, first: bool) -> None:
-        """Add one chunk that came from the entry."""
+    def add(self, entry_path: str, chunks: Iterable[Packed]) -> None:
+        """Add chunks that came from the entry."""
+        documented: set[str] = set()
         with translated(self._folder):
-            self._writer.add_document(make_document(entry_path, packed, first))
+            for packed in chunks:
+                self._writer.add_document(make_document(entry_path, packed, packed.ref not in documented))
+                documented.add(packed.ref)
 
     def commit(self) -> None:
         """Make the delta part of the directory and end the writer."""

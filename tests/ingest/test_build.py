@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ingest.build import build_index
+from ingest.build import build_index, next_part_s
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding.static import StaticEmbedder
 from ingest.errors import IndexEmpty, PublishRefused, SourceError
@@ -261,6 +261,7 @@ def test_a_first_build_that_is_killed_goes_on_where_it_was(tmp_path, code, hasty
     """Nothing is prepared or embedded twice, and what was published before the kill is searchable."""
     monkeypatch.setattr("ingest.build.FIRST_PART_S", 0)
     monkeypatch.setattr("ingest.build.NEXT_PART_S", 0)
+    monkeypatch.setattr("ingest.build.PART_COST", float("inf"))
     data, prepared, embedder = tmp_path / "data", [], CountingEmbedder()
 
     class Killed(BaseException):
@@ -290,6 +291,12 @@ def test_a_first_build_that_is_killed_goes_on_where_it_was(tmp_path, code, hasty
     assert check_invariants(data) == []
     with pytest.raises(IndexEmpty, match="is not kept"):
         roll_back(data, now=NOW)  # a part of a first build is nothing to go back to
+
+
+@pytest.mark.req("C9")
+def test_parts_of_a_first_build_come_ever_later_and_cost_little():
+    assert [next_part_s(elapsed, 0.5) for elapsed in (20, 200, 1000)] == [20, 30, 60]
+    assert next_part_s(20, 4) == next_part_s(1000, 4) == 80  # a twentieth of the time at most
 
 
 @pytest.mark.req("I2")

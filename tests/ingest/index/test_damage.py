@@ -7,14 +7,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ingest.errors import DiskFull, IndexCorrupt, IndexStateError, VectorUnavailable
-from ingest.index import Index, control, status
+from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
+from ingest.index import Index, control, generations, status
 from ingest.index.files import FILE_MANIFEST, read_file_manifest
 from ingest.index.invariants import check_invariants
+from ingest.index.jobs import Work, read_work
 from tests.ingest.index.support import EMBEDDER, publish, see
 
 FLIPS_PER_FILE = int(os.environ.get("FLIPS", "3"))
@@ -170,6 +172,28 @@ def test_control_db_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(IndexCorrupt):
         publish(tmp_path, version(1))
     assert [violation.rule for violation in check_invariants(tmp_path)] == ["control"]
+
+
+def test_control_db_that_another_process_is_just_creating_is_no_damage(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / control.CONTROL)) as creating:
+        creating.execute("PRAGMA journal_mode = WAL")
+        creating.execute("BEGIN IMMEDIATE")
+        creating.execute("CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        with pytest.raises(IndexEmpty, match="Nothing was indexed"):
+            Index.open_current(tmp_path)
+        assert status(tmp_path).current is None
+        assert generations(tmp_path) == []
+        assert read_work(tmp_path) == Work()
+        assert check_invariants(tmp_path) == []
+
+
+def test_control_db_is_created_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(IndexCorrupt):
+        patch.setattr(control, "VERSION_ROW", "SELECT cut_off;")
+        publish(tmp_path, version(1))
+    assert not control.is_created(tmp_path)
+    publish(tmp_path, version(1))
+    assert Index.open_current(tmp_path).generation == 1
 
 
 @pytest.mark.req("W1")

@@ -467,14 +467,12 @@ def test_faults_that_keep_every_count_right_are_noticed_by_ids(large: Path, faul
             publication.add_file("app", make_entry("m1.py", B), prepare_text(SOURCE, "m1.py", B))
             old = prepare_text(SOURCE, "m1.py", f"{A}\n\nunique 1")
             publication._text.delete_file("app", "m2.py")
-            for one in pack(old):
-                publication._text.add("m1.py", one, True)
+            publication._text.add("m1.py", pack(old))
         else:
             publication.add_file("app", make_entry("x.py", A), other)
         if fault == "wrong text":
             publication._text.delete_file("app", "x.py")
-            for one in pack(prepare_text(SOURCE, "y.py", A)):
-                publication._text.add("x.py", one, True)
+            publication._text.add("x.py", pack(prepare_text(SOURCE, "y.py", A)))
         if fault == "wrong vector":
             publication._vectors.delete_own([other[0].chunk.id])
             publication._vectors.add(12345, "app", "x.py", "python", other[0].vector)
@@ -489,7 +487,6 @@ def test_sample_notices_a_chunk_that_an_engine_lost_long_ago(large: Path) -> Non
         publication.add_file("app", make_entry("x.py", A), prepare_text(SOURCE, "x.py", A))
         for number in range(10):  # half of the index is exchanged for strangers
             publication._text.delete_file("app", f"m{number}.py")
-            for one in pack(prepare_text(SOURCE, f"stranger{number}.py", f"{A}\n\nunique {number}")):
-                publication._text.add("x.py", one, True)
+            publication._text.add("x.py", pack(prepare_text(SOURCE, f"stranger{number}.py", f"{A}\n\nunique {number}")))
         with pytest.raises(PublishRefused, match="a sample is not in the text index"):
             publication.commit(NOW)

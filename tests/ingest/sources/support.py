@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
 from ingest.model import Entry, KnownFile, Snapshot
-from ingest.sources import open_snapshots
+from ingest.sources.opening import open_snapshots
 
 PLAIN = {
     "PATH": os.environ["PATH"],

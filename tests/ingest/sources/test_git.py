@@ -9,8 +9,8 @@ from ingest import gitio
 from ingest.errors import GitError, SourceError
 from ingest.model import Rename
 from ingest.sources import git as git_source
-from ingest.sources import source_infos
 from ingest.sources.ignore import root_scope
+from ingest.sources.opening import source_infos
 from tests.ingest.sources.support import (
     commit,
     contents,
