@@ -160,9 +160,10 @@ class Ledger:
             for r in results
         ]
         results = self.place_numbers(results, draft, anchors, spans)
+        verbatim = [r.anchor for r in results if r.anchor.kind == "quote" and r.found_in is not None]
         results += [
             AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
-            for name, reason in self.values.wrong_truths(draft, anchors, spans)
+            for name, reason in self.values.wrong_truths(draft, anchors, spans, verbatim)
         ]
         results += map(absence_result, absences)
         results += [

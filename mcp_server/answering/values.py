@@ -117,10 +117,14 @@ class ValueChecker:
     # -- truth values ------------------------------------------------------------------------------------------------
 
     def wrong_truths(
-        self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span]
+        self, draft: ClaimDraft, anchors: Sequence[Anchor], spans: Sequence[Span], verbatim: Sequence[Anchor] = ()
     ) -> Iterator[tuple[str, str]]:
-        """Yield the names that a claim gives another truth value than the lines that speak of them, with the reason."""
-        truths = find_truths(draft.text, anchors)
+        """Yield the names that a claim gives another truth value than the lines that speak of them, with the reason.
+
+        What it says in `verbatim` quotes is said by the code itself.
+        """
+        found = find_truths(draft.text, anchors)
+        truths = [said for said in found if not any(quote.start < said.end <= quote.end for quote in verbatim)]
         if not truths:
             return
         cited = self.cited_lines(draft, anchors, spans)

@@ -43,6 +43,17 @@ CACHE = make_chunk(
     ''',
 )
 EVIDENCE = make_evidence(CACHE)
+WAITING = make_chunk(
+    "src/waiting.py",
+    '''
+    def wait_all(limit):
+        """Wait until all is written; False when that took too long."""
+        return queue.wait_for(is_empty, limit)
+
+
+    close(wait_all=True)
+    ''',
+)
 RESOLVER = ChunkResolver(CACHE)
 
 
@@ -50,6 +61,23 @@ def verdict(text, about=()):
     """Return the verdict on one statement; a citation that had to be repaired counts as support."""
     found = check_claims([ClaimDraft(text, about=about)], EVIDENCE, "", RESOLVER)[0].verdict
     return "supported" if found == "misattributed" else found
+
+
+@pytest.mark.req("R18")
+@pytest.mark.parametrize(
+    ("quote", "expected"),
+    [
+        ("Wait until all is written; False when that took too long.", "supported"),
+        ("Wait until all is written; True when that took too long.", "misquoted"),
+    ],
+)
+def test_truth_value_within_a_true_quote_is_what_the_code_says(quote: str, expected: str) -> None:
+    text = f'`wait_all` is defined in src/waiting.py:2: `def wait_all(limit):`. Doc: "{quote}"'
+    evidence = make_evidence(WAITING)
+    assert check_claims([ClaimDraft(text)], evidence, "", ChunkResolver(WAITING))[0].verdict in (
+        expected,
+        "misattributed" if expected == "supported" else "unverified",
+    )
 
 
 @pytest.mark.req("R18")
