@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ingest.index.vector import VectorRows
 
 NAME_CACHE = 1024  # names looked up per generation: a query asks for the same ones two or three times
+WHERE_CACHE = 256  # filters
 NAME_CACHE_HITS = 50  # definitions of one name that are kept
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
 SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
@@ -114,6 +115,7 @@ class Index:
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._named: OrderedDict[tuple[str, TextFilter], tuple[SymbolHit, ...]] = OrderedDict()
+        self._wheres: dict[Filters, TextFilter | None] = {}
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
         self._expired: tuple[object, Mapping[tuple[str, str], str]] | None = None  # as it was asked for last
@@ -279,6 +281,14 @@ class Index:
 
     def _where(self, filters: Filters) -> TextFilter | None:
         """Return what both engines apply before ranking; None when nothing is visible."""
+        known = self._wheres
+        if filters not in known:  # a query asks thirty times, with a few different filters
+            if len(known) >= WHERE_CACHE:
+                known = self._wheres = {}
+            known[filters] = self._make_where(filters)
+        return known[filters]
+
+    def _make_where(self, filters: Filters) -> TextFilter | None:
         names = self._visible(filters)
         if not names:
             return None
