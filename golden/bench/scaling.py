@@ -1,13 +1,17 @@
-"""`codecairn bench scale`: the same questions on indexes of 10,000, 50,000 and 200,000 chunks of real code."""
+"""`codecairn bench scale`: the same questions on indexes of 10,000, 50,000 and 200,000 chunks of real code.
+
+Machines differ and are busy, so rivals can be asked the same questions of the same code in the same run.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from golden.bench.command import serving, write_sources
 from golden.bench.corpora import default_cache
 from golden.bench.indexing import measure_command
 from golden.bench.questions import load_questions
+from golden.bench.rivals import Rival, RivalSpec
 from golden.bench.serving import search_once, timed
 from golden.corpus import code_fingerprint, fingerprint, open_service
 from golden.machine import MachineFacts, folder_mb, process_tree, read_machine, resident_mb
@@ -53,6 +58,17 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
+class RivalStep:
+    """A rival at one size, by its own clock; `failure` says why it could not be measured."""
+
+    name: str
+    index_s: float = 0.0
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScaleStep:
     """One size: the index, and warm searches on it. Milliseconds; each query is timed once, after others warmed up."""
 
@@ -65,6 +81,7 @@ class ScaleStep:
     stdio_p95_ms: float
     serving_mb: float  # resident memory of the server after all queries
     queries: int
+    rivals: tuple[RivalStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,7 @@ class ScaleBench:
         lines = ["".join(f"{head:>12}" for head in heads), *map(step_line, self.steps)]
         count = self.steps[0].queries if self.steps else 0
         lines.append(f"warm search_code of eight hits: {count} different queries, each timed once")
+        lines += [rival_line(step, rival) for step in self.steps for rival in step.rivals]
         return "\n".join([*lines, str(self.machine)])
 
 
@@ -95,6 +113,15 @@ def step_line(step: ScaleStep) -> str:
     return "".join([*(f"{v:12,}" for v in whole), *(f"{v:12,.1f}" for v in (*build, *times))])
 
 
+def rival_line(step: ScaleStep, rival: RivalStep) -> str:
+    """Return how a rival did at one size, and how many times its median ours is."""
+    head = f"{step.built.chunks:,} chunks, {rival.name}: "
+    if rival.failure:
+        return f"{head}not measured: {rival.failure}"
+    times = f"index {rival.index_s:.1f} s, p50 {rival.p50_ms:.1f} ms, p95 {rival.p95_ms:.1f} ms"
+    return f"{head}{times}; ours / theirs at p50: {step.p50_ms / rival.p50_ms:.2f}" if rival.p50_ms else head + times
+
+
 def run_scale(
     folder: Path,
     cases: Sequence[Path],
@@ -102,11 +129,13 @@ def run_scale(
     targets: Sequence[int] = TARGETS,
     queries: int = 200,
     cache: Path | None = None,
+    rivals: Sequence[RivalSpec] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> ScaleBench:
     """Build an index of each size from the repositories in a folder, and ask it real queries. Raises BenchError.
 
-    A third of the queries warms up, the others are timed. Indexes are kept in `cache`, so a second run only asks.
+    A third of the queries warms up, the others are timed. Indexes are kept in `cache`, so a second run only asks; those
+    of rivals are not.
     """
     repositories = find_repositories(folder)
     texts = list(dict.fromkeys(question.query for question in load_questions(cases, queries)))
@@ -120,7 +149,8 @@ def run_scale(
         built = build_once(setup, options, chosen)
         bytes_per_chunk = sum(repository.size for repository in chosen) / max(1, built.chunks)
         say(f"{target:,} chunks: {built.chunks:,} built in {built.seconds:.0f} s; asking")
-        steps.append(measure(target, built, setup, options, texts))
+        step = measure(target, built, setup, options, texts)
+        steps.append(replace(step, rivals=tuple(measure_rival(spec, chosen, texts, say) for spec in rivals)))
     return ScaleBench(tuple(steps), read_machine())
 
 
@@ -216,6 +246,34 @@ def measure(target: int, built: Built, setup: Setup, options: Sequence[str], tex
         serving_mb=serving_mb,
         queries=len(inside),
     )
+
+
+def measure_rival(
+    spec: RivalSpec, chosen: Sequence[Repository], texts: Sequence[str], say: Callable[[str], None]
+) -> RivalStep:
+    """Let a rival index the same repositories, as one folder, and ask it the same queries."""
+    say(f"asking {spec.name}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="codecairn-scale-") as folder, Rival(spec) as rival:
+            for repository in chosen:
+                copy_tree(repository.path, Path(folder) / repository.path.name)
+            label = rival.start()
+            seconds = rival.index(Path(folder))
+            times = [rival.ask(text).duration_ms for text in texts][len(texts) // 3 :]
+    except (BenchError, OSError) as error:
+        return RivalStep(spec.name, failure=str(error))
+    return RivalStep(label, seconds, percentile(times, 0.5), percentile(times, 0.95))
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a repository without hidden folders and links, whatever the rival does to it."""
+    for folder, folders, names in os.walk(source):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = target / os.path.relpath(folder, source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if not os.path.islink(os.path.join(folder, name)):
+                shutil.copyfile(os.path.join(folder, name), place / name)
 
 
 def timed_both(action: Callable[[], object]) -> tuple[float, float]:

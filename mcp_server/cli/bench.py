@@ -145,14 +145,23 @@ def bench_scale(
     chunks: Annotated[list[int] | None, typer.Option(help="Size to build (10000, 50000, 200000); repeat.")] = None,
     queries: Annotated[int, typer.Option(min=3, help="Queries to ask, a third of them to warm up.")] = 200,
     cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="Ask this one, too: semble=PYTHON, bm25, NAME=COMMAND. Repeat.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure search by size of the index, built from the repositories in a folder: times, memory, size on disk."""
+    """Measure search by size of the index, built from the repositories in a folder: times, memory, size on disk.
+
+    Example: codecairn bench scale repositories/ --cases cases.jsonl --chunks 10000 --rival semble=~/semble/bin/python
+    """
+    from golden.bench.rivals import parse_rival
     from golden.bench.scaling import TARGETS, run_scale
 
     with bench_errors():
+        rivals = tuple(map(parse_rival, rival or ()))
         targets = tuple(chunks or TARGETS)
-        print_bench(run_scale(folder, cases, targets=targets, queries=queries, cache=cache, say=say), as_json)
+        result = run_scale(folder, cases, targets=targets, queries=queries, cache=cache, rivals=rivals, say=say)
+        print_bench(result, as_json)
 
 
 @app.command("serve")

@@ -9,7 +9,17 @@ import pytest
 from typer.testing import CliRunner
 
 from golden.bench import BenchError
-from golden.bench.scaling import Repository, choose, find_repositories, run_scale
+from golden.bench.scaling import (
+    Built,
+    Repository,
+    RivalStep,
+    ScaleBench,
+    ScaleStep,
+    choose,
+    find_repositories,
+    run_scale,
+)
+from golden.machine import read_machine
 from mcp_server.cli import app
 
 
@@ -92,7 +102,20 @@ def test_too_few_queries_are_refused(folder, cases, tmp_path):
 
 def test_the_command_prints_json(folder, cases, tmp_path):
     options = ["--cases", str(cases), "--chunks", "1", "--queries", "3", "--cache", str(tmp_path / "cache"), "--json"]
-    done = CliRunner().invoke(app, ["bench", "scale", str(folder), *options])
+    rivals = ["--rival", "bm25", "--rival", f"ghost={tmp_path / 'nowhere'}"]
+    done = CliRunner().invoke(app, ["bench", "scale", str(folder), *options, *rivals])
     assert done.exit_code == 0, done.output
     (step,) = json.loads(done.stdout)["steps"]
     assert step["built"]["chunks"] > 0
+    plain, ghost = step["rivals"]
+    assert plain["p50_ms"] > 0 and not plain["failure"]
+    assert "cannot be started" in ghost["failure"]
+
+
+def test_a_rival_stands_beside_our_times():
+    built = Built(1, 2, 300, 1.0, 50.0, 2.0)
+    rivals = (RivalStep("other", 0.5, 2.0, 4.0), RivalStep("ghost", failure="it ended"))
+    step = ScaleStep(10, built, 3.0, 6.0, 2.0, 4.0, 8.0, 90.0, 7, rivals)
+    shown = str(ScaleBench((step,), read_machine()))
+    assert "300 chunks, other: index 0.5 s, p50 2.0 ms, p95 4.0 ms; ours / theirs at p50: 1.50" in shown
+    assert "300 chunks, ghost: not measured: it ended" in shown
