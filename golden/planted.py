@@ -21,6 +21,7 @@ from golden.organisation import RESTRICTED_GROUP, build_organisation
 from golden.run import Asked, ask_cases
 from golden.suite import Floors, Suite, make_run
 from ingest.access import Principal
+from ingest.index.scored import ScoredChunks
 from ingest.model import SourceInfo
 from mcp_server.answering.abstain import Decision
 from mcp_server.answering.freshness import Checked
@@ -214,9 +215,9 @@ FAULTS: Mapping[str, Fault] = {
 }
 
 
-def nothing(*_: Any) -> list[Any]:  # noqa: ANN401
+def nothing(*_: Any) -> ScoredChunks:  # noqa: ANN401
     """Find nothing."""
-    return []
+    return ScoredChunks()
 
 
 def always_fresh(*_: Any) -> Checked:  # noqa: ANN401

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("mcp_server", "ingest", "traces", "prompts", "golden")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/stdio.py", "golden/demo.py"}
+MAY_START_PROCESSES = {"ingest/gitio.py", "ingest/executor.py", "golden/ship.py", "golden/stdio.py", "golden/demo.py"}
 MAY_START_PROCESSES |= {"golden/bench/indexing.py", "golden/bench/serving.py", "golden/bench/rivals.py"}
 MAY_START_PROCESSES |= {"golden/organisation.py", "golden/bench/rival_ripgrep.py", "golden/bench/rival_codegraph.py"}
 MAY_START_PROCESSES |= {"mcp_server/cli/serving.py", "mcp_server/cli/keeping.py"}  # their worker

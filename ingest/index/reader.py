@@ -525,6 +525,10 @@ class Index:
         where, wanted = self._where(filters), normalise_key(key_or_path)
         return [] if where is None or not wanted else self._text.ids_by_term("link", wanted, where, limit)
 
+    def link_frequency(self, path: str) -> int:
+        """Return how many chunks link a path, over all sources: for ranking only."""
+        return self._text.document_frequency("link", normalise_key(path))
+
     def expired(self, filters: Filters) -> Mapping[tuple[str, str], str]:
         """Return the day on which each visible document (source, path or key) that no longer holds expired."""
         sources = {item.source: item.expires_days for item in filters.ageing if item.source in filters.sources}

@@ -11,7 +11,7 @@ from ingest.errors import GitError, SourceError
 from ingest.gitio import find_repository, mirror_path, run_git
 from ingest.index.schema import SourceState
 from ingest.model import HISTORY_SUFFIX, Chunk
-from mcp_server.retrieval.history import touched_paths
+from mcp_server.retrieval.profiles import touched_paths
 
 MAX_PATHS = 30  # a commit that touches more says little about each of them, and its text can be large
 COMMIT_ID = re.compile(r"[0-9a-f]{7,64}")

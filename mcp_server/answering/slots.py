@@ -20,10 +20,11 @@ from mcp_server.answering.changes import ChangeReader, changed_ranges
 from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.answering.resolver import IndexResolver, is_tail
 from mcp_server.retrieval.context import Link
-from mcp_server.retrieval.history import new_name, touched_paths
+from mcp_server.retrieval.history import new_name
 from mcp_server.retrieval.linked import keys_in, naming_code, newest_first, only_commits, without_commits
 from mcp_server.retrieval.links import Linked, read_linked
 from mcp_server.retrieval.model import Retrieval
+from mcp_server.retrieval.profiles import touched_paths
 from mcp_server.retrieval.query import SHAPED, ParsedQuery, parse_query, weigh_terms
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 Every commit of the indexed head's history is a document of its own. The commits nearest to the query, by words and by
 vector, each spread their similarity over the files that they touched: the less similar, the older and the larger the
-commit, the less each of its files gets. Commits newer than the indexed head are not in the generation.
+commit, the less each of its files gets. Beside them stand the profiles of the files (`profiles.py`): what all commits
+together say of each. Commits newer than the indexed head are not in the generation.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.index.rows import FileRow
-from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, is_marked
+from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters
 from mcp_server.retrieval.candidates import RankedList, rank_candidates
 from mcp_server.retrieval.features import FileKey, file_key
+from mcp_server.retrieval.profiles import COMMIT_FIELDS, MAX_FILES, profile_files, touched_paths
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.weights import RankWeights
 
@@ -23,36 +25,44 @@ if TYPE_CHECKING:
     from ingest.index import Index
 
 COMMITS = 100  # that vote
-MAX_FILES = 30  # a commit that touches more says little about each of them
 SHARPNESS = 4  # power of the similarity: the nearest few decide
 HALF_LIFE_YEARS = 3.0
 TOUCHED_SHARE = 0.5  # a vote is divided by the number of touched files to this power
 VECTOR_SHARE = 1.0  # weight of the vector side beside the words
-COMMIT_FIELDS = {"message": 1.0, "touched": 0.3}
+PROFILE_SHARE = 1.5  # of what all commits together say of a file, beside the votes
 NEW_FILES = 10  # best voted files that become candidates of their own
 RENAME_HOPS = 4
 SECONDS_PER_YEAR = 31_557_600.0
 
 
 def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
-    """Return the first chunk of each file that similar commits touched; its score is the file's votes.
+    """Return the first chunk of each file that similar commits touched; its score is the file's votes and its profile.
 
-    The best file's score is the cosine of the nearest commit: a question that resembles no change gets weak votes.
+    Both are scaled by the cosine of the nearest commit: a question that resembles no change gets weak votes.
     Raises VectorUnavailable or EmbedderMismatch.
     """
     commits = replace(filters, sources=filters.history, kinds=frozenset({"commit"}), path_glob="", language="")
     if not filters.history or not index.chunk_count(commits):
         return rank_candidates("history", [])
     similar, nearest = similar_commits(index, query, commits)
-    votes = count_votes(similar)
+    voted = first_chunks(index, count_votes(similar), filters, commits, weights.history_files)
+    told = first_chunks(index, profile_files(index, query, filters, commits), filters, commits, weights.history_files)
+    scored = {i: voted.get(i, 0.0) + PROFILE_SHARE * told.get(i, 0.0) for i in {*voted, *told}}
+    return rank_candidates("history", [(chunk_id, nearest * score, "") for chunk_id, score in scored.items()])
+
+
+def first_chunks(
+    index: Index, votes: Mapping[FileKey, float], filters: Filters, commits: Filters, limit: int
+) -> dict[int, float]:
+    """Return the first chunk of each of the best files that are there, with its votes; the best has 1."""
     scored: dict[int, float] = {}
-    for (source, path), vote in best_first(votes)[: 2 * weights.history_files]:
+    for (source, path), vote in best_first(votes)[: 2 * limit]:
         chunk = first_chunk(index, source, path, filters, commits)
         if chunk is not None:
             scored[chunk.id] = scored.get(chunk.id, 0.0) + vote
     top = max(scored.values(), default=0.0) or 1.0
-    ranked = rank_candidates("history", [(chunk_id, nearest * vote / top, "") for chunk_id, vote in scored.items()])
-    return ranked.first(weights.history_files)
+    ranked = sorted(scored.items(), key=lambda item: (-item[1], item[0]))
+    return {chunk_id: vote / top for chunk_id, vote in ranked[:limit]}
 
 
 class Commit(NamedTuple):
@@ -98,13 +108,6 @@ def count_votes(commits: Sequence[Commit]) -> dict[FileKey, float]:
             key = (commit.file.source.removesuffix(HISTORY_SUFFIX), path)
             votes[key] = votes.get(key, 0.0) + vote
     return votes
-
-
-def touched_paths(links: Sequence[str]) -> list[str]:
-    """Return the paths among a commit's links, of a renamed file the new one."""
-    old = {link.removeprefix(RENAME_LINK) for link in links if link.startswith(RENAME_LINK)}
-    paths = [link for link in links if ("/" in link or "." in link) and not is_marked(link)]
-    return [path for path in paths if path not in old]
 
 
 def years_between(earlier: str, later: str) -> float:

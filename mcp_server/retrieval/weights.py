@@ -58,7 +58,7 @@ class RankWeights:
     file_coverage: float = 0.6  # ... in the file's candidates together
     coherence: float = 0.5  # the file's share of all candidates' scores
     vector_depth: float = 0.6  # how near the file's three nearest chunks are
-    history: float = 2.0  # votes of similar commits for the file
+    history: float = 1.0  # votes of similar commits for the file, and its profile
     references: float = 2.0  # how much code near to the query names the design or ticket
     saturation: float = 0.5  # each further chunk of a file counts this much of the one before
     roles: dict[str, float] = field(default_factory=lambda: dict(ROLE_FACTORS))
