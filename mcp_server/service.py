@@ -57,6 +57,7 @@ from mcp_server.results import (
     ignore,
 )
 from mcp_server.upkeep import Upkeep, failure_ratio, owner_of, read_upkeep
+from traces.activity import Activity
 from traces.errors import TraceError, TraceStoreError
 from traces.export import DailyExport
 from traces.incidents import Incident, IncidentLog
@@ -200,7 +201,8 @@ class Service:
         self._asking: Asking | None = None
         self._asking_lock = threading.Lock()
         self.prompts = select_prompts(setup)
-        self._store = open_store(setup) if setup.settings.trace.enabled else None
+        self._activity = Activity()
+        self._store = open_store(setup, self._activity) if setup.settings.trace.enabled else None
         self._counting: list[Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]] = []
         self._recorder = self._make_recorder(self._store)
         self._incidents = IncidentLog(self._write_incident, now)
@@ -216,7 +218,12 @@ class Service:
             environment=describe_environment,
             clock=self._now,
             handled=(ServerError,),
+            activity=self._activity,
         )
+
+    def idle_s(self) -> float:
+        """Return the seconds since the last query ended, 0 while one runs: for work that can wait."""
+        return self._activity.idle_s()
 
     def recording_into(self, keeper: Keeper, now: datetime | None = None) -> Service:
         """Return the same service whose queries leave their traces with another keeper: for replays; not to close.
@@ -1039,7 +1046,7 @@ def components_used(result: AnswerResult, use_cache: bool) -> tuple[str, ...]:
     return tuple(used)
 
 
-def open_store(setup: Setup) -> TraceStore:
+def open_store(setup: Setup, activity: Activity) -> TraceStore:
     """Return the store of traces with its limits and with where each trace goes besides."""
     wanted = setup.settings.trace
     sinks: list[Sink] = []
@@ -1053,7 +1060,7 @@ def open_store(setup: Setup) -> TraceStore:
         except TraceError as error:
             raise ConfigError(str(error)) from error
     limits = Limits(wanted.max_days, wanted.max_mb, wanted.min_free_mb)
-    return TraceStore(setup.data_dir / "traces.db", limits=limits, sinks=sinks)
+    return TraceStore(setup.data_dir / "traces.db", limits=limits, sinks=sinks, activity=activity)
 
 
 def redact_personal(text: str) -> str:

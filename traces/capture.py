@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 from traces.blobs import parse
 from traces.draft import SPAN_COLUMNS, Draft, Position, Sealer
 from traces.model import Failure, Span, Trace, TraceChunk, TraceSummary
@@ -17,10 +15,6 @@ class Capture:
     def __init__(self, *, shorten: bool = True) -> None:
         self._shorten = shorten
         self.traces: list[Trace] = []
-
-    def query_runs(self) -> AbstractContextManager[None]:
-        """Return what is entered while a query runs: there is nothing to be kept out of its way."""
-        return nullcontext()
 
     def put(self, draft: Draft) -> None:
         """Keep a finished trace."""

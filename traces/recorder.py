@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from typing import Any, Protocol, Unpack
 
 from ulid import ULID
 
+from traces.activity import Activity
 from traces.blobs import Json, Redact, dump, hash_value, parse
 from traces.draft import Draft, SpanDraft
 from traces.model import (
@@ -274,10 +275,6 @@ class Keeper(Protocol):
         """Take a finished trace, without waiting."""
         ...
 
-    def query_runs(self) -> AbstractContextManager[None]:
-        """Return what is entered while a query runs."""
-        ...
-
 
 class TraceRecorder:
     """Starts traces and hands them to a store; without a store they have an id and are not kept."""
@@ -295,7 +292,10 @@ class TraceRecorder:
         on_error: Callable[[str], None] = write_stderr,
         redact_chunk: Redact | None = None,
         environment: Callable[[], Mapping[str, object]] | None = None,
+        activity: Activity | None = None,
     ) -> None:
+        """Record into a store. `activity` counts the queries that run."""
+        self._activity = activity or Activity()
         self.redact = redact
         self.redact_chunk = redact_chunk
         self.environment = environment  # asked for in the writer's thread: reading it takes a while
@@ -327,7 +327,7 @@ class TraceRecorder:
         kind: TraceKind = "live",
     ) -> Iterator[TraceRun]:
         """Record one query: completes, or records the exception and lets it pass."""
-        with nullcontext() if self._store is None else self._store.query_runs():
+        with self._activity.query():
             head = self._begin(tool, query, entry, principal_hash, caller or Caller(), kind)
             run = TraceRun(self, head, config_snapshot, arguments)
             try:

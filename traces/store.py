@@ -8,13 +8,14 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from traces import retention, scores, verify
+from traces.activity import Activity
 from traces.draft import Draft, Sealed, Sealer
 from traces.errors import TraceStoreError
 from traces.incidents import Incident, insert_incident, read_incidents
@@ -139,7 +140,9 @@ class TraceStore:
         limits: Limits | None = None,
         sinks: Sequence[Sink] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        activity: Activity | None = None,
     ) -> None:
+        """Open or make the file. `activity`: of the queries that writing keeps out of the way of."""
         self.path = path
         self.healthy = True
         self.failures = 0  # traces, or their content, that could not be written
@@ -154,7 +157,7 @@ class TraceStore:
         self._sealer = Sealer()
         self._connection: sqlite3.Connection | None = None  # the writer's
         self._writing = threading.Lock()
-        self._writer = Writer(self._write, max_full=max_full, max_rows=max_rows)
+        self._writer = Writer(self._write, activity or Activity(), max_full=max_full, max_rows=max_rows)
         with self._writing:
             self._try_open()
 
@@ -167,10 +170,6 @@ class TraceStore:
         """Queue a finished trace. Never waits and never raises."""
         if not self._writer.put(draft):
             self._report("the queue of traces is full, or the store is closed")
-
-    def query_runs(self) -> AbstractContextManager[None]:
-        """Return what is entered while a query runs, so that writing keeps out of its way."""
-        return self._writer.query_runs()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything queued is written or given up; False when that took too long."""
@@ -288,6 +287,13 @@ class TraceStore:
 
     def get(self, trace_id: str, allowed: Allowed) -> Trace | None:
         """Return a trace; None when it is unknown or not permitted. Raises TraceStoreError if nothing can be read."""
+        found = self._get(trace_id, allowed)
+        if found is None and self._writer.is_behind:
+            self.flush()
+            found = self._get(trace_id, allowed)
+        return found
+
+    def _get(self, trace_id: str, allowed: Allowed) -> Trace | None:
         with self.reading() as connection:
             row = fetch(connection, f"{select_traces('id = ?')} LIMIT 1", (trace_id,))
             if row is None or not allowed(read_acl(row)):

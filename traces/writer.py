@@ -10,9 +10,9 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
+from traces.activity import Activity
 from traces.draft import Draft
 from traces.model import CONTENT_QUEUE_FULL
 
@@ -30,15 +30,19 @@ class Writer:
     """Hands drafts to `write` in batches, in order, from one daemon thread that starts with the first draft."""
 
     def __init__(
-        self, write: Callable[[Sequence[Draft]], None], *, max_full: int = MAX_FULL, max_rows: int = MAX_ROWS
+        self,
+        write: Callable[[Sequence[Draft]], None],
+        activity: Activity,
+        *,
+        max_full: int = MAX_FULL,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         self._write = write
+        self._activity = activity
         self._max_full = max_full
         self._max_rows = max_rows
         self._state = threading.Condition()
         self._waiting: deque[tuple[float, Draft]] = deque()  # since when each one waits
-        self._running = 0
-        self._last_end = 0.0
         self._busy = False
         self._hurry = False
         self._closed = False
@@ -60,17 +64,11 @@ class Writer:
             self._state.notify_all()
             return True
 
-    @contextmanager
-    def query_runs(self) -> Iterator[None]:
-        """Say that a query runs, so that writing keeps out of its way."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether a trace waits, or is being written."""
         with self._state:
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._state:
-                self._running -= 1
-                self._last_end = time.monotonic()
+            return bool(self._waiting) or self._busy
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until everything queued is written or given up; False when that took too long."""
@@ -122,6 +120,6 @@ class Writer:
         now = time.monotonic()
         if self._hurry or self._closed or len(self._waiting) >= MAX_WAITING:
             return MAX_BATCH
-        if not self._running and now - self._last_end >= LINGER_S:
+        if self._activity.idle_s() >= LINGER_S:
             return IDLE_BATCH
         return sum(now - since >= MAX_WAIT_S for since, _ in self._waiting)

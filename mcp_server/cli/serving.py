@@ -29,6 +29,8 @@ FOLLOW_S = 0.05  # between two looks at what the worker published; each costs mi
 FIRST_LOOK_S = 0.3  # let `initialize` be answered first
 STOP_S = 10.0  # for the worker to end
 CALIBRATION_PAUSE_S = 0.03  # between two questions that an index asks itself: queries come first
+QUIET_S = 0.5  # without a query, before such a question is asked; ...
+PATIENCE_S = 2.0  # ... where there is never so long a pause, one is asked after this time
 TRIM_EVERY_S = 30.0  # at most: what generations before left is given back to the system
 LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
@@ -145,9 +147,17 @@ class Background:
     def _calibrate(self) -> None:
         try:
             self._service.group_vectors()
-            self._service.calibrate(go_on=lambda: not self._stop.wait(CALIBRATION_PAUSE_S))
+            self._service.calibrate(go_on=self._wait_for_quiet)
         except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
             print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)
+
+    def _wait_for_quiet(self) -> bool:
+        """Return once nobody asks, or nobody stops asking; False when the server ends."""
+        until = time.monotonic() + PATIENCE_S
+        while not self._stop.wait(CALIBRATION_PAUSE_S):
+            if self._service.idle_s() >= QUIET_S or time.monotonic() >= until:
+                return True
+        return False
 
 
 def serve(

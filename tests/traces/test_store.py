@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.traces.conftest import CANARY, Desk, make_chunk, read_bytes, record_one, record_search, see_all
+from traces.activity import Activity
 from traces.blobs import hash_value
 from traces.draft import rehash
 from traces.errors import TraceStoreError
 from traces.model import CONTENT_QUEUE_FULL, CONTENT_WRITE_FAILED, TraceAcl
+from traces.recorder import TraceRecorder
 from traces.schema import APPEND_ONLY, SCHEMA_VERSION
 from traces.store import TraceQuery, TraceStore
 
@@ -196,6 +198,17 @@ def test_locked_file_costs_traces_but_no_query_and_is_told_once(desk: Desk, path
     assert desk.store.get(kept, see_all) is not None and desk.recorder.healthy
     assert [desk.store.get(one, see_all) for one in lost] == [None, None]
     assert len(desk.errors) == 1 and "locked" in desk.errors[0]
+
+
+def test_a_trace_that_waits_to_be_written_is_found(path: Path) -> None:
+    activity = Activity()
+    store = TraceStore(path, activity=activity)
+    recorder = TraceRecorder(store, env="dev", service_version="0", code_commit="", redact=str, activity=activity)
+    with activity.query():  # as long as it runs, nothing is written
+        with recorder.trace(tool="search_code", query="q", entry="cli") as trace:
+            pass
+        assert store.get(trace.id, see_all) is not None
+    store.close()
 
 
 def test_full_queue_drops_content_then_traces_and_counts_both(make_desk: Callable[..., Desk], path: Path) -> None:
