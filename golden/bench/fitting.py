@@ -12,20 +12,20 @@ STEPS = 40
 TOLERANCE = 1e-6
 
 
-def fit_logistic(rows: Sequence[Sequence[float]], labels: Sequence[float]) -> tuple[float, ...]:
-    """Return weights for raw features, the first of which is 1 (Newton, ridge 1.0 on standardised features)."""
+def fit_logistic(rows: Sequence[Sequence[float]], labels: Sequence[float], ridge: float = RIDGE) -> tuple[float, ...]:
+    """Return weights for raw features, the first of which is 1 (Newton, ridge on standardised features)."""
     x: np.ndarray[Any, Any] = np.asarray(rows, dtype=float)
     y: np.ndarray[Any, Any] = np.asarray(labels, dtype=float)
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
     mean[0], spread[0] = 0.0, 1.0
     z = (x - mean) / spread
-    ridge = RIDGE * np.eye(x.shape[1])
-    ridge[0, 0] = 0.0
+    penalty = ridge * np.eye(x.shape[1])
+    penalty[0, 0] = 0.0
     weights = np.zeros(x.shape[1])
     for _ in range(STEPS):
         p = 1 / (1 + np.exp(-z @ weights))
-        curvature = (z * (p * (1 - p) + 1e-9)[:, None]).T @ z + ridge
-        step = np.linalg.solve(curvature, z.T @ (y - p) - ridge @ weights)
+        curvature = (z * (p * (1 - p) + 1e-9)[:, None]).T @ z + penalty
+        step = np.linalg.solve(curvature, z.T @ (y - p) - penalty @ weights)
         weights = weights + step
         if float(np.abs(step).max()) < TOLERANCE:
             break

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from ingest.index.tokens import split_identifier
 from mcp_server.answering.aspects import content_words, root, text_roots
 from mcp_server.results import MissingName, Ungrounded
-from mcp_server.retrieval.context import Context
+from mcp_server.retrieval.context import GONE, Context
 from mcp_server.retrieval.model import QueryTerm, Retrieval
 from mcp_server.retrieval.query import STOP_WORDS, parse_query
 
@@ -100,7 +100,7 @@ def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
     if retrieval.not_found and not retrieval.entities:
         names = ", ".join(f"'{name.name}'" for name in retrieval.not_found)
         return "abstain", f"{names} exists nowhere in the index."
-    if any(link.relation in ("renamed", "removed") for link in context.links):
+    if any(link.relation in GONE for link in context.links):
         return "answer", "History says what became of what the question names."
     if retrieval.entities and retrieval.route != "conceptual":
         return "answer", "The question names something that exists."

@@ -19,11 +19,12 @@ from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
 from mcp_server.answering.grounding import CheckedClaim, check_claims, list_false_premises, list_ungrounded_claims
 from mcp_server.answering.lookups import look_up
+from mcp_server.answering.naming import Asked
 from mcp_server.answering.products import competing_products, group_by_product, product_note
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
-from mcp_server.retrieval.context import SLOT_OF_KIND, Context, Link, chunk_tokens
+from mcp_server.retrieval.context import GONE, SLOT_OF_KIND, Context, Link, chunk_tokens
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 
 NEAREST_MISSES = 3
@@ -103,7 +104,11 @@ def compose_answer(
     with trace.span("coverage") as span:
         uncovered = (
             *list_false_premises(question, evidence, resolver),
-            *list_uncovered(question, evidence, retrieval.not_found, resolver),
+            *(
+                part
+                for part in list_uncovered(question, evidence, retrieval.not_found, resolver)
+                if part.text not in explained_names(context.links)
+            ),
         )
         decision = decide(question, retrieval, context, settings.thresholds)
         span.record(output={"zone": decision.zone, "reason": decision.reason, "features": dict(decision.features)})
@@ -152,8 +157,13 @@ def compose_answer(
 
 def without_explained(retrieval: Retrieval, links: Sequence[Link]) -> Retrieval:
     """Return the retrieval without the missing names of which history says what became of them."""
-    explained = {link.about for link in links if link.relation in ("renamed", "removed")}
+    explained = explained_names(links)
     return replace(retrieval, not_found=tuple(name for name in retrieval.not_found if name.name not in explained))
+
+
+def explained_names(links: Sequence[Link]) -> frozenset[str]:
+    """Return the names of which history says what became of them."""
+    return frozenset(link.about for link in links if link.relation in GONE)
 
 
 def read_on(
@@ -171,7 +181,7 @@ def read_on(
     budget = remaining([(*document_of(p.evidence), p.start_line, p.end_line, p.text) for p in cited])
     rarity = rarity_of(retrieval)
     weights = {root(word): rarity.get(root(word), DEFAULT_RARITY) for word in content_words(question)}
-    ranges = find_reading(weights, retrieval.chunks, resolver.document, budget)
+    ranges = find_reading(Asked(question, weights), retrieval.chunks, resolver.document, budget)
     drafts, blocks = state_reading(ranges, evidence, aspect)
     return check_claims(drafts, blocks, question, resolver), blocks
 

@@ -48,7 +48,7 @@ from mcp_server.answering.passages import (
     unique_documents,
     units,
 )
-from mcp_server.retrieval.context import Link
+from mcp_server.retrieval.context import GONE, Link
 from mcp_server.retrieval.query import TICKET
 
 MAX_CLAIMS = 12
@@ -170,7 +170,7 @@ def plan_aspect(
     return Task(number, aspect, tuple(block for _, _, block in kept), weights, tuple(evidence), tuple(links))
 
 
-HISTORICAL = frozenset({"behind", "renamed", "removed"})
+HISTORICAL = GONE | {"behind"}
 NEAREST_NOTE = "Nothing says it in so many words; these are the places that it is most probably about."
 DEFAULT_RARITY = 3.0  # idf of a word that the retrieval gave no figure for
 

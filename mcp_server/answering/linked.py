@@ -51,16 +51,22 @@ def state_link(task: Task, link: Link, origin: Evidence, target: Evidence) -> Cl
     first = origin.chunk.start_line
     if link.relation == "renamed":
         title = quoted(clip(origin.chunk.title))
-        now = around(target, link.start_line) if not PATH.fullmatch(link.about) else None
-        place = f"`{now}` ({place_of(target, link.start_line)})" if now else place_of(target)
-        text = f"{link.about} was renamed: it is {place} now, by {introduce(origin)}: {title}"
+        text = f"{link.about} was renamed: it is {name_of_target(link, target)} now, by {introduce(origin)}: {title}"
         return task.draft(text, [origin.span(first, origin.end_line), lines])
-    if link.relation == "removed":
-        text = f"{link.about} was removed, by {introduce(origin)}: {quoted(clip(origin.chunk.title))}"
-        return task.draft(text, [origin.span(first, origin.end_line)])
+    if link.relation in ("removed", "replaced"):
+        instead = f", replaced by {name_of_target(link, target)}" if link.relation == "replaced" else ""
+        by = introduce(origin).replace("Commit", "commit", 1)
+        text = f"{link.about} was removed in {by}{instead}: {quoted(clip(origin.chunk.title))}"
+        return task.draft(text, [origin.span(first, origin.end_line), lines if instead else None])
     verb = "changed" if link.relation == "changed" else "names"
     spot = naming_line(origin, target) if verb == "names" else origin.span(first, first)
     return task.draft(f"{introduce(origin)} {verb} {describe(target, link)}", [spot, lines], form="item")
+
+
+def name_of_target(link: Link, target: Evidence) -> str:
+    """Return what is there now of something that is gone: a definition with its place, or a file."""
+    now = around(target, link.start_line) if not PATH.fullmatch(link.about) else None
+    return f"`{now}` ({place_of(target, link.start_line)})" if now else place_of(target)
 
 
 def describe(target: Evidence, link: Link) -> str:

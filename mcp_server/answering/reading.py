@@ -1,94 +1,33 @@
 """What to read on: the lines that most probably hold the names which a full answer would give, within a budget.
 
-A name (identifier) of a file is worth the probability that an answer names it, from a logistic model over few features
-(`NAME_WEIGHTS`). Ranges of lines are then taken greedily, each the contiguous run of one file with the highest worth of
-names that no range before it holds, less a price per character: budgeted maximum coverage.
+A name (identifier) of a file is worth the probability that an answer names it (`answering/naming.py`). Ranges of lines
+are then taken greedily, each the contiguous run of one file with the highest worth of names that no range before it
+holds, less a price per character: budgeted maximum coverage.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from ingest.index.tokens import split_identifier
 from ingest.model import Chunk
-from mcp_server.answering.aspects import root
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
+from mcp_server.answering.naming import Asked, FileText, Line, name_probabilities, names_by_line, names_of
 from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.model import RankedChunk
 
 MAX_CITATIONS = 10  # of a whole answer
 MAX_TOKENS = 2000  # that its cited lines take
-MAX_FILES = 6
-FILE_LINES = 300  # of one file that are looked at, those around its best chunk
+MAX_FILES = 8
+FILE_LINES = 450  # of one file that are looked at: those around its best chunk, and what else of it is in the ranking
 MIN_WORDS = 12  # a shorter question is about one place, which its answer states
-LINE_PRICE = 0.00005  # worth that one more character has to bring
+LINE_PRICE = 0.00004  # worth that one more character has to bring
 MIN_CHARS = 300  # what is left of the budget is not worth another range
 RANGE_LINES = 60
-FLOOR = 0.01  # names that are less probable count nothing
-TOKEN = re.compile(r"(\n)|(\.)?\b([A-Za-z_]\w+)(?=([ \t]*[(.=:\[])?)")
-ERRORS = ("Error", "Warning", "Exception")
-NO_NAMES = frozenset(
-    """def return self class if else elif for while in not is and or None True False import from as with try except
-    raise lambda yield pass cls assert del global print str int the of to it this be func fn let const var public
-    private static void new null true false async await function export default type struct impl use mod package end
-    do""".split()
-)
-# Fitted (golden/bench/fitting.py) on the development questions of flask, requests, pytest and sqlfluff (189
-# questions, 1,437 names of their reference answers; a name counts in the gold files). Held out by repository, the
-# figures are those of docs/benchmarks.md.
-NAME_FEATURES = (
-    "bias",
-    "match",  # idf of the question's words in its parts / 8, at most 2
-    "match_share",  # share of its parts that are words of the question
-    "score",  # of the best chunk that holds it, of the best of all
-    "score_squared",
-    "file_rank",
-    "file_score",
-    "file_share",  # of the file's scores, of the first file's
-    "is_docs",
-    "frequency",  # log(1 + chunks of the ranking that hold it)
-    "is_defined",
-    "is_shaped",  # several parts
-    "is_private",
-    "parts",
-    "is_plain",  # an ordinary word in lower case that the file does not define
-    "file_lines",  # thousands
-    "in_code",  # called, assigned, subscripted or a member
-    "is_error",
-)
-NAME_WEIGHTS = (
-    -8.3174, 1.6204, 0.7509, 3.4809, -2.1684, -2.0132, -1.4148, 2.9655, -3.5911,
-    0.6529, 0.665, 0.952, 1.0431, -0.5754, -0.6856, -0.9506, 1.4016, 0.9488,
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a file: its length, the chunk that it stands in, and its names with whether they stand in code."""
-
-    length: int
-    chunk: Chunk
-    names: tuple[tuple[str, bool], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FileText:
-    """The lines of one document that are looked at, by number, and how good a place it is."""
-
-    source: str
-    ref: str
-    role: str
-    lines: Mapping[int, Line]
-    scores: Mapping[int, float]  # chunk id -> score, relative to the best of all
-    best: float
-    total: float
+FLOOR = 0.005  # names that are less probable count nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,14 +54,12 @@ ReadDocument = Callable[[str, str, int, int], Sequence[Chunk]]  # source, path, 
 
 
 def find_reading(
-    weights: Mapping[str, float], ranked: Sequence[RankedChunk], read_document: ReadDocument, budget: Budget
+    asked: Asked, ranked: Sequence[RankedChunk], read_document: ReadDocument, budget: Budget
 ) -> list[Range]:
-    """Return the ranges to read on. `weights`: word root of the question -> idf; `ranked`: chunks, best first."""
+    """Return the ranges to read on. `ranked`: chunks, best first."""
     files = open_files(ranked, read_document)
-    worth = [
-        {name: p for name, p in zip(names, probabilities(rows), strict=True) if p >= FLOOR}
-        for names, rows in name_features(weights, ranked, files)
-    ]
+    chances = name_probabilities(asked, ranked, files)
+    worth = [{name: p for name, p in own.items() if p >= FLOOR} for own in chances]
     return choose_ranges(files, worth, budget)
 
 
@@ -132,24 +69,22 @@ def find_reading(
 def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument) -> list[FileText]:
     """Return the best files of a ranking with the lines around their best chunk."""
     top = max((hit.score for hit in ranked), default=0.0) or 1.0
-    scores: dict[tuple[str, str], dict[int, float]] = {}
-    roles: dict[tuple[str, str], str] = {}
-    starts: dict[tuple[str, str], int] = {}  # of the best chunk
+    found: dict[tuple[str, str], list[RankedChunk]] = {}  # best first
     for hit in sorted(ranked, key=lambda hit: -hit.score):
         if hit.chunk.path is not None:
-            document = (hit.chunk.source, hit.chunk.ref)
-            scores.setdefault(document, {})[hit.chunk.id] = max(0.0, hit.score / top)
-            roles.setdefault(document, hit.chunk.role)
-            starts.setdefault(document, hit.chunk.start_line)
-    totals = {d: decayed_sum(s.values()) for d, s in scores.items()}
-    best = sorted(scores, key=lambda d: (-(max(scores[d].values()) + 0.5 * totals[d]), d))[:MAX_FILES]
-    return [
-        FileText(
-            source, ref, roles[source, ref], read_lines(read_document(source, ref, starts[source, ref], FILE_LINES)),
-            scores[source, ref], max(scores[source, ref].values()), totals[source, ref],
+            found.setdefault((hit.chunk.source, hit.chunk.ref), []).append(hit)
+    scores = {d: {hit.chunk.id: max(0.0, hit.score / top) for hit in hits} for d, hits in found.items()}
+    totals = {d: decayed_sum(own.values()) for d, own in scores.items()}
+    best = sorted(found, key=lambda d: (-(max(scores[d].values()) + 0.5 * totals[d]), d))[:MAX_FILES]
+    files = []
+    for document in best:
+        own = [hit.chunk for hit in found[document]]
+        around = read_document(*document, own[0].start_line, FILE_LINES)
+        lines = read_lines([*around, *own])  # what was found far away in a long file is looked at too
+        files.append(
+            FileText(*document, own[0].role, lines, scores[document], max(scores[document].values()), totals[document])
         )
-        for source, ref in best
-    ]  # fmt: skip
+    return files
 
 
 def decayed_sum(scores: Iterable[float]) -> float:
@@ -164,118 +99,6 @@ def read_lines(chunks: Sequence[Chunk]) -> dict[int, Line]:
         for number, (length, names) in enumerate(names_by_line(chunk.text), chunk.start_line):
             lines.setdefault(number, Line(length, chunk, names))
     return dict(sorted(lines.items()))
-
-
-@lru_cache(maxsize=8192)
-def names_by_line(text: str) -> tuple[tuple[int, tuple[tuple[str, bool], ...]], ...]:
-    """Return length and names of each line of a text, and whether they stand there as code does.
-
-    Without keywords and repeats. Kept, because the same chunks are looked at again and again.
-    """
-    found: list[dict[str, bool]] = [{}]
-    for newline, dot, name, after in TOKEN.findall(text):
-        if newline:
-            found.append({})
-        elif name not in NO_NAMES:
-            found[-1][name] = found[-1].get(name, False) or bool(dot or after)
-    lengths = (len(line) + 1 for line in text.split("\n"))
-    return tuple((length, tuple(names.items())) for length, names in zip(lengths, found, strict=True))
-
-
-@lru_cache(maxsize=8192)
-def names_of(text: str) -> Mapping[str, bool]:
-    """Return the names of a text, and whether they stand there as code does."""
-    found: dict[str, bool] = {}
-    for _, names in names_by_line(text):
-        for name, in_code in names:
-            found[name] = found.get(name, False) or in_code
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a name tells by itself: the roots under which it can match, those of its parts, and its own features."""
-
-    roots: frozenset[str]
-    parts: tuple[str, ...]
-    is_shaped: float
-    is_private: float
-    size: float
-    is_lower: float
-    is_error: float
-
-
-@lru_cache(maxsize=65_536)
-def shape_of(name: str) -> Shape:
-    """Return what a name tells by itself."""
-    parts = tuple(root(part) for part in split_identifier(name)) or (root(name),)
-    shaped = len(parts) > 1
-    return Shape(
-        roots=frozenset((*parts, root(name))),
-        parts=parts,
-        is_shaped=float(shaped),
-        is_private=float(name.startswith("_")),
-        size=len(parts) / 4,
-        is_lower=float(name.islower() and not shaped),
-        is_error=float(name.endswith(ERRORS)),
-    )
-
-
-def name_features(
-    weights: Mapping[str, float], ranked: Sequence[RankedChunk], files: Sequence[FileText]
-) -> list[tuple[list[str], list[tuple[float, ...]]]]:
-    """Return per file its names, and the features of each in the order of NAME_FEATURES."""
-    frequency: Counter[str] = Counter()
-    for hit in ranked:
-        frequency.update(names_of(hit.chunk.text).keys())
-    first = files[0].total if files else 0.0
-    asked = frozenset(weights)  # as a set: a dictionary would be walked through for every name
-    found = []
-    for rank, file in enumerate(files):
-        of_file = (rank / MAX_FILES, file.best, file.total / (first or 1.0), float(file.role == "docs"))
-        chunks = {line.chunk.id: line.chunk for line in file.lines.values()}
-        defined = {symbol.name for chunk in chunks.values() for symbol in chunk.symbols}
-        held = gather_names(file, chunks.values())
-        size = len(file.lines) / 1000
-        rows: list[tuple[float, ...]] = []
-        for name, (score, in_code) in held.items():
-            shape, match, share = shape_of(name), 0.0, 0.0
-            if not shape.roots.isdisjoint(asked):
-                match = sum(weights.get(r, 0.0) for r in sorted(shape.roots))
-                share = sum(part in weights for part in shape.parts) / len(shape.parts)
-            is_defined = float(name in defined)
-            rows.append(
-                (
-                    1.0, min(match / 8, 2.0), share, score, score * score, *of_file, math.log1p(frequency[name]),
-                    is_defined, shape.is_shaped, shape.is_private, shape.size, shape.is_lower * (1.0 - is_defined),
-                    size, in_code, shape.is_error,
-                )
-            )  # fmt: skip
-        found.append((list(held), rows))
-    return found
-
-
-def gather_names(file: FileText, chunks: Iterable[Chunk]) -> dict[str, tuple[float, float]]:
-    """Return the names of a file with the score of the best chunk that holds each, and whether it stands in code."""
-    held: dict[str, tuple[float, float]] = {}
-    for chunk in chunks:
-        score = file.scores.get(chunk.id, 0.0)
-        for name, in_code in names_of(chunk.text).items():
-            before = held.get(name)
-            held[name] = (
-                (score, float(in_code)) if before is None else (max(before[0], score), max(before[1], float(in_code)))
-            )
-    return held
-
-
-def probabilities(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Return the probability of each name that an answer gives it."""
-    import numpy as np  # here: what answers without reading on needs no arrays
-
-    if not rows:
-        return []
-    found: list[float] = (1 / (1 + np.exp(-np.asarray(rows) @ np.asarray(NAME_WEIGHTS)))).tolist()
-    return found
 
 
 # ---- ranges
@@ -321,7 +144,7 @@ def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
 
 def priced(line: Line, prices: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     """Return the names of a line that are worth something."""
-    return tuple((name, prices[name]) for name, _ in line.names if name in prices)
+    return tuple([(name, prices[name]) for name, _ in line.names if name in prices])  # half the time of a generator
 
 
 def best_run(

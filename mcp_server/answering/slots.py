@@ -13,19 +13,22 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from rapidfuzz import fuzz
+
 from ingest.index.tokens import index_tokens, whole_word
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Chunk, Filters, Symbol
 from mcp_server.answering.aspects import content_words, is_title, root, text_roots
 from mcp_server.answering.changes import ChangeReader, changed_ranges
 from mcp_server.answering.passages import PLAIN_VALUES
-from mcp_server.answering.resolver import IndexResolver, is_tail
-from mcp_server.retrieval.context import Link
+from mcp_server.answering.removals import LEAST_LIKE
+from mcp_server.answering.resolver import IndexResolver, is_tail, message_of
+from mcp_server.retrieval.context import Link, Relation
 from mcp_server.retrieval.history import new_name
 from mcp_server.retrieval.linked import keys_in, naming_code, newest_first, only_commits, without_commits
 from mcp_server.retrieval.links import Linked, read_linked
 from mcp_server.retrieval.model import Retrieval
 from mcp_server.retrieval.profiles import touched_paths
-from mcp_server.retrieval.query import SHAPED, ParsedQuery, parse_query, weigh_terms
+from mcp_server.retrieval.query import PATH, SHAPED, ParsedQuery, parse_query, weigh_terms
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -387,8 +390,20 @@ def links_of_gone(places: Places, path: str) -> Iterator[Link]:
                     yield Link("behind", path, document, chunk, chunk.start_line, chunk.start_line)
             return
     gone = [c for c in naming if any(is_tail(path, link) for link in touched_paths(c.links))]
-    if gone:
-        yield Link("removed", path, gone[0], gone[0], gone[0].start_line, gone[0].start_line)
+    for commit in gone[:1]:
+        new = file_instead(places.within(commit.product), commit, path)
+        yield Link("replaced" if new else "removed", path, commit, new or commit, (new or commit).start_line, 0)
+
+
+def file_instead(places: Places, commit: Chunk, path: str) -> Chunk | None:
+    """Return the first chunk of a file that is there now and that the message of a removing commit names besides."""
+    for named in dict.fromkeys(PATH.findall(message_of(commit))):
+        if not is_tail(named, path) and not is_tail(path, named):
+            source = commit.source.removesuffix(HISTORY_SUFFIX)
+            found = [pair for pair in places.index.find_paths(named, places.filters, 2) if pair[0] == source]
+            if found and is_tail(named, found[0][1]):
+                return places.index.first_chunk(*found[0], places.filters)
+    return None
 
 
 def links_of_past(places: Places, name: str) -> Iterator[Link]:
@@ -401,7 +416,11 @@ def links_of_past(places: Places, name: str) -> Iterator[Link]:
         new = index.find_symbol(past.replaced_by[0], filters, 1, loose=False) if past and past.replaced_by else []
         target = index.chunks([new[0].chunk_id])[0] if new else commit
         start, end = lines_of(target, new[0].symbol.start_line) if new else (commit.start_line, commit.start_line)
-        yield Link("renamed" if new else "removed", name, commit, target, start, end)
+        relation: Relation = "removed"
+        if new:
+            is_same = fuzz.ratio(name, new[0].symbol.name) >= LEAST_LIKE or re.search(r"\brenam", commit.text, re.I)
+            relation = "renamed" if is_same else "replaced"
+        yield Link(relation, name, commit, target, start, end)
 
 
 def renamed_paths(commit: Chunk) -> Iterator[str]:

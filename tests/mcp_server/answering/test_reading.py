@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcp_server.answering.naming import Asked
 from mcp_server.answering.reading import MAX_CITATIONS, MAX_TOKENS, Budget, find_reading, remaining, state_reading
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 
 from .support import ChunkResolver, make_chunk, make_evidence, rank
 
-QUESTION = {"retri": 6.0, "payment": 5.0, "gateway": 6.0}
+QUESTION = Asked("How are payments retried at the gateway?", {"retri": 6.0, "payment": 5.0, "gateway": 6.0})
 
 
 def service_file(count: int, start: int = 1, ref: str = "src/payment.py"):
