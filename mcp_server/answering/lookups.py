@@ -18,9 +18,9 @@ from mcp_server.answering.aspects import Aspect
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.generate import role_share, state_assignment
-from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of
+from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted
 from mcp_server.answering.resolver import Resolver
-from mcp_server.retrieval.query import PATH, SHAPED, STOP_WORDS
+from mcp_server.retrieval.query import SHAPED, STOP_WORDS
 
 MAX_VALUES = 3
 MAX_TESTS = 6
@@ -57,6 +57,10 @@ TESTS_ASKED = re.compile(
     r"(?! (?:client|runner|server|config|framework|command))"
     r"|\b(?:tests|test cases|specs) (?:for|of|that|which|covering)\b|\b(?:is|are|gets?) \S+ tested\b",
     re.IGNORECASE,
+)
+# `it("...", ...)`, `context '...' do`: tests that are no definitions
+TITLED = re.compile(
+    r"\s*(?:it|test|describe|context|specify|scenario|should)\b[\w.]*\s*\(?\s*(?P<quote>[\"'`])(?P<title>.+?)(?P=quote)"
 )
 
 
@@ -181,7 +185,7 @@ def rank_anywhere(chunk: Chunk, value: Value) -> int | None:
     if value.how == "keyword":
         return 0 if makes and chunk.language in LITERAL_FIELDS else None
     kind = next((s.kind for s in chunk.symbols if s.qualname == enclosing(chunk, value)), "")
-    if inside in ("", value.name) or kind in TYPE_KINDS:
+    if not inside or kind in TYPE_KINDS or (inside == value.name and kind not in CALLABLE_KINDS):
         return 0
     return 1 if makes else None
 
@@ -218,42 +222,72 @@ def state_value(task: Task, given: Given, block: Evidence) -> ClaimDraft:
 # ---- tests
 
 
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test that names something: its own name, its lines, and the first line that names it."""
+
+    chunk: Chunk
+    name: str
+    start_line: int
+    end_line: int
+    line: int
+
+
 def state_tests(task: Task, blocks: dict[int, Evidence], resolver: Resolver) -> list[ClaimDraft]:
     """State which tests name what is asked about, those first that are called after it."""
-    for name in (*task.aspect.names, *task.aspect.carried_names):
-        if PATH.fullmatch(name):
+    for written in (*task.aspect.names, *task.aspect.carried_names):
+        name = written.strip("`").removesuffix("()")
+        bare = last_part(name)
+        if "/" in name:
             continue
-        bare = last_part(name.strip("`").removesuffix("()"))
-        tests = [test for chunk in resolver.naming(bare, "test") for test in tests_in(chunk, bare)]
+        chunks = resolver.naming(bare, "test")
+        tests = [test for chunk in chunks for test in tests_in(chunk, name)] if bare != name else []
+        tests = tests or [test for chunk in chunks for test in tests_in(chunk, bare)]
         if tests:
-            tests.sort(key=lambda test: (-likeness(test[1], bare), test[0].ref, test[2]))
-            return [state_test(task, *test, bare, block_of(test[0], blocks)) for test in tests[:MAX_TESTS]]
+            tests.sort(key=lambda test: (-likeness(test.name, bare), test.chunk.ref, test.line))
+            return [state_test(task, test, block_of(test.chunk, blocks)) for test in tests[:MAX_TESTS]]
     return []
 
 
-def tests_in(chunk: Chunk, name: str) -> list[tuple[Chunk, Symbol, int]]:
-    """Return the functions of a chunk that name something, each with the first line that does."""
+def tests_in(chunk: Chunk, name: str) -> list[Test]:
+    """Return the tests of a chunk that name something: functions, and the calls that give a test its title."""
     named = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
-    found: dict[str, tuple[Chunk, Symbol, int]] = {}
-    for number, line in enumerate(chunk.text.split("\n"), chunk.start_line):
-        if named.search(line):
-            inside = [s for s in chunk.symbols if s.kind in CALLABLE_KINDS and s.start_line <= number <= s.end_line]
-            if inside:
-                symbol = max(inside, key=lambda s: (s.start_line, -s.end_line))
-                found.setdefault(symbol.qualname, (chunk, symbol, number))
+    lines = chunk.text.split("\n")
+    found: dict[str, Test] = {}
+    for number, line in enumerate(lines, chunk.start_line):
+        if not named.search(line):
+            continue
+        inside = [s for s in chunk.symbols if s.kind in CALLABLE_KINDS and s.start_line <= number <= s.end_line]
+        if inside:
+            symbol = max(inside, key=lambda s: (s.start_line, -s.end_line))
+            last = min(symbol.end_line, chunk.end_line, symbol.start_line + TEST_LINES)
+            test = Test(chunk, symbol.qualname, symbol.start_line, max(last, number), number)
+        elif title := title_above(lines, number - chunk.start_line):
+            test = Test(chunk, title[1], chunk.start_line + title[0], number, number)
+        else:
+            continue
+        found.setdefault(test.name, test)
     return list(found.values())
 
 
-def likeness(symbol: Symbol, name: str) -> float:
+def title_above(lines: Sequence[str], at: int) -> tuple[int, str] | None:
+    """Return the line of the nearest call at or above a line that gives a test its title, and the title."""
+    for number in range(at, max(-1, at - TEST_LINES), -1):
+        if match := TITLED.match(lines[number]):
+            return number, match["title"]
+    return None
+
+
+def likeness(test: str, name: str) -> float:
     """Return the share of a name's parts that the name of a test has."""
     parts = split_identifier(name)
-    own = split_identifier(symbol.name)
+    own = {part for word in re.findall(r"\w+", test) for part in split_identifier(word)}
     return sum(part in own for part in parts) / len(parts) if parts else 0.0
 
 
-def state_test(task: Task, chunk: Chunk, symbol: Symbol, line: int, name: str, block: Evidence) -> ClaimDraft:
+def state_test(task: Task, test: Test, block: Evidence) -> ClaimDraft:
     """State that a test names something, with the line."""
-    said = " ".join(block.slice(line, line).split())
-    last = min(symbol.end_line, block.end_line, symbol.start_line + TEST_LINES)
-    text = f"`{symbol.qualname}` ({place_of(block, line)}): {code(clip(said))}"
-    return task.draft(text, [block.span(symbol.start_line, max(last, line))], form="item")
+    said = " ".join(block.slice(test.line, test.line).split())
+    called = code(test.name) if re.fullmatch(r"[\w.:$#]+", test.name) else quoted(clip(test.name))
+    text = f"{called} ({place_of(block, test.line)}): {code(clip(said))}"
+    return task.draft(text, [block.span(test.start_line, test.end_line)], form="item")

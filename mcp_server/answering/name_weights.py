@@ -9,64 +9,64 @@ asked of the fourth, the figures are those of docs/decisions.md, "What to read o
 from __future__ import annotations
 
 WEIGHT_OF: dict[str, float] = {
-    "bias": -7.416,
-    "match": 0.655,  # idf of the question's words in its parts / 8, at most 2
-    "share": -0.162,  # share of its parts that are words of the question
-    "score": 0.525,  # of the best chunk that holds it, of the best of all
-    "score_squared": -0.589,
-    "file_rank": -0.96,  # / 6
+    "bias": -7.296,
+    "match": 0.802,  # idf of the question's words in its parts / 8, at most 2
+    "share": -0.161,  # share of its parts that are words of the question
+    "score": 0.548,  # of the best chunk that holds it, of the best of all
+    "score_squared": -0.466,
+    "file_rank": -0.963,  # / 6
     "file_best": 0.481,  # score of the file's best chunk
-    "file_share": 1.105,  # of the file's scores, of the first file's
-    "is_docs": 0.455,
-    "frequency": 0.303,  # log(1 + chunks of the ranking that hold it)
-    "is_defined": 0.55,
-    "is_shaped": 0.668,  # several parts
-    "is_private": 1.215,
-    "parts": -0.098,  # / 4
-    "is_plain": -0.532,  # an ordinary word in lower case that the file does not define
-    "file_lines": -0.872,  # thousands looked at
-    "in_code": 1.214,  # called, assigned, subscripted or a member
-    "is_error": 2.057,
-    "likeness": 1.303,  # cosine of its vector with that of the question
-    "coverage": 0.156,  # idf share of the question that a chunk with it has
-    "near_top": 0.1,  # 1 / (1 + rank of the best chunk that holds it)
-    "lines": -0.013,  # log(1 + lines of the file that hold it)
-    "is_type": 0.132,
-    "is_callable": 0.988,
-    "is_value": -0.574,
-    "in_signature": 0.162,  # of a definition of the file
-    "is_test": 0.503,  # the file is
-    "test_name": -1.321,
-    "is_dunder": 0.311,
-    "is_upper": -0.357,
-    "is_camel": -0.044,
-    "length": -0.191,  # / 10
-    "about_tests": 0.073,  # the question says "test"
-    "first_line": -0.178,  # of those that hold it, in thousands
-    "match_relative": 0.503,  # to the best name of the question, as the four below
-    "likeness_relative": 0.439,
-    "coverage_relative": 1.736,
-    "lines_relative": 0.168,
-    "frequency_relative": 0.955,
-    "likeness_defined": -1.23,
-    "match_defined": 0.24,
-    "likeness_score": -1.404,
-    "tests_of_test": 0.279,  # the file is a test and the question is about tests
-    "test_name_of_tests": -0.213,
-    "is_first": 0.222,  # the best chunk holds it
-    "is_third": 0.165,  # one of the best three does
-    "score_file_rank": 0.35,
-    "match_near_top": -0.167,
-    "likeness_file_rank": -0.486,
-    "likeness_order": -3.108,  # log(1 + rank of its likeness) / 10
-    "score_coverage": 0.97,
-    "file_likeness": 0.62,  # mean of the five names of the file that are most like the question
-    "shaped_near_top": 0.25,
-    "defined_near_top": -0.286,
-    "defined_file_rank": -0.077,
-    "private_defined": -0.726,
-    "value_near_top": 0.854,
-    "error_in_code": -1.272,
+    "file_share": 1.098,  # of the file's scores, of the first file's
+    "is_docs": 0.378,
+    "frequency": 0.32,  # log(1 + chunks of the ranking that hold it)
+    "is_defined": 0.511,
+    "is_shaped": 0.688,  # several parts
+    "is_private": 1.154,
+    "parts": -0.14,  # / 4
+    "is_plain": -0.557,  # an ordinary word in lower case that the file does not define
+    "file_lines": -0.854,  # thousands looked at
+    "in_code": 1.22,  # called, assigned, subscripted or a member
+    "is_error": 2.011,
+    "likeness": 1.117,  # cosine of its vector with that of the question
+    "coverage": 0.124,  # idf share of the question that a chunk with it has
+    "near_top": -0.045,  # 1 / (1 + rank of the best chunk that holds it)
+    "lines": 0.019,  # log(1 + lines of the file that hold it)
+    "is_type": 0.111,
+    "is_callable": 0.956,
+    "is_value": -0.618,
+    "in_signature": 0.206,  # of a definition of the file
+    "is_test": 0.514,  # the file is
+    "test_name": -1.374,
+    "is_dunder": 0.322,
+    "is_upper": -0.411,
+    "is_camel": -0.072,
+    "length": -0.186,  # / 10
+    "about_tests": 0.083,  # the question says "test"
+    "first_line": -0.176,  # of those that hold it, in thousands
+    "match_relative": 0.397,  # to the best name of the question, as the four below
+    "likeness_relative": 0.431,
+    "coverage_relative": 1.781,
+    "lines_relative": 0.127,
+    "frequency_relative": 0.97,
+    "likeness_defined": -1.202,
+    "match_defined": 0.237,
+    "likeness_score": -1.598,
+    "tests_of_test": 0.235,  # the file is a test and the question is about tests
+    "test_name_of_tests": -0.118,
+    "is_first": 0.123,  # the best chunk holds it
+    "is_third": 0.239,  # one of the best three does
+    "score_file_rank": 0.155,
+    "match_near_top": -0.336,
+    "likeness_file_rank": -0.429,
+    "likeness_order": -3.282,  # log(1 + rank of its likeness) / 10
+    "score_coverage": 0.98,
+    "file_likeness": 0.522,  # mean of the five names of the file that are most like the question
+    "shaped_near_top": 0.29,
+    "defined_near_top": -0.272,
+    "defined_file_rank": -0.068,
+    "private_defined": -0.641,
+    "value_near_top": 0.839,
+    "error_in_code": -1.181,
 }
 NAME_FEATURES = tuple(WEIGHT_OF)
 NAME_WEIGHTS = tuple(WEIGHT_OF.values())

@@ -41,6 +41,8 @@ def resolve_entities(
         found = index.find_paths(path, wide, MAX_ALTERNATIVES)
         if found:
             entities.append(Entity(path, "path", (), tuple(p for _, p in found)))
+        elif entity := None if "/" in path else resolve_symbol(index, path, wide):
+            entities.append(entity)  # `res.json` reads as a file and is a method
         else:
             missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide))))
     followed = replace(wide, sources=filters.followed | filters.sources)  # a ticket's key may be asked of code alone

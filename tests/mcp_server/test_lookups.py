@@ -47,6 +47,21 @@ func Off() *Engine {
 \treturn &Engine{RedirectSlash: false}
 }
 """,
+    "lib/reply.js": """'use strict'
+
+/**
+ * Send JSON.
+ */
+reply.json = function json(obj) {
+  return this.send(JSON.stringify(obj))
+}
+""",
+    "test/reply.js": """describe('reply', function () {
+  it('should answer with an object', function () {
+    reply.json({ a: 1 })
+  })
+})
+""",
     "tests/test_importer.py": """from shop.importer import Importer
 
 
@@ -96,3 +111,16 @@ def test_which_tests_is_answered_with_the_tests_that_name_it(ask):
     assert [c.path for c in answer.citations] == ["tests/test_importer.py"] * len(answer.citations)
     assert "`test_strict_import` (tests/test_importer.py:" in answer.answer
     assert "`test_sign`" not in ask("which tests cover SESSION_SALT").answer  # none names it, so none is said to
+
+
+@pytest.mark.req("R17")
+def test_tests_that_have_a_title_instead_of_a_name_are_told_by_it(ask):
+    answer = ask("Which tests cover reply.json?")
+    assert '"should answer with an object" (test/reply.js:3): `reply.json({ a: 1 })`' in answer.answer
+
+
+@pytest.mark.req("R9")
+def test_a_method_that_reads_as_a_file_is_found_as_what_it_is(ask):
+    answer = ask("what does reply.json do?")
+    assert not answer.not_found
+    assert "`reply.json` is defined in lib/reply.js:6" in answer.answer
