@@ -250,8 +250,8 @@ def read_settings(recorded: Mapping[str, Json], chunks: Mapping[int, Chunk]) -> 
 
 
 def fingerprint(value: object) -> str:
-    """Return an answer, or the hits of a page, as canonical JSON: what two runs are compared by."""
-    return dump(value)
+    """Return an answer, or the hits of a page, as canonical JSON: what two runs are compared by. Chunks by their ids."""
+    return dump(Tape().encode(value))
 
 
 def plain_retrieval(retrieval: Retrieval) -> Retrieval:
