@@ -250,7 +250,7 @@ def read_settings(recorded: Mapping[str, Json], chunks: Mapping[int, Chunk]) -> 
 
 
 def fingerprint(value: object) -> str:
-    """Return an answer, or the hits of a page, as canonical JSON, chunks by their ids: what two runs are compared by."""
+    """Return an answer, or the hits of a page, as canonical JSON with chunks by their ids, to compare two runs."""
     return dump(Tape().encode(value))
 
 
