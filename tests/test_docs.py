@@ -78,6 +78,33 @@ def test_each_command_has_help_and_stands_in_the_docs(name, command):
     assert second in text
 
 
+def commands_in(text):
+    """Yield (command, its words) for each `codecairn ...` in a document, alone on a line or in back-ticks."""
+    group = typer.main.get_command(app)
+    for match in re.finditer(r"(?:^\$ |`)codecairn ([^`\n;|]+)", text, re.MULTILINE):
+        words = match[1].split()
+        command = group.commands.get(words[0])
+        inner = getattr(command, "commands", {}).get(words[1]) if len(words) > 1 else None
+        yield match[0], inner or command, words
+
+
+@pytest.mark.req("D6", "V14")
+def test_each_step_of_the_runbook_names_commands_and_options_that_exist():
+    text = (DOCS / "runbook.md").read_text()
+    steps = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
+    assert [step.split("\n")[0].split(",")[0] for step in steps] == [
+        "Find the trace", "Reproduce", "Blame", "Promote to a case", "Fix", "Gate", "Watch"
+    ]  # fmt: skip
+    for step in steps:
+        found = list(commands_in(step))
+        assert found, step.split("\n")[0]
+        for written, command, words in found:
+            assert command is not None, written
+            known = {option for parameter in command.params for option in parameter.opts}
+            unknown = {word for word in words if word.startswith("--")} - known
+            assert not hasattr(command, "commands") and not unknown, written
+
+
 @pytest.mark.parametrize("code", CODES)
 def test_each_degraded_code_is_explained(code):
     assert f"`{code}`" in (DOCS / "architecture.md").read_text()
