@@ -118,7 +118,7 @@ def test_a_case_that_vanished_and_a_new_one_are_refused_until_they_are_explained
         file.write_text(before, "utf-8")
 
 
-@pytest.mark.req("P7", "V7")
+@pytest.mark.req("P7", "V7", "E13")
 def test_two_runs_are_compared_only_where_one_thing_differs(team):
     one, other = team.folder / "one.jsonl", team.folder / "other.jsonl"
     assert {"stats", "blame", "seconds"} <= set(json.loads(team.run("run", "--save", one, "--json")))
@@ -144,12 +144,17 @@ def test_two_runs_are_compared_only_where_one_thing_differs(team):
     assert "ship: PASS" in CliRunner().invoke(app, ["golden", "compare", str(one), str(one), "--ship"]).output
 
 
-@pytest.mark.req("V4", "V5")
+@pytest.mark.req("V4", "V5", "E6", "E7", "E8")
 def test_a_scoreboard_is_verified_by_its_hash_and_a_changed_one_is_not(team):
     out = team.folder / "reports"
     line = team.run("report", "--out", out)
     board = json.loads((out / "scoreboard.json").read_text("utf-8"))
     assert board["hash"] in line
+    assert {"prompts", "retrieval", "model", "embedder", "index", "commit"} <= board["inputs"].keys()
+    figures = board["stats"]["all"]
+    assert all(figures[name] is not None for name in ("hit5", "mrr", "recall5", "ndcg", "faithfulness", "covered"))
+    assert board["stats"]["cross-ticket"]["ndcg"] is not None
+    assert sorted(row["id"] for row in board["results"]) == sorted(case.id for case in load_cases(team.cases))
     markdown = (out / "final-scoreboard.md").read_text("utf-8")
     assert markdown.splitlines()[2].startswith("Confidently wrong: ")
     assert markdown.index("to blame") < markdown.index("model")

@@ -67,6 +67,18 @@ def ask(service, question=QUESTION, **more):
     return service.answer(AnswerRequest(question, **more), LOCAL_PRINCIPAL, use_cache=False).trace_id
 
 
+@pytest.mark.req("D2")
+def test_a_query_of_another_version_names_the_commit_to_check_out(built, service, replayer, monkeypatch):
+    monkeypatch.setattr("mcp_server.service.code_commit", lambda: "0123456789abcdef" * 2)
+    older = Service(built)
+    trace_id = ask(older)
+    older.close()
+    monkeypatch.undo()
+    notes = replayer.replay(trace_id, "re-retrieve").notes
+    assert "the query ran on another version of CodeCairn: git checkout 0123456789ab" in notes
+    assert not replayer.replay(ask(service), "re-retrieve").notes
+
+
 @pytest.mark.req("D1", "T35")
 @pytest.mark.parametrize("mode", ["verify", "re-retrieve"])
 def test_two_hundred_recorded_queries_replay_clean(replayer, service, mode):
