@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ingest.model import SUPERSEDED_BY, Symbol
 from mcp_server.answering.aspects import Aspect, roots_of, text_roots
 from mcp_server.answering.claims import ClaimDraft, Form, split_sentences
-from mcp_server.answering.evidence import Evidence, Span, collapse
+from mcp_server.answering.evidence import Evidence, Span, collapse, join_lines, line_at
 from mcp_server.retrieval.context import Link
 from mcp_server.retrieval.query import PATH
 
@@ -291,25 +292,41 @@ def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passa
 
 def units(block: Evidence) -> list[tuple[str, Span, bool]]:
     """Return the quotable units of a block: sentences of prose and comments, lines of code."""
-    prose, plain = split_prose(block)
-    found = [(" ".join(line.split()), block.span(n, n), False) for n, line in plain if not NOISE_LINE.match(line)]
-    return sorted([*found, *prose_units(block, prose)], key=lambda unit: (unit[1].start_line, unit[1].end_line))
+    found = read_units(block.chunk.text, block.chunk.start_line, is_prose(block), opening_quote(block))
+    return [(text, Span(block.id, first, last), prose) for text, first, last, prose in found]
+
+
+@lru_cache(maxsize=2048)  # each aspect and form of statement asks for them again, and so does the next question
+def read_units(text: str, start_line: int, prose: bool, inside: str) -> tuple[tuple[str, int, int, bool], ...]:
+    """Return the quotable units of a text: what it says, first and last line, and whether it is prose."""
+    said, plain = split_lines(text, start_line, prose, inside)
+    found = [(" ".join(line.split()), n, n, False) for n, line in plain if not NOISE_LINE.match(line)]
+    return tuple(sorted([*found, *prose_units(said)], key=lambda unit: (unit[1], unit[2])))
 
 
 def split_prose(block: Evidence) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
     """Return the numbered lines of a block that are prose or comment, and those that are code."""
-    numbered = list(enumerate(block.lines, block.chunk.start_line))
-    if is_prose(block):
+    return split_lines(block.chunk.text, block.chunk.start_line, is_prose(block), opening_quote(block))
+
+
+def split_lines(
+    text: str, start_line: int, prose: bool, inside: str
+) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """Return the numbered lines of a text that are prose or comment, and those that are code.
+
+    `inside`: the triple quote that is open where it begins.
+    """
+    numbered = list(enumerate(text.split("\n"), start_line))
+    if prose:
         return numbered, []
-    prose: list[tuple[int, str]] = []
+    said: list[tuple[int, str]] = []
     plain: list[tuple[int, str]] = []
-    inside = opening_quote(block)
     for number, line in numbered:
         if MAIN_GUARD.match(line):
             break  # a demonstration of the module, not a part of it
         inside, is_doc = follow_docstring(line, inside)
-        (prose if is_doc or COMMENT_LINE.match(line) else plain).append((number, line))
-    return prose, plain
+        (said if is_doc or COMMENT_LINE.match(line) else plain).append((number, line))
+    return said, plain
 
 
 def opening_quote(block: Evidence) -> str:
@@ -332,14 +349,18 @@ def follow_docstring(line: str, inside: str) -> tuple[str, bool]:
     return ("" if opening[1] in line[opening.end() :] else opening[1]), True
 
 
-def prose_units(block: Evidence, lines: Sequence[tuple[int, str]]) -> list[tuple[str, Span, bool]]:
+def prose_units(lines: Sequence[tuple[int, str]]) -> list[tuple[str, int, int, bool]]:
     """Return the sentences of consecutive prose lines with their lines, paragraph by paragraph."""
-    found: list[tuple[str, Span, bool]] = []
+    found: list[tuple[str, int, int, bool]] = []
     for paragraph in paragraphs(lines):
-        for sentence in split_sentences(collapse("\n".join(text for _, text in paragraph))):
+        joined, starts = join_lines([line for _, line in paragraph])
+        for sentence in split_sentences(joined):
             plain = sentence.removesuffix('"""').removesuffix("*/").strip()
-            if len(plain.split()) >= 4 and (span := locate_near(block, plain, paragraph[0][0])):
-                found.append((plain, span, True))
+            wanted = collapse(plain)
+            at = joined.find(wanted) if len(plain.split()) >= 4 and wanted else -1
+            if at >= 0:
+                first, last = line_at(starts, at), line_at(starts, at + len(wanted) - 1)
+                found.append((plain, paragraph[first][0], paragraph[last][0], True))
     return found
 
 
@@ -366,13 +387,6 @@ ENTRY = re.compile(
     r"^\s*(?:[-*+]\s|\d+[.)]\s|[:@]\w+\s|(?:Args|Arguments|Parameters|Returns|Raises|Yields):"
     r"|\*{0,2}\w+\s+-\s|\*{0,2}\w+\s*\([^)\n]*\)\s*:|\*{0,2}\w+:\s)"
 )
-
-
-def locate_near(block: Evidence, text: str, line: int) -> Span | None:
-    """Return the lines of a text at or after a line."""
-    rest = replace(block, chunk=replace(block.chunk, text=block.slice(line, block.end_line), start_line=line))
-    found = rest.locate(text)
-    return block.span(found.start_line, found.end_line) if found else None
 
 
 # ---- tickets

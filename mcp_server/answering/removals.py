@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rapidfuzz import fuzz
@@ -28,6 +29,7 @@ SEARCHED = 600  # commits of one repository, newest first: about half a second
 NAMES = 3  # searched for one text: each costs as much
 NAME = re.compile(r"[A-Za-z_$][\w$]{3,80}")
 WORD = re.compile(r"[A-Za-z_$][\w$]*")
+FileChange = tuple[str, bool, list[str], list[str]]  # path, whether it was deleted, lines that went and that came
 LEAST_LIKE = 60  # of 100: between an old name and what may have replaced it
 
 
@@ -68,24 +70,33 @@ class RemovalReader:
 
 def find_removal(mirror: Path, head: str, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:
     """Return the newest commit that changed how often a name occurs, if it took it away. Raises GitError."""
+    changed = find_change(mirror, head, name)
+    if changed is None:
+        return None
+    gone: list[str] = []
+    came: list[str] = []
+    for path, is_deleted, removed, added in changed[1]:
+        came += added
+        if is_deleted or is_indexed(path):
+            gone += removed
+    if count(name, gone) <= count(name, came):
+        return None
+    return Removal(changed[0], names_instead(name, gone, came))
+
+
+@lru_cache(maxsize=256)  # what lies before a commit does not change, and one answer asks twice
+def find_change(mirror: Path, head: str, name: str) -> tuple[str, tuple[FileChange, ...]] | None:
+    """Return the newest commit that changed how often a name occurs, and what it did to its files. Raises GitError."""
     commits = list_commits(mirror, head, HISTORY_COMMITS)[:SEARCHED]
     found = find_occurrence_change(mirror, commits, name)
     if not found:
         return None
     options = ("-r", "-p", "-U3", "--root", "--no-ext-diff", "--no-textconv", "--no-renames")
     shown = run_git("diff-tree", *options, found, git_dir=mirror).decode("utf-8", "replace")
-    gone: list[str] = []
-    came: list[str] = []
-    for path, is_deleted, removed, added in read_files(shown.split("\n")):
-        came += added
-        if is_deleted or is_indexed(path):
-            gone += removed
-    if count(name, gone) <= count(name, came):
-        return None
-    return Removal(found, names_instead(name, gone, came))
+    return found, tuple(read_files(shown.split("\n")))
 
 
-def read_files(lines: Sequence[str]) -> Iterator[tuple[str, bool, list[str], list[str]]]:
+def read_files(lines: Sequence[str]) -> Iterator[FileChange]:
     """Yield of each file in a diff its path, whether it was deleted, and the lines that went and that came."""
     path, is_deleted, in_head = "", False, True
     removed: list[str] = []
