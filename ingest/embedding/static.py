@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,4 +137,10 @@ class StaticEmbedder:
 
     @cached_property
     def _pieces(self) -> Pieces:
-        return Pieces.open(WEIGHTS / "tokenizer.json")
+        return open_pieces()
+
+
+@lru_cache(maxsize=1)  # a tenth of a second, and whoever opens the weights twice needs no second table of words
+def open_pieces() -> Pieces:
+    """Return the pieces of the weights that ship with the package."""
+    return Pieces.open(WEIGHTS / "tokenizer.json")

@@ -157,13 +157,23 @@ def embedder() -> StaticEmbedder:
     return StaticEmbedder()
 
 
-@lru_cache(maxsize=KEPT_VECTORS)
-def vector_of(name: str) -> Array:
-    """Return the vector of a name."""
+_VECTORS: dict[str, Array] = {}
+
+
+def vectors_of(names: Sequence[str]) -> Array:
+    """Return one vector per name; those of a code base come again and again, so they are kept."""
     import numpy as np
 
-    vector: Array = embedder().embed_query(name).astype(np.float16)
-    return vector
+    known = {name: _VECTORS.get(name) for name in names}
+    new = [name for name, vector in known.items() if vector is None]
+    if new:
+        made = embedder().embed_passages(new).astype(np.float16)
+        known.update(zip(new, made, strict=True))
+        if len(_VECTORS) + len(new) > KEPT_VECTORS:
+            _VECTORS.clear()
+        _VECTORS.update(zip(new, (row.copy() for row in made), strict=True))
+    found: Array = np.stack([vector for vector in known.values() if vector is not None]).astype(np.float32)
+    return found
 
 
 # ---- names of files
@@ -272,10 +282,8 @@ def hold_names(file: FileText, chunks: Sequence[Chunk], ranks: Mapping[int, int]
 
 def like_question(text: str, names: Sequence[Sequence[str]]) -> Array:
     """Return the cosine of each name with the question, file by file."""
-    import numpy as np
-
     unique = {name: at for at, name in enumerate(dict.fromkeys(name for own in names for name in own))}
-    known = np.stack([vector_of(name) for name in unique]).astype(np.float32) @ embedder().embed_query(text)
+    known = vectors_of(list(unique)) @ embedder().embed_query(text)
     found: Array = known[[unique[name] for own in names for name in own]]
     return found
 
