@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from traces.blobs import Json, Redact, Redactor, canonical, dump, hash_bytes, hash_value, parse, redact_strings
 from traces.model import (
     CONTENT_BLOCKED,
@@ -338,6 +336,8 @@ def _shorten_details(part: Json) -> Json:
 
 def shortest(scores: Sequence[Json]) -> list[Json]:
     """Return scores in as few digits as tell them from their neighbours: the engines' have 32 bits, written in 64."""
+    import numpy as np  # here: the first trace is sealed long after the server has said hello
+
     wide = np.array([v if isinstance(v, float) and abs(v) < MAX_SINGLE else 0.5 for v in scores])
     single = wide.astype(np.float32)
     short = parse(dump(single))
