@@ -261,7 +261,7 @@ def test_F8_half_created_index_of_the_first_build_is_a_state(setup):
     setup.data_dir.mkdir(parents=True)
     (setup.data_dir / "control.db").touch()  # the writer has opened it and not yet made its tables
     service = Service(setup)
-    with pytest.raises(NotReady, match="cannot be opened"):
+    with pytest.raises(NotReady, match="index_empty: nothing is indexed yet"):
         search(service)
     service.set_building(Building("shop-repo", 0, 0))
     with pytest.raises(NotReady, match="index_building"):
