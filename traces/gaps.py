@@ -11,7 +11,7 @@ from typing import Any
 from traces.reports import DAYS, LIVE, SHOWN, Panel, Report, clip
 from traces.rows import read_blob
 
-READ = 100  # latest queries with open parts whose content is read for their terms
+READ = 50  # latest queries with open parts whose content is read for their terms
 
 _ABSTAINED = (
     "SELECT count(*), max(at), max(seq) FROM trace WHERE abstained = 1 AND kind = ? AND at > ? "
