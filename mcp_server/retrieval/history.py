@@ -46,7 +46,9 @@ def retrieve_history(index: Index, query: ParsedQuery, filters: Filters, weights
         return rank_candidates("history", [])
     similar, nearest = similar_commits(index, query, commits)
     voted = first_chunks(index, count_votes(similar), filters, commits, weights.history_files)
-    told = first_chunks(index, profile_files(index, query, filters, commits), filters, commits, weights.history_files)
+    # A question asks how things are: what was said of changes counts little for it, and is not worth the time.
+    profiles = {} if query.is_question else profile_files(index, query, filters, commits)
+    told = first_chunks(index, profiles, filters, commits, weights.history_files)
     scored = {i: voted.get(i, 0.0) + PROFILE_SHARE * told.get(i, 0.0) for i in {*voted, *told}}
     return rank_candidates("history", [(chunk_id, nearest * score, "") for chunk_id, score in scored.items()])
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ingest.index.rows import FileRow
 from ingest.languages.roles import path_role
 from ingest.model import HISTORY_SUFFIX, RENAME_LINK, Filters, is_marked
 from mcp_server.retrieval.features import FileKey, file_key
@@ -33,27 +35,45 @@ FILES_SHARE = 0.5  # what a commit says is divided by the number of its files to
 K1, B = 1.2, 0.9  # of BM25
 COMMIT_FIELDS = {"message": 1.0, "touched": 0.3}
 MAX_WORDS = 62  # that rows are asked for at once
+K = TypeVar("K")
+V = TypeVar("V")
+MAX_KEPT = 50_000  # commits, tickets or paths of one generation that are remembered
+
+
+class Change(NamedTuple):
+    """What a commit changed: its source files, and the share that each gets of what it says; 0 for a large commit."""
+
+    commit: FileKey
+    files: tuple[FileKey, ...]
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was read of one generation, which does not change: a query reads hundreds of the same commits."""
+
+    changes: dict[int, Change] = field(default_factory=dict)  # by chunk
+    commits: dict[tuple[str, Filters], list[int]] = field(default_factory=dict)  # by ticket
+    changed: dict[str, int] = field(default_factory=dict)  # how often, by path
+
+
+_KEPT: WeakKeyDictionary[Index, Kept] = WeakKeyDictionary()
 
 
 def profile_files(index: Index, query: ParsedQuery, filters: Filters, commits: Filters) -> dict[FileKey, float]:
     """Return the score of each source file that a commit touched which speaks of the query, 1 for the best."""
     weights = {term.token: term.weight for term in query.terms[:MAX_WORDS]}
     spoken = read_spoken(index, weights, filters, commits)
-    if not spoken:
-        return {}
     places: dict[FileKey, int] = {}
     said = [
-        (places.setdefault(file, len(places)), held, 1.0 / len(files) ** FILES_SHARE)
-        for files, held in spoken.values()
-        for file in files
-        if path_role(file[1]) == "source"
+        (places.setdefault(file, len(places)), bits, change.share) for change, bits in spoken for file in change.files
     ]
     if not said:
         return {}
     held = (np.array([bits for _, bits, _ in said])[:, None] >> np.arange(len(weights))) & 1
     counts = np.zeros((len(places), len(weights)))
     np.add.at(counts, [place for place, _, _ in said], held * np.array([share for _, _, share in said])[:, None])
-    changed = np.array([index.link_frequency(path) for _, path in places], dtype=np.float64)
+    changed = np.array([count_changes(index, path) for _, path in places], dtype=np.float64)
     length = K1 * (1 - B + B * changed / changed.mean())
     worth = np.array(list(word_weights(index, weights, commits)))
     scores = (worth * counts * (K1 + 1) / (counts + length[:, None])).sum(axis=1)
@@ -68,23 +88,64 @@ def word_weights(index: Index, weights: Mapping[str, float], commits: Filters) -
         yield weight * math.log(1 + (total - counts[token] + 0.5) / (counts[token] + 0.5))
 
 
+def kept(index: Index) -> Kept:
+    """Return what is remembered of a generation."""
+    return _KEPT.setdefault(index, Kept())
+
+
+def remember(known: dict[K, V], key: K, value: V) -> V:
+    """Keep a value, with all others forgotten where there are too many."""
+    if len(known) >= MAX_KEPT:
+        known.clear()
+    known[key] = value
+    return value
+
+
+def count_changes(index: Index, path: str) -> int:
+    """Return how many commits changed a path, and documents name it."""
+    known = kept(index).changed
+    count = known.get(path)
+    return remember(known, path, index.link_frequency(path)) if count is None else count
+
+
 def read_spoken(
     index: Index, weights: Mapping[str, float], filters: Filters, commits: Filters
-) -> dict[FileKey, tuple[list[FileKey], int]]:
-    """Return, for each commit that speaks of the query, its files and which of the words it or its tickets hold."""
+) -> list[tuple[Change, int]]:
+    """Return each change of source files that speaks of the query, and which words the commit or its tickets hold."""
     terms, tokens = list(weights.items()), list(weights)
     own = index.search_text(terms, commits, COMMITS, COMMIT_FIELDS).ids.tolist()
     told = read_tickets(index, terms, filters, commits)
     ids = list(dict.fromkeys((*own, *told)))
-    rows = index.rows(ids)
-    spoken: dict[FileKey, tuple[list[FileKey], int]] = {}
-    for at, (chunk_id, commit, bits) in enumerate(zip(ids, rows.files, rows.holding(tokens).tolist(), strict=True)):
-        paths = touched_paths(rows.links(at))
-        if 0 < len(paths) <= MAX_FILES:
-            source = commit.source.removesuffix(HISTORY_SUFFIX)
-            known = spoken.get(file_key(commit), ([], 0))[1]
-            spoken[file_key(commit)] = ([(source, path) for path in paths], known | bits | told.get(chunk_id, 0))
-    return spoken
+    spoken: dict[FileKey, tuple[Change, int]] = {}
+    for change, chunk_id, bits in zip(
+        read_changes(index, ids), ids, index.rows(ids).holding(tokens).tolist(), strict=True
+    ):
+        before = spoken.get(change.commit, (change, 0))[1]
+        spoken[change.commit] = (change, before | bits | told.get(chunk_id, 0))
+    return [spoken[commit] for commit in spoken]
+
+
+def read_changes(index: Index, ids: Sequence[int]) -> list[Change]:
+    """Return what some commits changed."""
+    known = kept(index).changes
+    found = {chunk_id: known.get(chunk_id) for chunk_id in ids}
+    new = [chunk_id for chunk_id, change in found.items() if change is None]
+    rows = index.rows(new)
+    fresh = {
+        chunk_id: remember(known, chunk_id, change_of(rows.files[at], rows.links(at)))
+        for at, chunk_id in enumerate(new)
+    }
+    return [found[chunk_id] or fresh[chunk_id] for chunk_id in ids]
+
+
+def change_of(commit: FileRow, links: Sequence[str]) -> Change:
+    """Return what a commit changed, from its links."""
+    paths = touched_paths(links)
+    if not 0 < len(paths) <= MAX_FILES:
+        return Change(file_key(commit), (), 0.0)
+    source = commit.source.removesuffix(HISTORY_SUFFIX)
+    files = tuple((source, path) for path in paths if path_role(path) == "source")
+    return Change(file_key(commit), files, 1.0 / len(paths) ** FILES_SHARE)
 
 
 def read_tickets(
@@ -103,9 +164,17 @@ def read_tickets(
         held[place] = held.get(place, 0) | bits
     found: dict[int, int] = {}
     for (product, key), bits in held.items():
-        for chunk_id in index.linked_to(key, replace(commits, product=product), COMMITS_OF_TICKET):
+        for chunk_id in commits_of(index, key, replace(commits, product=product)):
             found[chunk_id] = found.get(chunk_id, 0) | bits
     return found
+
+
+def commits_of(index: Index, key: str, commits: Filters) -> list[int]:
+    """Return the commits that name a ticket."""
+    known = kept(index).commits
+    place = (key, commits)
+    found = known.get(place)
+    return remember(known, place, index.linked_to(key, commits, COMMITS_OF_TICKET)) if found is None else found
 
 
 def touched_paths(links: Sequence[str]) -> list[str]:
