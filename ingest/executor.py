@@ -39,6 +39,7 @@ INLINE_FILE_BYTES = 150_000  # a larger file is never parsed in the building pro
 BATCH_BYTES = 256_000
 BATCH_FILES = 64
 EMBED_AHEAD = 8  # batches of stored chunks that wait for a worker: it goes on while the vector engine is imported
+EMBED_PATIENCE = 12  # times the limit of parsing: no content can hang it, but a machine may stand still
 START_TIMEOUT_S = 60.0
 BOOT = """
 import os, sys
@@ -292,10 +293,11 @@ class _Worker:
         connection = self._get_ready()
         try:
             connection.send(task)
-            if connection.poll(self._settings.timeout_s):
+            limit_s = self._settings.timeout_s * (EMBED_PATIENCE if task.stored else 1)
+            if connection.poll(limit_s):
                 results: list[Any] = connection.recv()
                 return results
-            reason = f"took longer than {self._settings.timeout_s:g} s"
+            reason = f"took longer than {limit_s:g} s"
         except (EOFError, OSError):
             reason = f"the worker ended with {self._exit_code()}"
         self.kill()
