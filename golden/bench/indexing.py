@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from golden.bench import BenchError
@@ -23,7 +24,6 @@ from golden.stdio import StdioServer
 
 SWITCHED_WITHIN_S = 300.0
 POLL_S = 0.025  # between searches for a change: without a pause they take the processor from the build they wait for
-HITS = 5  # markers differ by a number only: an earlier one in a source file may stand before a later one in a test
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,11 @@ def choose_files(data: Path, root: Path, count: int) -> list[Path]:
     return [root / path for path in paths[:: max(1, len(paths) // max(1, count))][:count]]
 
 
+def new_name() -> str:
+    """Return a name that shares no word with another: else an earlier one may stand before it in the ranking."""
+    return "".join(secrets.choice(ascii_lowercase) for _ in range(16))
+
+
 def append_marker(file: Path, name: str) -> None:
     """Append a new definition to a file."""
     with open(file, "a", encoding="utf-8") as handle:
@@ -211,8 +216,8 @@ def append_marker(file: Path, name: str) -> None:
 
 def measure_changes(server: StdioServer, data: Path, root: Path, changes: int) -> Iterator[float]:
     """Append a new definition to file after file under a running server; yield milliseconds until search returns it."""
-    for number, file in enumerate(choose_files(data, root, changes)):
-        name = f"bench_marker_{number}_{os.getpid()}"
+    for file in choose_files(data, root, changes):
+        name = new_name()
         started = time.perf_counter()
         append_marker(file, name)
         yield wait_for(server, name, started)
@@ -226,12 +231,13 @@ def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> t
     """
     files = choose_files(data, root, count)
     started = time.perf_counter()
-    for number, file in enumerate(files):
-        append_marker(file, f"switch_marker_{number}_{os.getpid()}")
+    last = ""
+    for file in files:
+        last = new_name()
+        append_marker(file, last)
     answered = 0
-    last = f"switch_marker_{len(files) - 1}_{os.getpid()}"
     while time.perf_counter() - started < SWITCHED_WITHIN_S:
-        text, failed = server.call("search_code", {"query": last, "limit": HITS, "response_format": "json"})
+        text, failed = server.call("search_code", {"query": last, "limit": 1, "response_format": "json"})
         if failed:
             raise BenchError(f"A query failed while {len(files)} changed files were indexed: {text[:300]}")
         if any(last in hit["text"] for hit in json.loads(text)["hits"]):
@@ -244,7 +250,7 @@ def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> t
 def wait_for(server: StdioServer, name: str, started: float, limit_s: float = 60.0) -> float:
     """Search until a name is found; return the milliseconds since `started`. Raises BenchError after the limit."""
     while time.perf_counter() - started < limit_s:
-        text, failed = server.call("search_code", {"query": name, "limit": HITS, "response_format": "json"})
+        text, failed = server.call("search_code", {"query": name, "limit": 1, "response_format": "json"})
         if not failed and any(name in hit["text"] for hit in json.loads(text)["hits"]):
             return (time.perf_counter() - started) * 1000
         time.sleep(POLL_S)
