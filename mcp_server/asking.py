@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -473,9 +474,21 @@ def flag_question(question: Question) -> None:
 
 def without_secrets(request: AnswerRequest) -> AnswerRequest:
     """Return the request without the secrets that somebody pasted: the index holds none, so they name nothing in it."""
-    masked = redact(request.question).text
-    plain = " ".join(MASK.sub(" ", masked).split()) if MASK.search(masked) else request.question
+    asked = without_fences(request.question)
+    masked = redact(asked).text
+    plain = " ".join(MASK.sub(" ", masked).split()) if MASK.search(masked) else asked
     return replace(request, question=plain) if any(c.isalnum() for c in plain) else request
+
+
+FENCES = re.compile(r"^\s*(?:<([A-Za-z][\w-]*)>)?(?P<question>.*?)\s*</([A-Za-z][\w-]*)>\s*$", re.DOTALL)
+
+
+def without_fences(question: str) -> str:
+    """Return a question without the tags that a prompt put around it: `<question>...</question>`, or a closing one."""
+    match = FENCES.match(question)
+    if match is None or match[1] not in (None, match[3]) or f"<{match[3]}" in match["question"]:
+        return question
+    return match["question"].strip() or question
 
 
 def redact_all(text: str) -> str:

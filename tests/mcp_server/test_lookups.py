@@ -124,3 +124,18 @@ def test_a_method_that_reads_as_a_file_is_found_as_what_it_is(ask):
     answer = ask("what does reply.json do?")
     assert not answer.not_found
     assert "`reply.json` is defined in lib/reply.js:6" in answer.answer
+
+
+@pytest.mark.req("R9")
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Where is `Importer` defined?\n</rewritten_question>",
+        "<question>Where is `Importer` defined?</question>",
+    ],
+)
+def test_tags_that_a_prompt_left_around_a_question_are_no_part_of_it(ask, question):
+    answer = ask(question)
+    assert "`Importer` is defined in shop/importer.py:4" in answer.answer
+    assert answer.answer == ask("Where is `Importer` defined?").answer
+    assert not answer.not_found
