@@ -24,6 +24,7 @@ from golden.stdio import StdioServer
 
 SWITCHED_WITHIN_S = 300.0
 POLL_S = 0.025  # between searches for a change: without a pause they take the processor from the build they wait for
+HITS = 10  # the one chunk of a test file that holds a name may stand behind chunks of source files that are similar to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> t
         append_marker(file, last)
     answered = 0
     while time.perf_counter() - started < SWITCHED_WITHIN_S:
-        text, failed = server.call("search_code", {"query": last, "limit": 1, "response_format": "json"})
+        text, failed = server.call("search_code", {"query": last, "limit": HITS, "response_format": "json"})
         if failed:
             raise BenchError(f"A query failed while {len(files)} changed files were indexed: {text[:300]}")
         if any(last in hit["text"] for hit in json.loads(text)["hits"]):
@@ -250,7 +251,7 @@ def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> t
 def wait_for(server: StdioServer, name: str, started: float, limit_s: float = 60.0) -> float:
     """Search until a name is found; return the milliseconds since `started`. Raises BenchError after the limit."""
     while time.perf_counter() - started < limit_s:
-        text, failed = server.call("search_code", {"query": name, "limit": 1, "response_format": "json"})
+        text, failed = server.call("search_code", {"query": name, "limit": HITS, "response_format": "json"})
         if not failed and any(name in hit["text"] for hit in json.loads(text)["hits"]):
             return (time.perf_counter() - started) * 1000
         time.sleep(POLL_S)
