@@ -21,10 +21,11 @@ from golden.bench.command import SourceType, codecairn_command, find_type, servi
 from golden.machine import MachineFacts, PeakMemory, folder_mb, read_machine
 from golden.metrics import percentile, rounded
 from golden.stdio import StdioServer
+from ingest.languages import path_role
 
 SWITCHED_WITHIN_S = 300.0
 POLL_S = 0.025  # between searches for a change: without a pause they take the processor from the build they wait for
-HITS = 10  # the one chunk of a test file that holds a name may stand behind chunks of source files that are similar to it
+HITS = 10  # chunks of source files that are similar to a name may stand before the one that holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +199,10 @@ def count_lines(data: Path, root: Path) -> int:
 
 
 def choose_files(data: Path, root: Path, count: int) -> list[Path]:
-    """Return some indexed files, spread over the tree: Python where there is any."""
+    """Return some indexed files, spread over the tree: source before anything else, Python where there is any."""
     indexed = indexed_files(data)
-    paths = [path for path in indexed if path.endswith(".py")] or indexed
+    source = [path for path in indexed if path_role(path) == "source"] or indexed  # the ranking puts tests back
+    paths = [path for path in source if path.endswith(".py")] or source
     return [root / path for path in paths[:: max(1, len(paths) // max(1, count))][:count]]
 
 
