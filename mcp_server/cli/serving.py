@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.allocator import limit_arenas, return_memory
+from ingest.allocator import limit_arenas, return_memory, spare_loaded
 from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
@@ -46,6 +46,7 @@ class Background:
         self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
         self._calibration: threading.Thread | None = None
         self._generation = 0
+        self._is_prepared = False
         self._trimmed = 0.0
         self._error = ""
         self._started = self._ended = self._delay_s = 0.0
@@ -146,10 +147,18 @@ class Background:
 
     def _calibrate(self) -> None:
         try:
+            self._prepare()
             self._service.group_vectors()
             self._service.calibrate(go_on=self._wait_for_quiet)
         except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
             print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)
+
+    def _prepare(self) -> None:
+        """Load what the first answer needs, half a second of it, and leave all that to no garbage collector; once."""
+        if not self._is_prepared and self._wait_for_quiet():
+            self._is_prepared = True
+            self._service.open_asking()
+            spare_loaded()
 
     def _wait_for_quiet(self) -> bool:
         """Return once nobody asks, or nobody stops asking; False when the server ends."""
