@@ -31,6 +31,7 @@ STOP_S = 10.0  # for the worker to end
 CALIBRATION_PAUSE_S = 0.03  # between two questions that an index asks itself: queries come first
 QUIET_S = 0.5  # without a query, before such a question is asked; ...
 PATIENCE_S = 2.0  # ... where there is never so long a pause, one is asked after this time
+PREPARE_PATIENCE_S = 60.0  # loading what answers need takes the interpreter for half a second at a time
 TRIM_EVERY_S = 30.0  # at most: what generations before left is given back to the system
 LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
@@ -155,14 +156,14 @@ class Background:
 
     def _prepare(self) -> None:
         """Load what the first answer needs, half a second of it, and leave all that to no garbage collector; once."""
-        if not self._is_prepared and self._wait_for_quiet():
+        if not self._is_prepared and self._wait_for_quiet(PREPARE_PATIENCE_S):
             self._is_prepared = True
             self._service.open_asking()
             spare_loaded()
 
-    def _wait_for_quiet(self) -> bool:
+    def _wait_for_quiet(self, patience_s: float = PATIENCE_S) -> bool:
         """Return once nobody asks, or nobody stops asking; False when the server ends."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + patience_s
         while not self._stop.wait(CALIBRATION_PAUSE_S):
             if self._service.idle_s() >= QUIET_S or time.monotonic() >= until:
                 return True
