@@ -83,17 +83,12 @@ def expand(data: bytes) -> bytes:
         raise TraceStoreError(f"stored content is damaged ({error}); `codecairn trace verify` names it") from error
 
 
-def redact_value(value: Json, redact: Redact) -> Json:
-    """Return a JSON value with every string in it, keys included, redacted."""
-    return parse(Redactor(redact).clean([dump(value)])[0])
-
-
 class Redactor:
     """Redacts the strings of JSON texts, keys included, and remembers short ones without anything to hide."""
 
     def __init__(self, redact: Redact) -> None:
         """Take what redacts one string."""
-        self._redact = redact
+        self.redact = redact
         self._known: set[str] = set()
 
     def clean(self, texts: Sequence[str]) -> list[str]:
@@ -102,7 +97,7 @@ class Redactor:
         if not literals:
             return list(texts)
         strings = {literal: parse(literal) for literal in sorted(literals)}
-        masked = dict(zip(strings, redact_strings(list(strings.values()), self._redact), strict=True))
+        masked = dict(zip(strings, redact_strings(list(strings.values()), self.redact), strict=True))
         changed = {literal: text for literal, text in masked.items() if text != strings[literal]}
         self._remember(literals - changed.keys())
         if not changed:

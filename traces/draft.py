@@ -144,7 +144,7 @@ class Sealer:
         """Keep whole lists of candidates with `shorten` off: for a look at one query, not for a store."""
         self._shorten = shorten
         self._known: dict[tuple[object, ...], tuple[str, Row]] = {}
-        self._redactors: dict[Redact, Redactor] = {}
+        self._redactor: Redactor | None = None
 
     def seal(self, draft: Draft) -> Sealed:
         """Redact and hash a draft. A redactor that fails blocks the content, not the row."""
@@ -179,7 +179,7 @@ class Sealer:
         slots = [(number, name) for number, span in enumerate(draft.spans) for name in span.slots]
         texts += [draft.spans[number].slots[name] for number, name in slots]
         texts += [text for text in (draft.config, None if draft.result is None else dump(draft.result)) if text]
-        clean = iter(self._redactor(draft.redact).clean(texts))
+        clean = iter(self._redactor_for(draft.redact).clean(texts))
         row.update(parse(next(clean)))
         if row["query_norm"] == row["query"]:
             row["query_norm"] = None  # most are
@@ -195,11 +195,10 @@ class Sealer:
         config = None if draft.config is None else canonical(parse(next(clean)))
         return row, spans, head, config, None if draft.result is None else parse(next(clean))
 
-    def _redactor(self, redact: Redact) -> Redactor:
-        if redact not in self._redactors:
-            self._redactors.clear()
-            self._redactors[redact] = Redactor(redact)
-        return self._redactors[redact]
+    def _redactor_for(self, redact: Redact) -> Redactor:
+        if self._redactor is None or self._redactor.redact != redact:
+            self._redactor = Redactor(redact)
+        return self._redactor
 
     def _seal_chunks(self, chunks: Iterable[ChunkLike], redact: Redact) -> list[SealedChunk]:
         keyed = [(_chunk_key(chunk, redact), chunk) for chunk in chunks]

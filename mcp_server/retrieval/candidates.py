@@ -24,12 +24,10 @@ MAX_PHRASES = 16
 
 
 class Candidate(NamedTuple):
-    """A chunk with one retriever's score and rank (1 = best)."""
+    """A chunk with one retriever's score, and how it was found where that is said."""
 
     chunk_id: int
-    retriever: Retriever
     score: float
-    rank: int
     how: str = ""
 
 
@@ -49,8 +47,7 @@ class RankedList:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Candidate]:
-        columns = zip(self.ids.tolist(), self.scores.tolist(), self.hows or ("",) * len(self), strict=True)
-        return (Candidate(i, self.retriever, score, rank, how) for rank, (i, score, how) in enumerate(columns, 1))
+        return map(Candidate, self.ids.tolist(), self.scores.tolist(), self.hows or ("",) * len(self))
 
     def first(self, count: int) -> RankedList:
         """Return the best candidates."""

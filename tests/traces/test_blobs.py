@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from traces.blobs import Redactor, canonical, compress, expand, hash_value, parse, redact_value
+from traces.blobs import Redact, Redactor, canonical, compress, dump, expand, hash_value, parse
+
+
+def redact_value(value: object, redact: Redact) -> object:
+    return parse(Redactor(redact).clean([dump(value)])[0])
 
 
 @dataclass(frozen=True)
