@@ -31,7 +31,7 @@ from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.links import retrieve_links
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
-from mcp_server.retrieval.references import asks_behind, retrieve_references
+from mcp_server.retrieval.references import kinds_behind, retrieve_references
 from mcp_server.retrieval.rerank import (
     Candidates,
     Ranked,
@@ -396,7 +396,7 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "frames":
         return bool(query.frames)
     if retriever == "references":
-        return query.route == "conceptual" and (filters.followed > filters.sources or asks_behind(query))
+        return query.route == "conceptual" and (filters.followed > filters.sources or bool(kinds_behind(query)))
     return True
 
 

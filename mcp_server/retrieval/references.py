@@ -44,14 +44,14 @@ def retrieve_references(index: Index, query: ParsedQuery, filters: Filters, weig
     return rank_candidates("references", [*voted(index, query, filters, weights), *naming])
 
 
-def asks_behind(query: ParsedQuery) -> bool:
-    """Tell whether a query names a file and asks for its designs or tickets."""
-    return bool(query.paths) and any(pattern.search(query.text) for pattern in ASKED_KINDS.values())
+def kinds_behind(query: ParsedQuery) -> list[str]:
+    """Return of which kinds a query asks for the documents of a file that it names."""
+    return [kind for kind, pattern in ASKED_KINDS.items() if query.paths and pattern.search(query.text)]
 
 
 def documents_naming(index: Index, query: ParsedQuery, filters: Filters) -> Iterator[tuple[int, str]]:
     """Yield (chunk, path) of the designs or tickets asked for that name a file of the query, within its product."""
-    kinds = [kind for kind, pattern in ASKED_KINDS.items() if query.paths and pattern.search(query.text)]
+    kinds = kinds_behind(query)
     files = replace(filters, sources=filters.followed | filters.sources, path_glob="", language="")
     for path in query.paths if kinds else ():
         for source, found in index.find_paths(path, files, 2):
