@@ -5,35 +5,80 @@ One module holds one group of commands; this one registers them, in the order in
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final, cast
+
 import typer
+from typer.core import TyperGroup
 
 from ingest.errors import IngestError
-from mcp_server.cli import (
-    asking,
-    auditing,
-    bench,
-    calibrating,
-    checking,
-    configuring,
-    golden,
-    indexing,
-    keeping,
-    looking,
-    prompting,
-    reporting,
-    serving,
-    traces,
-    working,
-)
 from mcp_server.cli.common import fail
 from mcp_server.errors import ServerError, describe
 from traces.errors import TraceError
 
+MARKUP: Final = "markdown"
+COMMANDS = {  # name -> module and what it is called there, in the order of `--help`
+    "index": ("indexing", "index"),
+    "init": ("indexing", "init"),
+    "search": ("asking", "search"),
+    "answer": ("asking", "answer"),
+    "check": ("checking", "check"),
+    "status": ("looking", "status"),
+    "doctor": ("looking", "doctor"),
+    "rollback": ("indexing", "rollback"),
+    "calibrate": ("calibrating", "calibrate"),
+    "backup": ("keeping", "backup"),
+    "restore": ("keeping", "restore"),
+    "serve": ("serving", "serve"),
+    "worker": ("working", "worker"),
+    "feedback": ("traces", "feedback"),
+    "trace": ("traces", "app"),
+    "report": ("reporting", "app"),
+    "config": ("configuring", "app"),
+    "audit": ("auditing", "app"),
+    "hook": ("keeping", "hook_app"),
+    "prompts": ("prompting", "app"),
+    "golden": ("golden", "app"),
+    "bench": ("bench", "app"),
+}
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name. Each is imported when it is called (or all for `--help`): `serve` answers the sooner."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the class of a command is private to the library
+        module, attribute = COMMANDS[name]
+        target = getattr(import_module(f"{__name__}.{module}"), attribute)
+        one = typer.Typer(rich_markup_mode=MARKUP)
+        if isinstance(target, typer.Typer):
+            one.add_typer(target, name=name)
+            return typer.main.get_group(one).commands[name]
+        one.command(name)(target)
+        return typer.main.get_command(one)
+
+
+class Group(TyperGroup):
+    """The commands as one group."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - handed on
+        super().__init__(**settings)
+        self.commands = cast(Any, Commands())  # read only; nothing is added
+
+
 app = typer.Typer(
     name="codecairn",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=MARKUP,
     help="""Where things live and why, over code, tickets, design documents and history. Every pointer is checked.
 
 Start in a repository: `codecairn index`, then `codecairn search "how are sessions signed"` or
@@ -42,32 +87,24 @@ Start in a repository: `codecairn index`, then `codecairn search "how are sessio
 Exit codes: 0 done, 1 failed (one sentence on stderr), 2 wrong usage, 3 nothing found or abstained.
 """,
 )
-for command in (
-    indexing.index,
-    indexing.init,
-    asking.search,
-    asking.answer,
-    checking.check,
-    looking.status,
-    looking.doctor,
-    indexing.rollback,
-    calibrating.calibrate,
-    keeping.backup,
-    keeping.restore,
-    serving.serve,
-    working.worker,
-    traces.feedback,
-):
-    app.command()(command)
-traces.app.command("promote")(golden.golden_promote)
-app.add_typer(traces.app, name="trace")
-app.add_typer(reporting.app, name="report")
-app.add_typer(configuring.app, name="config")
-app.add_typer(auditing.app, name="audit")
-app.add_typer(keeping.hook_app, name="hook")
-app.add_typer(prompting.app, name="prompts")
-app.add_typer(golden.app, name="golden")
-app.add_typer(bench.app, name="bench")
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from mcp_server.service import VERSION
+
+        print(f"codecairn {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def codecairn(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:  # its docstring is not shown: `help` above is
+    """Make a group of the commands."""
 
 
 def main() -> None:

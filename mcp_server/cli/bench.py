@@ -43,7 +43,7 @@ def bench_index(
 @app.command("search")
 def bench_search(
     cases: Annotated[list[Path], typer.Option(help="JSONL of questions with known files; repeat.")],
-    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, OWNER__NAME-COMMIT.")],
     variant: Annotated[
         list[str] | None,
         typer.Option(help="root (default), root-history, whole, whole-history or whole-history-changelog; repeat."),
@@ -82,7 +82,7 @@ def bench_search(
 
 @app.command("mine-designs")
 def bench_mine_designs(
-    clones: Annotated[Path, typer.Argument(help="Folder of clones, owner/name or <owner>__<name>-<commit>.")],
+    clones: Annotated[Path, typer.Argument(help="Folder of clones, owner/name or OWNER__NAME-COMMIT.")],
     code: Annotated[str, typer.Option(help="owner/name of the repository whose commits name designs.")],
     designs: Annotated[str, typer.Option(help="owner/name of the repository of the designs; may be the same.")],
     out: Annotated[Path, typer.Option(help="Where the questions go, as JSONL for `bench search --cases`.")],
@@ -104,7 +104,7 @@ def bench_mine_designs(
 @app.command("answers")
 def bench_answers(
     cases: Annotated[list[Path], typer.Option(help="JSONL of questions with a reference answer; repeat.")],
-    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, OWNER__NAME-COMMIT.")],
     variant: Annotated[str, typer.Option(help="root, root-history, whole or whole-history.")] = "whole",
     limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
@@ -123,7 +123,7 @@ def bench_answers(
 @app.command("abstain")
 def bench_abstain(
     cases: Annotated[list[Path], typer.Option(help="JSONL of questions; without gold: not answerable. Repeat.")],
-    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, OWNER__NAME-COMMIT.")],
     limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
     as_json: JsonOption = False,
@@ -229,7 +229,7 @@ def bench_grounding(
     cases: Annotated[
         list[Path], typer.Option(help="JSONL of questions with reference answers (`meta.answer`); repeat.")
     ],
-    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, <owner>__<name>-<commit>.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, OWNER__NAME-COMMIT.")],
     limit: Annotated[int, typer.Option(min=0, help="Check only so many answers, evenly spread.")] = 0,
     misses: Annotated[Path | None, typer.Option(help="Write every wrong judgement as JSONL.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,

@@ -24,6 +24,7 @@ from mcp_server.cli.common import (
     open_setup,
     print_json,
 )
+from mcp_server.cli.golden import golden_promote
 from mcp_server.records import Records
 from traces.model import KINDS, STATUSES, Score, TraceSummary
 from traces.retention import MB
@@ -423,3 +424,6 @@ def print_score(score: Score, as_json: bool) -> None:
         return
     said = " ".join(str(part) for part in (score.label, score.value) if part is not None)
     print(f"{score.name} {said}".rstrip() + (f" (replaces {score.supersedes})" if score.supersedes else ""))
+
+
+app.command("promote")(golden_promote)  # a trace becomes a golden case; here as well, where one looks at traces

@@ -31,6 +31,24 @@ def codecairn(repository, tmp_path):
     return run
 
 
+def test_the_help_names_each_command_and_knows_a_typing_error(codecairn):
+    from mcp_server.cli import COMMANDS
+
+    shown = codecairn("-h")
+    assert [name for name in COMMANDS if f"│ {name} " not in shown] == []
+    assert codecairn("--version").startswith("codecairn ")
+    assert "Did you mean 'search'" in codecairn("serch", code=2)
+    assert "promote" in codecairn("trace", "-h")
+    assert "OWNER__NAME-COMMIT" in codecairn("bench", "search", "-h")
+
+
+def test_a_command_loads_no_other(codecairn):
+    code = "import sys; from mcp_server.cli import Commands; Commands()['search']; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "mcp_server.cli.asking" in loaded
+    assert {"mcp_server.cli.serving", "mcp_server.cli.bench", "mcp_server.cli.traces", "golden"} & set(loaded) == set()
+
+
 @pytest.mark.req("I17", "R24")
 def test_from_nothing_to_an_answer(codecairn):
     assert "Run `codecairn index`" in codecairn("search", "SessionSigner", code=1)
