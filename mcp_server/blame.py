@@ -185,7 +185,8 @@ def find_chunks(index: Index, expected: Expectation, filters: Filters) -> frozen
     found: set[ChunkKey] = set()
     for path in expected.paths:
         for source in sorted(filters.sources):
-            found.update(chunk.id for chunk in index.document_chunks(source, path, filters))
+            now = index.moved_to(source, path, filters) or path
+            found.update(chunk.id for chunk in index.document_chunks(source, now, filters))
     for symbol in expected.symbols:
         found.update(hit.chunk_id for hit in index.find_symbol(symbol, filters, loose=False))
     for key in expected.tickets:

@@ -687,8 +687,18 @@ class Service:
     def list_traces(
         self, principal: Principal, limit: int = 20, query: TraceQuery = TraceQuery()
     ) -> list[TraceSummary]:
-        """Return the latest traces that the principal may read and that the query describes."""
+        """Return the latest traces that the principal may read and that the query describes; a file by any name."""
+        if query.path:
+            query = replace(query, former=self._other_names(query.path, principal))
         return self.store.find(query, self.may_read(principal), limit=limit)
+
+    def _other_names(self, path: str, principal: Principal) -> tuple[str, ...]:
+        """Return the other paths that a file is known to have had; none where nothing is indexed."""
+        try:
+            with self.reading(principal) as index:
+                return index.names_of(path, make_filters(principal, self.infos(index)))[1:]
+        except NotReady:
+            return ()
 
     def now(self) -> datetime:
         """Return the time now, UTC."""
@@ -845,11 +855,13 @@ class Service:
         """Return the indexed text of one document, lines numbered. Raises NotFound."""
         with self.reading(principal) as index:
             filters = make_filters(principal, self.infos(index))
-            chunks = index.document_chunks(source, path, filters) if source in filters.sources else []
+            now = index.moved_to(source, path, filters) if source in filters.sources else None
+            chunks = index.document_chunks(source, now or path, filters) if source in filters.sources else []
             if not chunks:
                 raise NotFound(f"There is no document {path!r} in a source {source!r}.")
             outlet = self._outlet(index, principal)
-            return "\n".join(
+            note = f"({path} was renamed: it is {now} now.)\n" if now else ""
+            return note + "\n".join(
                 f"{number}| {line}"
                 for chunk in chunks
                 for number, line in enumerate(outlet.document(source, chunk.text).split("\n"), chunk.start_line)

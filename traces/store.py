@@ -77,6 +77,7 @@ class TraceQuery:
     generation: int | None = None
     path: str = ""  # of a chunk that was retrieved
     source: str = ""  # of that chunk
+    former: tuple[str, ...] = ()  # other paths that its file has had: they count as `path`
     chunk: ChunkKey | None = None
     feedback: str = ""  # up or down
     scored: str = ""  # has a judgement of this name: escalated, regenerate, golden, ...
@@ -111,10 +112,15 @@ class TraceQuery:
             yield _SCORED.format("score.name = ?"), (self.scored,)
 
     def _chunk_terms(self) -> Iterator[tuple[str, tuple[object, ...]]]:
-        wanted = {"path = ?": self.path, "source = ?": self.source, "chunk_id = ?": self.chunk}
-        given = {term: value for term, value in wanted.items() if value not in ("", None)}
+        names = (self.path, *self.former) if self.path else ()
+        wanted: dict[str, tuple[object, ...]] = {
+            f"path IN ({', '.join('?' * len(names))})": names,
+            "source = ?": (self.source,) if self.source else (),
+            "chunk_id = ?": () if self.chunk is None else (self.chunk,),
+        }
+        given = {term: values for term, values in wanted.items() if values}
         if given:
-            yield _BY_CHUNK.format(" AND ".join(given)), tuple(given.values())
+            yield _BY_CHUNK.format(" AND ".join(given)), tuple(value for values in given.values() for value in values)
 
 
 _MATCHING = f"SELECT rowid FROM trace_fts WHERE trace_fts MATCH ? ORDER BY rowid DESC LIMIT {MAX_SCANNED}"

@@ -343,6 +343,22 @@ def read_skips(connection: sqlite3.Connection, source: str, generation: int) -> 
     return set(rows)
 
 
+def write_renames(connection: sqlite3.Connection, generation: int, renames: Iterable[tuple[str, str, str]]) -> None:
+    """Add renames (source, old path, new path); an older one from the same path, or of what is there again, ends.
+
+    So that switching between two branches for years leaves one row for each path that ever was.
+    """
+    for source, old, new in renames:
+        connection.execute(
+            "UPDATE rename SET gen_to = ? WHERE gen_to IS NULL AND source = ? AND old_path IN (?, ?)",
+            (generation, source, old, new),
+        )
+        connection.execute(
+            "INSERT INTO rename(source, old_path, new_path, gen_from) VALUES (?, ?, ?, ?)",
+            (source, old, new, generation),
+        )
+
+
 def read_renames(connection: sqlite3.Connection, generation: int) -> dict[tuple[str, str], str]:
     """Return (source, old path) -> newest path, chains followed."""
     rows = connection.execute(

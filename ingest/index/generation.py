@@ -897,10 +897,7 @@ class Publication:
         self._forget_shadowed()
         self._insert_files()
         self._write_skips()
-        db.executemany(
-            "INSERT INTO rename(source, old_path, new_path, gen_from) VALUES (?, ?, ?, ?)",
-            [(*rename, number) for rename in self._delta.renames],
-        )
+        control.write_renames(db, number, self._delta.renames)
 
     def _forget_shadowed(self) -> None:
         """Mark the entries whose shadowed chunk lost its owner: the next run reads them again."""

@@ -119,6 +119,7 @@ class Index:
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
         self._expired: tuple[object, Mapping[tuple[str, str], str]] | None = None  # as it was asked for last
+        self._renamed: Mapping[tuple[str, str], str] | None = None  # read at the first path that is not there
         self._dead: list[int] | None = None  # ids whose vector row of the parent is gone; None = not listed
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -509,6 +510,37 @@ class Index:
         found = self._paths_of(list(dict.fromkeys(ids)))
         order = sorted(found, key=lambda pair: (-_similarity(tail, pair[1].lower()), len(pair[1]), pair[1], pair[0]))
         return order[:limit]
+
+    # -- renames ---------------------------------------------------------------------------------------------------
+
+    @property
+    def renames(self) -> Mapping[tuple[str, str], str]:
+        """Return (source, old path) -> present path of every file that moved while it was indexed."""
+        if self._renamed is None:
+            with (
+                control.translated(self._data_dir / control.CONTROL),
+                closing(control.connect(self._data_dir)) as connection,
+            ):
+                self._renamed = control.read_renames(connection, self.generation)
+        return self._renamed
+
+    def moved_to(self, source: str, path: str, filters: Filters) -> str | None:
+        """Return what a file that is not there any more is called now, None where that is not known or not visible."""
+        new = self.renames.get((source, path)) if not self.document_ids(source, path, filters) else None
+        return new if new and self.document_ids(source, new, filters) else None
+
+    def find_moved(self, fragment: str, filters: Filters, limit: int = 20) -> list[tuple[str, str, str]]:
+        """Return (source, old path, present path) of renamed files whose old path is or ends with the fragment."""
+        tail = fragment.strip().replace("\\", "/").removeprefix("./").strip("/").lower()
+        named = sorted(place for place in self.renames if tail and f"/{place[1].lower()}".endswith(f"/{tail}"))
+        found = ((source, old, self.moved_to(source, old, filters)) for source, old in named)
+        return [(source, old, new) for source, old, new in found if new][:limit]
+
+    def names_of(self, path: str, filters: Filters) -> tuple[str, ...]:
+        """Return every path that the visible files of a path are known to have had, this one first."""
+        now = {(source, self.moved_to(source, path, filters) or path) for source in self._visible(filters)}
+        names = (name for (source, old), new in self.renames.items() if (source, new) in now for name in (new, old))
+        return tuple(dict.fromkeys((path, *names)))
 
     def find_keys(self, key: str, filters: Filters) -> list[int]:
         """Return chunk ids of documents with a ticket key ('#12', 'proj-7') or commit id (at least 7 digits)."""

@@ -25,7 +25,7 @@ from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, sta
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import AnswerEvent, Citation, Claim, Hit, Listener, MissingName, Ungrounded, ignore
 from mcp_server.retrieval.context import GONE, SLOT_OF_KIND, Context, Link, chunk_tokens
-from mcp_server.retrieval.model import RankedChunk, Retrieval
+from mcp_server.retrieval.model import RankedChunk, Retrieval, tell_renamed, use_present_names
 
 NEAREST_MISSES = 3
 CAPABILITIES = (
@@ -94,6 +94,7 @@ def compose_answer(
     if retrieval.route == "smalltalk":
         return ComposedAnswer(CAPABILITIES, "capabilities")
     retrieval = without_explained(retrieval, context.links)
+    question = use_present_names(question, retrieval.entities)
     with trace.span("context") as span:
         evidence = build_evidence(context)
         span.record(
@@ -156,9 +157,18 @@ def compose_answer(
 
 
 def without_explained(retrieval: Retrieval, links: Sequence[Link]) -> Retrieval:
-    """Return the retrieval without the missing names of which history says what became of them."""
+    """Return the retrieval without the missing and renamed names of which history says what became of them."""
     explained = explained_names(links)
-    return replace(retrieval, not_found=tuple(name for name in retrieval.not_found if name.name not in explained))
+    return replace(
+        retrieval,
+        not_found=tuple(name for name in retrieval.not_found if name.name not in explained),
+        entities=tuple(e for e in retrieval.entities if e.kind != "renamed" or e.text not in explained),
+    )
+
+
+def renamed_notes(retrieval: Retrieval) -> tuple[str, ...]:
+    """Return what to say of the files asked for by an old name of which no commit tells."""
+    return tuple(tell_renamed(entity) for entity in retrieval.entities if entity.kind == "renamed")
 
 
 def explained_names(links: Sequence[Link]) -> frozenset[str]:
@@ -219,7 +229,8 @@ def abstain(
         misses = unique_documents(context.kept or retrieval.chunks)[:NEAREST_MISSES]
         hits = tuple(make_hit(ranked, checker) for ranked in misses)
         refs = [f"{hit.path or hit.key}:{hit.start_line}-{hit.end_line}" for hit in hits]
-        text = abstain_text(retrieval.not_found, uncovered, refs)
+        found = abstain_text(retrieval.not_found, uncovered, refs)
+        text = "\n".join((*renamed_notes(retrieval), found))
         text = f"{READ_ONLY}\n{text}" if ORDER.match(retrieval.query) else text
         span.record(output={"answer": text, "abstained": True})
     return ComposedAnswer(
@@ -256,7 +267,7 @@ def respond(
     kept_apart = product_note(products, [citation.product for citation in citations])
     ordered = READ_ONLY if ORDER.match(retrieval.query) else ""
     denied = (f"That is not so: {part.reason}" for part in uncovered if part.verdict == "contradicted")
-    heads = (ordered, *denied, generated.note, WARNING if is_warned else "", kept_apart)
+    heads = (ordered, *renamed_notes(retrieval), *denied, generated.note, WARNING if is_warned else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),
         mode=generated.mode,

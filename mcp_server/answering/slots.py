@@ -98,14 +98,16 @@ def every_link(places: Places, query: ParsedQuery, retrieval: Retrieval) -> Iter
     for key in keys:
         yield from links_of_key(places, key)
     missing = {name.name for name in retrieval.not_found}
+    missing |= {entity.text for entity in retrieval.entities if entity.kind == "renamed"}
     for name in dict.fromkeys((*query.paths, *missing)):
         if name in missing or not places.index.find_paths(name, places.filters, 1):
             yield from links_of_gone(places, name)
     for name in query.identifiers:
         yield from links_of_past(places, name)
     for entity in retrieval.entities:
-        if entity.kind in ("path", "symbol"):
-            yield from links_of_code(places, query, entity.text, entity.kind == "symbol")
+        if entity.kind in ("path", "symbol", "renamed"):
+            name = entity.places[0] if entity.kind == "renamed" else entity.text
+            yield from links_of_code(places, query, name, entity.kind == "symbol")
     best = None if keys else best_document(places, retrieval)
     if best is not None:
         yield from islice(links_of_document(places, best, ""), BEST_HIT_LINKS)

@@ -131,7 +131,8 @@ def rest_of_entity(
     """Return the other chunks of a named definition, or of a named file, that a hit belongs to."""
     if chunk.path is None:
         return []
-    if any(e.kind == "path" and is_path_of(e.text, chunk.path) for e in entities):
+    named = (name for e in entities for name in {"path": (e.text,), "renamed": e.places}.get(e.kind, ()))
+    if any(is_path_of(name, chunk.path) for name in named):
         return [c for c in read_document(chunk.source, chunk.path) if c.id != chunk.id][:MAX_REST]
     if not any(e.kind == "symbol" and chunk.id in e.chunk_ids for e in entities):
         return []

@@ -43,6 +43,8 @@ def resolve_entities(
             entities.append(Entity(path, "path", (), tuple(p for _, p in found)))
         elif entity := None if "/" in path else resolve_symbol(index, path, wide):
             entities.append(entity)  # `res.json` reads as a file and is a method
+        elif moved := index.find_moved(path, wide, MAX_ALTERNATIVES):
+            entities.append(Entity(path, "renamed", (), tuple(dict.fromkeys(new for _, _, new in moved))))
         else:
             missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide))))
     followed = replace(wide, sources=filters.followed | filters.sources)  # a ticket's key may be asked of code alone
@@ -52,7 +54,8 @@ def resolve_entities(
             entities.append(Entity(key, "design" if key in query.designs else "ticket", tuple(chunks), ()))
         elif not index.linked_to(key, followed, 1) and not is_named(index, key, followed):
             missing.append(MissingName(key, ()))
-    return tuple(entities), tuple(missing)
+    renamed = {entity.text for entity in entities if entity.kind == "renamed"}
+    return tuple(entities), tuple(item for item in missing if item.name not in renamed)
 
 
 def resolve_symbol(index: Index, name: str, filters: Filters) -> Entity | None:

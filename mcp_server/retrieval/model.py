@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +11,7 @@ from ingest.index.rows import FileRow
 from ingest.model import Chunk
 from mcp_server.results import MissingName
 
-EntityKind = Literal["symbol", "path", "ticket", "design"]
+EntityKind = Literal["symbol", "path", "renamed", "ticket", "design"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,18 @@ class Entity:
     chunk_ids: tuple[int, ...] = ()
     places: tuple[str, ...] = ()  # "path:line" of the first definitions, or the paths: more than one is an ambiguity
     definitions: int = 0  # how many there are of a symbol
+
+
+def use_present_names(text: str, entities: Iterable[Entity]) -> str:
+    """Return a text with the files that were renamed under their present names."""
+    present = {entity.text: entity.places[0] for entity in entities if entity.kind == "renamed"}
+    longest_first = "|".join(map(re.escape, sorted(present, key=len, reverse=True)))
+    return re.sub(longest_first, lambda match: present[match[0]], text) if present else text
+
+
+def tell_renamed(entity: Entity) -> str:
+    """Say what a file is called now."""
+    return f"`{entity.text}` was renamed: it is {' or '.join(entity.places)} now."
 
 
 @dataclass(frozen=True, slots=True)

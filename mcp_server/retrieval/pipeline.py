@@ -29,7 +29,7 @@ from mcp_server.retrieval.frames import retrieve_frames
 from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.links import retrieve_links
-from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval
+from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval, tell_renamed, use_present_names
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.references import kinds_behind, retrieve_references
 from mcp_server.retrieval.rerank import (
@@ -141,7 +141,7 @@ def search(
         resolved = [[entity.text, entity.kind, list(entity.places)] for entity in entities]
         span.record(output={"entities": resolved, "missing": [name.name for name in missing]})
     with trace.span("transform") as span:
-        asked, query = query, correct_name(index, query, filters, missing)
+        asked, query = query, correct_names(index, query, filters, entities, missing)
         written = len(query.terms)
         query, counts, idf = weigh_query(index, query, filters)
         kept = [[term.token, round(term.weight * idf[term.token], 3)] for term in query.terms]
@@ -302,8 +302,13 @@ def find_users(index: Index, query: ParsedQuery, fused: Fused) -> frozenset[int]
     return frozenset(c.id for c in index.chunks(fused.ids[:USE_DEPTH].tolist()) if uses_name(query, c.text))
 
 
-def correct_name(index: Index, query: ParsedQuery, filters: Filters, missing: Sequence[MissingName]) -> ParsedQuery:
-    """Return the query for the nearest name where the one name that is asked for exists nowhere: a slip."""
+def correct_names(
+    index: Index, query: ParsedQuery, filters: Filters, entities: Sequence[Entity], missing: Sequence[MissingName]
+) -> ParsedQuery:
+    """Return the query with files under their present names, and with the nearest name for a lone slip."""
+    present = use_present_names(query.text, entities)
+    if present != query.text:
+        return parse_query(present)
     if query.route != "symbol" or not missing:
         return query
     near = index.slip_of(missing[0].name, filters)
@@ -318,7 +323,9 @@ def notes_on(
     lists: Mapping[str, RankedList],
 ) -> Iterator[str]:
     """Yield what whoever asked should know of the query."""
-    if asked.text != query.text:
+    renamed = [entity for entity in entities if entity.kind == "renamed"]
+    yield from map(tell_renamed, renamed)
+    if asked.text != query.text and not renamed:
         yield f"Nothing is called `{asked.text}`; these hits are for `{query.text}`, the nearest name."
     for entity in entities:
         if entity.kind == "symbol" and entity.definitions > AMBIGUOUS:

@@ -90,6 +90,42 @@ def test_incremental_equals_full(tmp_path, code):
     assert step.generation == 2
 
 
+@pytest.mark.req("I13", "I19")
+def test_a_tree_has_the_same_chunk_ids_by_whatever_way_it_was_reached(tmp_path, code, git):
+    """Were ids carried along with a rename, they would tell of the way: a first build of the same tree makes others."""
+    git(code, "init", "-q", "-b", "main")
+    commit_all(code, git, "first")
+    source = SourceConfig(name="code", type="git", path=code, history=False)
+    first = build(tmp_path / "data", source)
+    ids = chunk_ids(tmp_path / "data")
+    git(code, "switch", "-q", "-c", "moved")
+    git(code, "mv", "module_1.py", "renamed.py")
+    commit_all(code, git, "rename")
+    moved = build(tmp_path / "data", source, allow_drop=True)
+    cold = build(tmp_path / "moved", source)
+    assert moved.manifest.content_hash == cold.manifest.content_hash
+    assert chunk_ids(tmp_path / "data") == chunk_ids(tmp_path / "moved")
+    (code / "module_1.py").write_text("def another():\n    return 1\n")
+    commit_all(code, git, "a new file in its place")
+    build(tmp_path / "data", source)
+    git(code, "switch", "-q", "main")
+    back = build(tmp_path / "data", source, allow_drop=True)
+    build(tmp_path / "cold", source)
+    assert chunk_ids(tmp_path / "data") == ids == chunk_ids(tmp_path / "cold")
+    assert back.manifest.content_hash == first.manifest.content_hash
+
+
+def commit_all(root, git, message):
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", message)
+
+
+def chunk_ids(data):
+    with Index.open_current(data) as index:
+        found = index.chunks(index.containing(["def"], seeing("code")))
+        return {chunk.path: chunk.id for chunk in found}
+
+
 @pytest.mark.req("I6", "I21")
 def test_deleted_file_is_gone_from_both_lists(tmp_path, code):
     data = tmp_path / "data"

@@ -320,6 +320,24 @@ def test_audit_names_document_version_and_trigger_and_cannot_be_rewritten(tmp_pa
 
 
 @pytest.mark.req("I13", "I16")
+def test_renames_there_and_back_leave_one_row_for_each_path(tmp_path: Path) -> None:
+    paths = ["a.py", "b.py", "a.py", "b.py", "a.py", "b.py", "c.py"]
+    for old, new in zip([None, *paths], paths, strict=False):
+        with open_publication(tmp_path) as publication:
+            publication.begin_source(SOURCE, new, "/src")
+            if old:
+                publication.remove_file("app", old)
+                publication.record_renames("app", [Rename(old, new)])
+            publication.add_file("app", make_entry(new, A), prepare_text(SOURCE, new, A))
+            publication.commit(NOW)
+    connection = control.connect(tmp_path)
+    assert control.read_renames(connection, len(paths)) == {("app", "a.py"): "c.py", ("app", "b.py"): "c.py"}
+    assert control.read_renames(connection, len(paths) - 1) == {("app", "a.py"): "b.py"}
+    assert connection.execute("SELECT count(*) FROM rename WHERE gen_to IS NULL").fetchone() == (2,)
+    connection.close()
+
+
+@pytest.mark.req("I13", "I16")
 def test_skips_and_renames_are_kept_per_generation(tmp_path: Path) -> None:
     with open_publication(tmp_path) as publication:
         publication.begin_source(SOURCE, "r1", "/src")
