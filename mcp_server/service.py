@@ -568,7 +568,7 @@ class Service:
                     strict=self.setup.settings.strict if strict is None else strict,
                     use_cache=use_cache,
                     transform=transform,
-                    listen=lambda event: listen(outlet.event(event)),
+                    listen=ignore if listen is ignore else lambda event: listen(outlet.event(event)),
                     cancellation=cancellation or Cancellation(),
                     stale_codes=lambda sources: join(self._stale_codes(index, sources, principal), self._trace_codes()),
                 )

@@ -120,6 +120,15 @@ class StaticEmbedder:
         vector: np.ndarray[Any, Any] = self.embed_passages([text])[0]
         return vector
 
+    def pieces_of(self, text: str) -> np.ndarray[Any, Any]:
+        """Return the ids of a text's pieces as uint16."""
+        return self._pieces.read(text)
+
+    def rows_of(self, pieces: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the rows of some pieces, float32 [n, 256], whose sum is a text's vector before it is set to norm 1."""
+        rows: np.ndarray[Any, Any] = self._rows.take(pieces, axis=0) * self._scales.take(pieces)[:, None]
+        return rows
+
     def _sum_pieces(self, text: str, out: np.ndarray[Any, Any]) -> None:
         ids = self._pieces.read(text)
         if len(ids):

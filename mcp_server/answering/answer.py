@@ -17,7 +17,13 @@ from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
-from mcp_server.answering.grounding import CheckedClaim, check_claims, list_false_premises, list_ungrounded_claims
+from mcp_server.answering.grounding import (
+    CheckedClaim,
+    Ledger,
+    check_claims,
+    list_false_premises,
+    list_ungrounded_claims,
+)
 from mcp_server.answering.lookups import look_up
 from mcp_server.answering.naming import Asked
 from mcp_server.answering.products import competing_products, group_by_product, product_note
@@ -125,14 +131,15 @@ def compose_answer(
         if isinstance(generator, ExtractiveGenerator):  # a model gets what its budget was packed with
             told, evidence = look_up(aspects, evidence, resolver)
         material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, told)
-        generated = generator.generate(material, lambda draft: announce(draft, material, resolver, checker, listen))
+        ledger = Ledger(evidence, question, resolver)
+        generated = generator.generate(material, lambda draft: announce(draft, ledger, checker, listen))
         span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
         uncovered = (
             *uncovered,
             *(Ungrounded("question", part, "not_covered", NOT_COVERED) for part in generated.not_covered),
         )
     with trace.span("ledger") as span:
-        checked = check_claims(generated.claims, evidence, question, resolver)
+        checked = tuple(map(ledger.check, generated.claims))
         holds = any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked)
         if holds and generated.mode == "extractive":
             followed, evidence = follow_constants(checked, evidence, resolver)
@@ -196,16 +203,14 @@ def read_on(
     return check_claims(drafts, blocks, question, resolver), blocks
 
 
-def announce(
-    draft: ClaimDraft, material: Material, resolver: Resolver, checker: FreshnessChecker, listen: Listener
-) -> None:
+def announce(draft: ClaimDraft, ledger: Ledger, checker: FreshnessChecker, listen: Listener) -> None:
     """Tell of a claim as soon as it passed the ledger; one that is struck is never told."""
     if listen is ignore:
         return
-    claim = check_claims([draft], material.evidence, material.question, resolver)[0]
+    claim = ledger.check(draft)
     if claim.is_struck:
         return
-    numbered = number_citations([claim.spans], by_id(material.evidence))
+    numbered = number_citations([claim.spans], ledger.evidence)
     citations = check_citations(numbered, checker)
     told = Claim(claim.draft.text, claim.verdict, claim.reason, tuple(c.id for c in citations))
     listen(AnswerEvent("claim", claim=told, citations=citations))

@@ -137,9 +137,15 @@ class Ledger:
         self._plain: dict[str, str] = {}
         self._all = "\n".join(self._whole.values())
         self._numbers: dict[str, frozenset[str]] = {}
+        self._checked: dict[ClaimDraft, CheckedClaim] = {}
 
     def check(self, draft: ClaimDraft) -> CheckedClaim:
-        """Resolve every anchor of one claim, check what it says of them, and decide its verdict."""
+        """Resolve every anchor of one claim, check what it says of them, and decide its verdict; once per claim."""
+        if draft not in self._checked:
+            self._checked[draft] = self._check(draft)
+        return self._checked[draft]
+
+    def _check(self, draft: ClaimDraft) -> CheckedClaim:
         spans = tuple(span for span in draft.spans if span.evidence in self.evidence)
         anchors = find_anchors(draft.text)
         absences = tuple(self.search_absence(absence, spans) for absence in find_absences(draft.text, anchors))

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from ingest.model import Chunk
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span
-from mcp_server.answering.naming import Asked, FileText, Line, name_probabilities, names_by_line, names_of
+from mcp_server.answering.naming import Asked, FileText, Line, name_probabilities
 from mcp_server.answering.passages import PLAIN_VALUES
+from mcp_server.answering.vocabulary import Vocabulary, vocabulary
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.model import RankedChunk
 
@@ -45,8 +46,8 @@ class Budget:
 
     ranges: int = MAX_CITATIONS
     chars: int = MAX_TOKENS * CHARS_PER_TOKEN
-    cited: list[tuple[str, str, int, int]] = field(default_factory=list)  # source, ref, first and last line
-    names: set[str] = field(default_factory=set)
+    cited: list[tuple[str, str, int, int, str]] = field(default_factory=list)  # source, ref, first and last line, text
+    names: set[int] = field(default_factory=set)  # by their numbers
     lines: dict[tuple[str, str], set[int]] = field(default_factory=dict)
 
 
@@ -57,16 +58,21 @@ def find_reading(
     asked: Asked, ranked: Sequence[RankedChunk], read_document: ReadDocument, budget: Budget
 ) -> list[Range]:
     """Return the ranges to read on. `ranked`: chunks, best first."""
-    files = open_files(ranked, read_document)
-    chances = name_probabilities(asked, ranked, files)
-    worth = [{name: p for name, p in own.items() if p >= FLOOR} for own in chances]
+    known = vocabulary()
+    for *_, text in budget.cited:
+        budget.names.update(known.read(text).table[0].tolist())
+    files = open_files(ranked, read_document, known)
+    worth = [
+        dict(zip(names[chances >= FLOOR].tolist(), chances[chances >= FLOOR].tolist(), strict=True))
+        for names, chances in name_probabilities(asked, ranked, files, known)
+    ]
     return choose_ranges(files, worth, budget)
 
 
 # ---- files and names
 
 
-def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument) -> list[FileText]:
+def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument, known: Vocabulary) -> list[FileText]:
     """Return the best files of a ranking with the lines around their best chunk."""
     top = max((hit.score for hit in ranked), default=0.0) or 1.0
     found: dict[tuple[str, str], list[RankedChunk]] = {}  # best first
@@ -80,7 +86,7 @@ def open_files(ranked: Sequence[RankedChunk], read_document: ReadDocument) -> li
     for document in best:
         own = [hit.chunk for hit in found[document]]
         around = read_document(*document, own[0].start_line, FILE_LINES)
-        lines = read_lines([*around, *own])  # what was found far away in a long file is looked at too
+        lines = read_lines([*around, *own], known)  # what was found far away in a long file is looked at too
         files.append(
             FileText(*document, own[0].role, lines, scores[document], max(scores[document].values()), totals[document])
         )
@@ -92,19 +98,21 @@ def decayed_sum(scores: Iterable[float]) -> float:
     return sum(score * 0.7**at for at, score in enumerate(sorted(scores, reverse=True)))
 
 
-def read_lines(chunks: Sequence[Chunk]) -> dict[int, Line]:
+def read_lines(chunks: Sequence[Chunk], known: Vocabulary) -> dict[int, Line]:
     """Return the lines of some chunks of a document by number."""
     lines: dict[int, Line] = {}
-    for chunk in chunks:
-        for number, (length, names) in enumerate(names_by_line(chunk.text), chunk.start_line):
-            lines.setdefault(number, Line(length, chunk, names))
+    for chunk in {chunk.id: chunk for chunk in chunks}.values():
+        text = known.read(chunk.text)
+        for number, (length, names) in enumerate(zip(text.lengths, text.lines, strict=True), chunk.start_line):
+            if number not in lines:
+                lines[number] = Line(length, chunk, names)
     return dict(sorted(lines.items()))
 
 
 # ---- ranges
 
 
-def choose_ranges(files: Sequence[FileText], worth: Sequence[Mapping[str, float]], budget: Budget) -> list[Range]:
+def choose_ranges(files: Sequence[FileText], worth: Sequence[Mapping[int, float]], budget: Budget) -> list[Range]:
     """Return ranges in the order in which they were taken; joins neighbours of one file when there are too many."""
     runs = [
         [(n, line.length, priced(line, prices)) for n, line in f.lines.items()]
@@ -133,7 +141,7 @@ def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
     """Return what is cited of these files, for others to join; what is cited of other files takes a place away."""
     open_ = {(file.source, file.ref): file for file in files}
     found = []
-    for source, ref, start, end in budget.cited:
+    for source, ref, start, end, _ in budget.cited:
         file = open_.get((source, ref))
         if file is not None and all(number in file.lines for number in range(start, end + 1)):
             found.append(Range(file, start, end))
@@ -142,14 +150,14 @@ def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
     return found
 
 
-def priced(line: Line, prices: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+def priced(line: Line, prices: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
     """Return the names of a line that are worth something."""
-    return tuple([(name, prices[name]) for name, _ in line.names if name in prices])  # half the time of a generator
+    return tuple([(name, prices[name]) for name in line.names if name in prices])  # half the time of a generator
 
 
 def best_run(
     files: Sequence[FileText],
-    runs: Sequence[Sequence[tuple[int, int, tuple[tuple[str, float], ...]]]],
+    runs: Sequence[Sequence[tuple[int, int, tuple[tuple[int, float], ...]]]],
     gains: dict[int, tuple[float, int, int]],
     stale: set[int],
     budget: Budget,
@@ -168,12 +176,12 @@ def best_run(
 
 
 def find_run(
-    run: Sequence[tuple[int, int, tuple[tuple[str, float], ...]]], known: set[str], covered: set[int]
+    run: Sequence[tuple[int, int, tuple[tuple[int, float], ...]]], known: set[int], covered: set[int]
 ) -> tuple[float, int, int]:
     """Return gain, first and last line of the best run of a file (Kadane's scan; a name counts once in a run)."""
     best = (0.0, 0, 0)
     gain, start, before = 0.0, 0, -1
-    seen: dict[str, int] = {}
+    seen: dict[int, int] = {}
     for number, length, names in run:
         if number in covered:
             gain, before = 0.0, -1
@@ -220,7 +228,7 @@ def spend(new: Range, budget: Budget) -> None:
         if number not in covered:
             budget.chars -= line.length
         covered.add(number)
-        budget.names.update(name for name, _ in line.names)
+        budget.names.update(line.names)
 
 
 def join_nearest(taken: list[Range], budget: Budget) -> bool:
@@ -280,8 +288,7 @@ def remaining(cited: Sequence[tuple[str, str, int, int, str]]) -> Budget:
     """Return what may still be cited beside some citations: source, ref, first and last line, text."""
     budget = Budget()
     for source, ref, start, end, text in cited:
-        budget.cited.append((source, ref, start, end))
+        budget.cited.append((source, ref, start, end, text))
         budget.chars -= len(text) + 1
         budget.lines.setdefault((source, ref), set()).update(range(start, end + 1))
-        budget.names.update(names_of(text))
     return budget

@@ -6,10 +6,11 @@ import pytest
 
 from ingest.index import Index, SourceState
 from ingest.model import Chunk
+from mcp_server.answering import grounding
 from mcp_server.answering.answer import AnswerSettings, ComposedAnswer, compose_answer, make_hit
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.resolver import IndexResolver, Resolver
-from mcp_server.results import MissingName
+from mcp_server.results import AnswerEvent, Listener, MissingName, ignore
 from mcp_server.retrieval.context import pack_context
 from mcp_server.retrieval.model import Entity, Retrieval
 from tests.ingest.index.support import SOURCE, publish, see
@@ -71,6 +72,7 @@ def compose(
     resolver: Resolver | None = None,
     checker: FreshnessChecker | None = None,
     trace: object = None,
+    listen: Listener = ignore,
 ) -> ComposedAnswer:
     return compose_answer(
         question,
@@ -80,6 +82,7 @@ def compose(
         checker or FreshnessChecker({}),
         AnswerSettings(),
         trace or NullTrace(),
+        listen=listen,
     )
 
 
@@ -226,6 +229,20 @@ def test_thin_retrieval_abstains_and_strong_retrieval_answers() -> None:
 def test_smalltalk_says_what_can_be_asked() -> None:
     answer = ask("hi", route="smalltalk")
     assert answer.mode == "capabilities" and not answer.abstained
+
+
+@pytest.mark.req("R6")
+def test_a_claim_that_is_told_on_the_way_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    find = grounding.find_anchors
+    monkeypatch.setattr(grounding, "find_anchors", lambda text: looked_up.append(text) or find(text))
+    told: list[AnswerEvent] = []
+    question = "Where is close_session implemented?"
+    retrieval = make_retrieval(*ALL, question=question, entities=[Entity("close_session", "symbol", (SESSION.id,))])
+    answer = compose(question, retrieval, listen=told.append)
+    texts = [claim.text for claim in answer.claims]
+    assert [event.claim.text for event in told if event.kind == "claim"] == texts
+    assert [looked_up.count(text) for text in texts] == [1] * len(texts)
 
 
 @pytest.mark.req("A5", "R19")

@@ -1,0 +1,262 @@
+"""The names that code and prose are made of, numbered: what each tells by itself, and where the words of a text stand.
+
+A code base says the same names again and again, so what is known of a name is kept, in arrays that features are made of
+without looking at each name anew.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ingest.index.tokens import split_identifier
+from mcp_server.answering.aspects import root
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ingest.embedding.static import StaticEmbedder
+
+    Array = np.ndarray[Any, Any]
+
+# Names joined by dots, with what tells that they stand in code: a dot before, a bracket or a sign of assignment after.
+TOKEN = re.compile(r"\.?\b[A-Za-z_]\w+(?:[ \t]*\.[A-Za-z_]\w+)*(?:[ \t]*[(.=:\[])?|\n")
+NAME = re.compile(r"[A-Za-z_]\w+")
+ERRORS = ("Error", "Warning", "Exception")
+NO_NAMES = frozenset(
+    """def return self class if else elif for while in not is and or None True False import from as with try except
+    raise lambda yield pass cls assert del global print str int the of to it this be func fn let const var public
+    private static void new null true false async await function export default type struct impl use mod package end
+    do""".split()
+)
+SHAPE_FEATURES = 10
+KEPT_NAMES = 65_536
+KEPT_TEXTS = 8192
+KEPT_TOKENS = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class TextNames:
+    """The names of one text by their numbers: those of each line, and all of them in order.
+
+    `table`: int32 [4, names]: number, whether it stands in code, on how many lines, and on which first (from 0).
+    """
+
+    lengths: tuple[int, ...]  # of each line, with its end
+    lines: tuple[tuple[int, ...], ...]
+    table: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How the names of a vocabulary match some roots: by number, and per root."""
+
+    total: Array  # weights of the roots that the name has
+    share: Array  # of its parts, those that are such roots
+    names: tuple[Array, ...]  # per root, the numbers of the names that have it
+
+
+class Vocabulary:
+    """Names by number, as far as they were seen. Thread-safe: what is known only grows."""
+
+    def __init__(self) -> None:
+        """Start without a name."""
+        import numpy as np  # here: what answers without reading on needs no arrays
+
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._tokens = Tokens(self.number_of)
+        self._texts: dict[str, TextNames] = {}
+        self._with_root: defaultdict[str, list[int]] = defaultdict(list)
+        self._with_part: defaultdict[str, list[int]] = defaultdict(list)
+        self._parts: list[int] = []  # of each name, how many
+        self._shapes: Array = np.zeros((0, SHAPE_FEATURES))
+        self._pieces: list[Array] = []
+        self._norms: Array = np.zeros(0, dtype=np.float32)
+        self._lock = threading.RLock()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether it should be left for a new one."""
+        return len(self.names) > KEPT_NAMES
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, text: str) -> TextNames:
+        """Return the names of a text, without keywords. Kept, because the same chunks are looked at again and again."""
+        known = self._texts.get(text)
+        if known is None:
+            with self._lock:
+                if len(self._texts) >= KEPT_TEXTS:
+                    self._texts.clear()
+                known = self._texts[text] = self._read(text)
+        return known
+
+    def _read(self, text: str) -> TextNames:
+        import numpy as np
+
+        found: dict[int, list[int]] = {}
+        lines: list[tuple[int, ...]] = []
+        line: dict[int, None] = {}
+        tokens, at = self._tokens, 0
+        for token in TOKEN.findall(text):
+            if token == "\n":
+                lines.append(tuple(line))
+                line, at = {}, at + 1
+                continue
+            numbers, in_code = tokens[token]
+            for number in numbers:
+                held = found.get(number)
+                if held is None:
+                    found[number] = [number, in_code, 1, at]
+                    line[number] = None
+                    continue
+                if in_code:
+                    held[1] = True
+                if number not in line:
+                    held[2] += 1
+                    line[number] = None
+        lines.append(tuple(line))
+        table = np.array(list(found.values()), dtype=np.int32).reshape(-1, 4).T
+        return TextNames(tuple([len(one) + 1 for one in text.split("\n")]), tuple(lines), table)
+
+    def number_of(self, name: str) -> int:
+        """Return the number of a name, a new one for one that was never seen."""
+        number = self._numbers.get(name)
+        if number is None:
+            with self._lock:
+                number = self._numbers.get(name)
+                return self._add(name) if number is None else number
+        return number
+
+    def find(self, name: str) -> int | None:
+        """Return the number of a name, None for one that was never seen."""
+        return self._numbers.get(name)
+
+    def _add(self, name: str) -> int:
+        number, whole = len(self.names), root(name)
+        parts = [root(part) for part in split_identifier(name)] or [whole]
+        for part in parts:
+            self._with_part[part].append(number)
+        for one in {*parts, whole}:
+            self._with_root[one].append(number)
+        self._parts.append(len(parts))
+        self.names.append(name)
+        self._numbers[name] = number  # last: who finds the number finds the rest
+        return number
+
+    # -- what names tell -----------------------------------------------------------------------------------------------
+
+    def shapes(self, numbers: Array) -> Array:
+        """Return what each name tells by itself, one row of SHAPE_FEATURES each."""
+        import numpy as np
+
+        with self._lock:
+            first = len(self._shapes)
+            new = list(map(shape_of, self.names[first:], self._parts[first:]))
+            if new:
+                self._shapes = np.concatenate([self._shapes, np.array(new, dtype=float)])
+        found: Array = self._shapes[numbers]
+        return found
+
+    def match(self, weights: Mapping[str, float]) -> Match:
+        """Compare all names with some roots. `weights`: root -> idf."""
+        import numpy as np
+
+        with self._lock:
+            size = len(self.names)
+            total, parts = np.zeros(size), np.zeros(size)
+            for one in sorted(weights):
+                total[self._with_root.get(one, [])] += weights[one]
+                parts += np.bincount(self._with_part.get(one, []), minlength=size)
+            names = tuple(np.array(self._with_root.get(one, []), dtype=np.int64) for one in weights)
+            return Match(total, parts / np.array(self._parts), names)
+
+    def likeness(self, numbers: Array, text: str) -> Array:
+        """Return the cosine of each name with a text, float32.
+
+        A vector is a sum of rows, one per word piece, so that each piece is compared once and no vector is kept.
+        """
+        import numpy as np
+
+        model = embedder()
+        self._weigh(model)
+        own = [self._pieces[number] for number in numbers.tolist()]
+        used, which = np.unique(np.concatenate(own), return_inverse=True)
+        near = model.rows_of(used) @ model.embed_query(text)
+        found: Array = np.add.reduceat(near[which], starts_of(own)) / self._norms[numbers]
+        return found
+
+    def _weigh(self, model: StaticEmbedder) -> None:
+        """Cut the names that came since the last time into pieces, and note the length of their sums."""
+        import numpy as np
+
+        with self._lock:
+            new = self.names[len(self._pieces) :]
+            if not new:
+                return
+            cut = [model.pieces_of(name) for name in new]
+            any_piece = np.zeros(1, dtype=np.uint16)  # so that no part is empty
+            own = [pieces if len(pieces) else any_piece for pieces in cut]
+            sums = np.add.reduceat(model.rows_of(np.concatenate(own)), starts_of(own))
+            lengths = np.linalg.norm(sums, axis=1)
+            lengths[[not len(pieces) for pieces in cut]] = np.inf  # no words, so like nothing
+            self._norms = np.concatenate([self._norms, np.where(lengths > 0, lengths, np.inf)])
+            self._pieces += own
+
+
+class Tokens(dict[str, tuple[tuple[int, ...], bool]]):
+    """Token -> the numbers of its names without keywords, and whether they stand in code. When full it starts over."""
+
+    def __init__(self, number_of: Callable[[str], int]) -> None:
+        """Take what numbers a name."""
+        super().__init__()
+        self._number_of = number_of
+
+    def __missing__(self, token: str) -> tuple[tuple[int, ...], bool]:
+        names = NAME.findall(token)
+        in_code = len(names) > 1 or len(token) > len(names[0])
+        if len(self) >= KEPT_TOKENS:
+            self.clear()
+        entry = self[token] = (tuple([self._number_of(name) for name in names if name not in NO_NAMES]), in_code)
+        return entry
+
+
+def starts_of(parts: Sequence[Array]) -> Array:
+    """Return where each of some arrays begins when they are joined."""
+    import numpy as np
+
+    starts: Array = np.cumsum([0, *map(len, parts[:-1])])
+    return starts
+
+
+def shape_of(name: str, parts: int) -> tuple[float, ...]:
+    """Return the features of a name by itself, in the order of naming.py."""
+    is_shaped, is_upper = parts > 1, name.isupper()
+    return (
+        is_shaped, name.startswith("_"), parts / 4, name.islower() and not is_shaped, name.endswith(ERRORS),
+        name.startswith("test_"), name.startswith("__"), is_upper, name[0].isupper() and not is_upper, len(name) / 10,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def embedder() -> StaticEmbedder:
+    """Return the model that ships with the package, whatever the index was built with: names need no other."""
+    from ingest.embedding.static import StaticEmbedder
+
+    return StaticEmbedder()
+
+
+_CURRENT: list[Vocabulary] = []
+
+
+def vocabulary() -> Vocabulary:
+    """Return the vocabulary in use; a full one is left to those who still read in it."""
+    if not _CURRENT or _CURRENT[0].is_full:
+        _CURRENT[:] = [Vocabulary()]
+    return _CURRENT[0]
