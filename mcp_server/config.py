@@ -107,6 +107,9 @@ class ServerConfig(Section):
     http_port: int = Field(8765, ge=0, le=65535)
     allowed_hosts: tuple[str, ...] = ()  # besides the loopback names
     max_result_chars: int = Field(9000, ge=1000, le=40_000)
+    max_running: int = Field(8, ge=1)  # queries at once
+    max_waiting: int = Field(100, ge=0)  # in line behind them; who comes after that is refused
+    max_wait_s: float = Field(10.0, ge=0)  # in line
     debounce_ms: int = Field(50, ge=0)
     watch: bool = True
 

@@ -15,6 +15,7 @@ class ServerError(Exception):
     """Base of everything that the read path raises on purpose."""
 
     retryable = False
+    retry_after_s = 5  # where it is
 
 
 class BadRequest(ServerError):
@@ -49,6 +50,10 @@ class Overloaded(ServerError):
     """Too many requests at once."""
 
     retryable = True
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 TRACE_NOTE = "trace="

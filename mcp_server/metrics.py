@@ -44,6 +44,9 @@ class Metrics:
         self._generation = Gauge(
             "codecairn_index_generation", "Index generation of the last query.", registry=self._registry
         )
+        self._inside = Gauge(
+            "codecairn_queries_inside", "Queries that run now, or wait in line.", ["state"], registry=self._registry
+        )
         self._duration = Histogram(
             "codecairn_query_seconds", "Duration of queries.", ["tool"], buckets=QUERY_BUCKETS, registry=self._registry
         )
@@ -95,8 +98,10 @@ class Metrics:
         else:
             self._cost.labels(name).inc(float(row.cost_usd))
 
-    def render(self, store: TraceStore | None) -> bytes:
-        """Return everything in the text form of Prometheus."""
+    def render(self, store: TraceStore | None, running: int, waiting: int) -> bytes:
+        """Return everything in the text form of Prometheus. `running`, `waiting`: queries inside now."""
+        self._inside.labels("running").set(running)
+        self._inside.labels("waiting").set(waiting)
         if store is not None:
             dropped, lost = store.dropped
             figures = {

@@ -301,6 +301,7 @@ def serve_stdio(service: Service, wire: int) -> None:
     server = make_server(service)
 
     async def speak() -> None:
+        service.admission.make_room()
         with os.fdopen(wire, "w", encoding="utf-8") as out:
             async with stdio_server(stdout=anyio.wrap_file(out)) as (read, write):
                 await server.speak(read, write)

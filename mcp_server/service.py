@@ -38,6 +38,7 @@ from mcp_server.access import (
     sees_everything,
     visible_settings,
 )
+from mcp_server.admission import Admission
 from mcp_server.cache import Cache, CachedEmbedder
 from mcp_server.config import Setup, TransformSetting
 from mcp_server.egress import Outlet, release
@@ -202,6 +203,8 @@ class Service:
         self._asking_lock = threading.Lock()
         self.prompts = select_prompts(setup)
         self._activity = Activity()
+        limits = setup.settings.server
+        self.admission = Admission(limits.max_running, limits.max_waiting, limits.max_wait_s)
         self._store = open_store(setup, self._activity) if setup.settings.trace.enabled else None
         self._counting: list[Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]] = []
         self._recorder = self._make_recorder(self._store)
@@ -438,17 +441,19 @@ class Service:
         caller: Caller | None = None,
         strict: bool | None = None,
     ) -> SearchResult:
-        """Return ranked hits, or every occurrence for `mode = "all"`. Raises BadRequest, NotReady, Unavailable."""
+        """Return ranked hits, or every occurrence for `mode = "all"`.
+
+        Raises BadRequest, NotReady, Overloaded, Unavailable.
+        """
         with self._trace("search_code", request.query, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.query, "query")
             request = replace(request, query=redact(request.query).text)  # the index holds no secret to be found
             if not 1 <= request.limit <= MAX_LIMIT:
                 raise BadRequest(f"`limit` is {request.limit}; it must be between 1 and {MAX_LIMIT}.")
             is_strict = self.setup.settings.strict if strict is None else strict
-            with self.reading(principal) as index:
+            with self._admitted(trace), self.reading(principal) as index:
                 result = self._search(index, request, principal, trace, is_strict)
                 result = self._outlet(index, principal).search(result)
-        self._write_log(trace)
         self._tell_followers(request, principal, trace.id, entry)
         return result
 
@@ -543,8 +548,9 @@ class Service:
         listen: Listener = ignore,
         cancellation: Cancellation | None = None,
     ) -> AnswerResult:
-        """Answer a question from the index, every pointer checked. Raises BadRequest, NotReady, Unavailable.
+        """Answer a question from the index, every pointer checked.
 
+        Raises BadRequest, NotReady, Overloaded, Unavailable.
         `listen` hears of the evidence and of each claim that passed the ledger, before the answer is whole.
         Raises CancelledError once `cancellation` is set.
         """
@@ -554,7 +560,8 @@ class Service:
         with self._trace("answer", request.question, entry, principal, caller, vars_of(request)) as trace:
             check_query(request.question, "question")
             request = replace(request, question=redact(request.question).text)
-            with self.reading(principal) as index:
+            cancellation = cancellation or Cancellation()
+            with self._admitted(trace, cancellation.check), self.reading(principal) as index:
                 filters = self.filters(index, principal, request)
                 outlet = self._outlet(index, principal)
                 question = Question(
@@ -569,7 +576,7 @@ class Service:
                     use_cache=use_cache,
                     transform=transform,
                     listen=ignore if listen is ignore else lambda event: listen(outlet.event(event)),
-                    cancellation=cancellation or Cancellation(),
+                    cancellation=cancellation,
                     stale_codes=lambda sources: join(self._stale_codes(index, sources, principal), self._trace_codes()),
                 )
                 result = outlet.answer(self.open_asking().answer(question))
@@ -585,7 +592,6 @@ class Service:
                 ungrounded=[[item.kind, item.text, item.verdict] for item in result.ungrounded],
                 filters=describe(filters),
             )
-        self._write_log(trace)
         self._tell_followers(request, principal, trace.id, entry)
         return result
 
@@ -660,7 +666,6 @@ class Service:
             tree = Tree([Path(place) for place in places if place], hidden_places(principal, self.setup.settings))
             report = check_text(text, IndexResolver(index, filters, tree, excluded))
             trace.set(n_claims=len(report.claims), filters=describe(filters))
-        self._write_log(trace)
         return report
 
     # -- traces, status, documents -----------------------------------------------------------------------------------
@@ -935,6 +940,14 @@ class Service:
         finally:
             if run is not None:
                 self._count(run)
+                self._write_log(run)
+
+    @contextlib.contextmanager
+    def _admitted(self, trace: TraceRun, go_on: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Run one query beside a bounded number of others. Raises Overloaded."""
+        with self.admission.admitted(go_on) as waited_ms:
+            trace.set(queue_wait_ms=waited_ms)
+            yield
 
     def _snapshot(self, principal: Principal) -> Mapping[str, object]:
         """Return the settings as they may stand in a principal's traces."""

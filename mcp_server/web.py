@@ -108,6 +108,7 @@ def make_app(service: Service, mcp_app: ASGIApp, run_mcp: Callable[[], Any]) -> 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with run_mcp():
+            service.admission.make_room()
             yield
 
     api = Api(service, local_principal(service.setup.settings))
@@ -145,7 +146,7 @@ class Api:
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: counters and histograms of this process, for Prometheus."""
         store = self._service.store if self._service.setup.settings.trace.enabled else None
-        return Response(self._metrics.render(store), media_type=CONTENT_TYPE)
+        return Response(self._metrics.render(store, *self._service.admission.inside), media_type=CONTENT_TYPE)
 
     async def search(self, request: Request) -> Response:
         """POST /v1/search."""
@@ -263,10 +264,10 @@ def caller_of(request: Request) -> Caller:
 def refuse(error: Exception) -> Response:
     """Return an error of ours as JSON with a fitting status."""
     code = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
-    retryable = isinstance(error, ServerError) and error.retryable
-    headers = {"Retry-After": "5"} if retryable else None
+    retry_after_s = error.retry_after_s if isinstance(error, ServerError) and error.retryable else 0
+    headers = {"Retry-After": str(retry_after_s)} if retry_after_s else None
     trace = {"trace_id": trace_of(error)} if trace_of(error) else {}
-    return JSONResponse({"error": str(error), "retryable": retryable, **trace}, code, headers)
+    return JSONResponse({"error": str(error), "retryable": bool(retry_after_s), **trace}, code, headers)
 
 
 def serve_http(app: ASGIApp, host: str, port: int) -> None:

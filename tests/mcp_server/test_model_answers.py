@@ -3,17 +3,23 @@
 import hashlib
 import json
 import os
+import re
 import threading
-from concurrent.futures import CancelledError
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from mcp import Client
+from starlette.testclient import TestClient
 
 import prompts
 from ingest.access import LOCAL_PRINCIPAL
 from ingest.errors import ConfigError
+from mcp_server.admission import SPARE_THREADS
 from mcp_server.cli.prompting import render_again
 from mcp_server.config import load_setup
 from mcp_server.errors import Unavailable
@@ -21,8 +27,9 @@ from mcp_server.fallback import Cancellation
 from mcp_server.llm import Message
 from mcp_server.model_calls import serialise
 from mcp_server.results import AnswerRequest, AnswerResult
-from mcp_server.server import make_server
+from mcp_server.server import http_app, make_server
 from mcp_server.service import Service
+from mcp_server.web import make_app
 from tests.mcp_server.conftest import make_repository, reindex
 from tests.mcp_server.fake_llm import FakeLLM, Step, cite, claim, claiming, find_block, reply
 
@@ -52,12 +59,13 @@ def endpoint():
 def make(built, endpoint):
     made = []
 
-    def make(answer=None, cache=False, **llm):
+    def make(answer=None, cache=False, server=None, **llm):
         values = {"model": "writer-1", "base_url": endpoint.url, "timeout_s": 5, **llm}
         settings = built.settings.model_copy(
             update={
                 "llm": built.settings.llm.model_validate(values),
                 "answer": built.settings.answer.model_copy(update=answer or {}),
+                "server": built.settings.server.model_copy(update=server or {}),
                 "cache": built.settings.cache.model_copy(update={"enabled": cache}),
             }
         )
@@ -411,6 +419,70 @@ def test_F23_caller_that_goes_stops_the_work_and_the_bill(endpoint, make):
     assert endpoint.broken.wait(10)
     assert service.list_traces(LOCAL_PRINCIPAL)[0].status == "cancelled"
     assert len(endpoint.requests) == 1
+
+
+# -- too many at once -------------------------------------------------------------------------------------------------
+
+
+def wait_for(what):
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def crowded(endpoint, make):
+    """A server that runs one query and lets one wait: the first hangs in the model until `go` is set."""
+    go = threading.Event()
+    endpoint.default = lambda request: go.wait(30) and signing(request)
+    service = make(server={"max_running": 1, "max_waiting": 1, "max_wait_s": 30.0})
+    app = http_app(service, ["127.0.0.1"], [])
+    with (
+        TestClient(make_app(service, app[1], app[0].session_manager.run), base_url="http://127.0.0.1") as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        post = partial(client.post, "/v1/query")
+        first = pool.submit(post, json={"question": QUESTION})
+        wait_for(lambda: endpoint.requests)
+        second = pool.submit(post, json={"question": "How are session cookies verified?"})
+        wait_for(lambda: service.admission.inside == (1, 1))
+        try:
+            yield service, client, go, (first, second)
+        finally:
+            go.set()
+
+
+@pytest.mark.req("F12", "T1", "T20", "T30")
+def test_F12_too_many_at_once_are_refused_with_a_hint_and_the_rest_is_answered(crowded):
+    service, client, go, running = crowded
+    refused = client.post("/v1/search", json={"query": "SessionSigner"})
+    assert refused.status_code == 429 and refused.json()["retryable"]
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "1 run and 1 wait" in refused.json()["error"]
+    # A call that no thread is free for would wait in a line that nobody bounds.
+    assert client.portal.call(lambda: current_default_thread_limiter().total_tokens) == 2 + SPARE_THREADS
+    assert 'codecairn_queries_inside{state="waiting"} 1.0' in client.get("/metrics").text
+    go.set()
+    assert [answer.result().status_code for answer in running] == [200, 200]
+    assert "SESSION_SALT" in running[0].result().json()["answer"]
+    assert client.post("/v1/search", json={"query": "SessionSigner"}).status_code == 200
+    rows = {row.id: row for row in service.list_traces(LOCAL_PRINCIPAL)}
+    row = rows[refused.json()["trace_id"]]
+    assert (row.status, row.error_type) == ("handled", "Overloaded")
+    assert rows[running[1].result().json()["trace_id"]].queue_wait_ms > 0
+
+
+@pytest.mark.req("F12", "F13")
+def test_F12_an_agent_is_told_when_to_ask_again(crowded):
+    service = crowded[0]
+
+    async def search():
+        async with Client(make_server(service)) as client:
+            return await client.call_tool("search_code", {"query": "SessionSigner"})
+
+    told = anyio.run(search)
+    assert told.is_error and re.search(r"Ask again in \d+ s\..* trace=", told.content[0].text)
 
 
 # -- streaming --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ import anyio
 import pytest
 from mcp import Client
 
-from ingest.access import Principal
+from ingest.access import LOCAL_PRINCIPAL, Principal
+from mcp_server.errors import BadRequest
+from mcp_server.results import SearchRequest
 from mcp_server.server import make_server
+from mcp_server.service import Service
 from tests.mcp_server.conftest import reindex
 
 MODES = ("auto", "legacy")
@@ -312,6 +315,22 @@ def test_an_error_names_its_trace(service, tool, arguments):
     is_error, explained = call(service, "explain_trace", trace_id=trace_id)
     assert not is_error
     assert "BadRequest" in explained
+
+
+@pytest.mark.req("T29", "S12")
+def test_a_query_that_fails_leaves_a_log_line(service, capsys):
+    logging = Service(service.setup, log=True)
+    with pytest.raises(BadRequest):
+        logging.search(SearchRequest("SessionSigner", product="nowhere"), LOCAL_PRINCIPAL)
+    logging.close()
+    line = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (line["event"], line["tool"], line["status"], line["error"]) == (
+        "query",
+        "search_code",
+        "handled",
+        "BadRequest",
+    )
+    assert "SessionSigner" not in json.dumps(line)
 
 
 @pytest.mark.req("T1")
