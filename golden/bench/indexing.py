@@ -12,19 +12,27 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
 from golden.bench import BenchError
 from golden.bench.command import SourceType, codecairn_command, find_type, serving, write_config
+from golden.case import GoldenError
 from golden.machine import MachineFacts, PeakMemory, folder_mb, read_machine
 from golden.metrics import percentile, rounded
+from golden.organisation import git
 from golden.stdio import StdioServer
 from ingest.languages import path_role
 
 SWITCHED_WITHIN_S = 300.0
 POLL_S = 0.025  # between searches for a change: without a pause they take the processor from the build they wait for
+BEFORE, AFTER = "codecairn-bench-before", "codecairn-bench-after"  # branches of the copy
+GIT_OPTIONS = (
+    "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "commit.gpgSign=false",
+    "-c", "user.name=bench", "-c", "user.email=bench@localhost",
+)  # fmt: skip
 HITS = 10  # chunks of source files that are similar to a name may stand before the one that holds it
 
 
@@ -46,8 +54,8 @@ class IndexBench:
     skipped: Mapping[str, int]
     unchanged_s: float  # the same command again, nothing changed
     change_ms: tuple[float, ...]  # from the write to the first search of a running server that returns it
-    switch_files: int  # rewritten at once, as a branch switch does
-    switch_ms: float  # from the first write to the search that returns the last of them; 0 = not measured
+    switch_files: int  # changed at once: by `git switch` in a git source, written one after the other in a folder
+    switch_ms: float  # from the start of that to the searches that return them; 0 = not measured
     switch_queries: int  # answered meanwhile, by the old generation
     machine: MachineFacts = field(default_factory=read_machine)
 
@@ -72,6 +80,7 @@ class IndexBench:
         if self.change_ms:
             p50, p95 = percentile(self.change_ms, 0.5), percentile(self.change_ms, 0.95)
             change = f"p50 {p50:.0f} ms, p95 {p95:.0f} ms ({len(self.change_ms)} changes)"
+        at_once = "by git switch" if self.source_type == "git" else "at once"
         switch = "not measured"
         if self.switch_ms:
             switch = f"{self.switch_ms / 1000:.1f} s, {self.switch_queries} queries answered meanwhile"
@@ -86,7 +95,7 @@ class IndexBench:
                 f"skipped: {skipped}",
                 f"again, nothing changed: {self.unchanged_s:.1f} s",
                 f"one-file change to searchable: {change}",
-                f"{self.switch_files} files changed at once, to searchable: {switch}",
+                f"{self.switch_files} files changed {at_once}, to searchable: {switch}",
                 str(self.machine),
             )
         )
@@ -102,7 +111,7 @@ def run_index(
 ) -> IndexBench:
     """Index a copy of a folder with the real command, then change files of it under a running server.
 
-    `changes`: files, one after the other. `switch`: files, all at once.
+    `changes`: files, one after the other. `switch`: files, all at once; in a git source by `git switch`.
 
     `source_type` defaults to git inside a repository. The folder itself is left alone. Raises BenchError.
     """
@@ -124,17 +133,26 @@ def run_index(
         seconds, memory, report = measure_command(("index", *options, "--json"))
         say("indexing again")
         unchanged_s, _, _ = measure_command(("index", *options, "--json"))
-        say("changing files")
         lines = count_lines(data, root)
         change_ms: tuple[float, ...] = ()
         switch_ms, switch_queries, switched = 0.0, 0, 0
+        on_branch: list[str] = []
+        if switch and kind == "git":
+            on_branch = prepare_branch(data, root, switch)
+            measure_command(("index", *options, "--json"))  # the files that the preparation touched
         if changes or switch:
             with serving(options) as server:
                 time.sleep(3.0)  # the watcher starts after the first reply and compares the tree once
-                change_ms = tuple(measure_changes(server, data, root, changes))
-                if switch:
+                if switch:  # first: git switches no branch over changed files
                     say("changing many files at once")
-                    switched, switch_ms, switch_queries = measure_switch(server, data, root, switch)
+                    change_files = (
+                        partial(switch_branch, root, on_branch)
+                        if on_branch
+                        else partial(mark_files, data, root, switch)
+                    )
+                    switched, switch_ms, switch_queries = measure_switch(server, change_files)
+                    say("changing files")
+                change_ms = tuple(measure_changes(server, data, root, changes))
         return IndexBench(
             path=str(path),
             source_type=kind,
@@ -226,28 +244,63 @@ def measure_changes(server: StdioServer, data: Path, root: Path, changes: int) -
         yield wait_for(server, name, started)
 
 
-def measure_switch(server: StdioServer, data: Path, root: Path, count: int) -> tuple[int, float, int]:
-    """Change many files at once, as a branch switch does.
+def mark_files(data: Path, root: Path, count: int) -> list[str]:
+    """Append a new definition to many files; return the names, in the order of the files."""
+    names = []
+    for file in choose_files(data, root, count):
+        names.append(new_name())
+        append_marker(file, names[-1])
+    return names
 
-    Return how many, milliseconds until a search returns the last of them, and how many queries the server answered
-    before that. Raises BenchError when one of these fails.
+
+def prepare_branch(data: Path, root: Path, count: int) -> list[str]:
+    """Commit the copy as it is, and many changed files on a branch that is not checked out; return their names."""
+    change(root, "switch", "--create", BEFORE)
+    change(root, "add", "--all")
+    change(root, "commit", "--allow-empty", "--message", "As it was")
+    change(root, "switch", "--create", AFTER)
+    names = mark_files(data, root, count)
+    change(root, "commit", "--all", "--message", f"Change {len(names)} files")
+    change(root, "switch", BEFORE)
+    return names
+
+
+def change(root: Path, command: str, *arguments: str) -> None:
+    """Run a git command that changes the copy, without its hooks. Raises BenchError."""
+    try:
+        git(root, *GIT_OPTIONS, command, *arguments)
+    except GoldenError as error:
+        raise BenchError(str(error)) from error
+
+
+def switch_branch(root: Path, names: Sequence[str]) -> Sequence[str]:
+    """Check the branch with the changed files out."""
+    change(root, "switch", AFTER)
+    return names
+
+
+def measure_switch(server: StdioServer, change_files: Callable[[], Sequence[str]]) -> tuple[int, float, int]:
+    """Change many files at once.
+
+    Return how many, milliseconds until searches return the first, the middle and the last of them, and how many
+    queries the server answered before that. Raises BenchError when one of these fails.
     """
-    files = choose_files(data, root, count)
     started = time.perf_counter()
-    last = ""
-    for file in files:
-        last = new_name()
-        append_marker(file, last)
+    names = change_files()
+    wanted = [names[0], names[len(names) // 2], names[-1]]
     answered = 0
     while time.perf_counter() - started < SWITCHED_WITHIN_S:
-        text, failed = server.call("search_code", {"query": last, "limit": HITS, "response_format": "json"})
+        text, failed = server.call("search_code", {"query": wanted[-1], "limit": HITS, "response_format": "json"})
         if failed:
-            raise BenchError(f"A query failed while {len(files)} changed files were indexed: {text[:300]}")
-        if any(last in hit["text"] for hit in json.loads(text)["hits"]):
-            return len(files), (time.perf_counter() - started) * 1000, answered
+            raise BenchError(f"A query failed while {len(names)} changed files were indexed: {text[:300]}")
+        if any(wanted[-1] in hit["text"] for hit in json.loads(text)["hits"]):
+            wanted.pop()
+            if not wanted:
+                return len(names), (time.perf_counter() - started) * 1000, answered
+            continue
         answered += 1
         time.sleep(POLL_S)
-    raise BenchError(f"{len(files)} changed files were not searchable within {SWITCHED_WITHIN_S:.0f} s.")
+    raise BenchError(f"{len(names)} changed files were not searchable within {SWITCHED_WITHIN_S:.0f} s.")
 
 
 def wait_for(server: StdioServer, name: str, started: float, limit_s: float = 60.0) -> float:

@@ -24,7 +24,7 @@ def bench_index(
     path: Path,
     source_type: Annotated[str, typer.Option(help="folder or git; default: git inside a repository.")] = "",
     changes: Annotated[int, typer.Option(min=0, help="One-file changes to time under a running server.")] = 10,
-    switch: Annotated[int, typer.Option(min=0, help="Files to change at once, as a branch switch does.")] = 0,
+    switch: Annotated[int, typer.Option(min=0, help="Files to change at once: in a git source by `git switch`.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure indexing: seconds, lines per second, memory of all processes, size, and change to searchable.

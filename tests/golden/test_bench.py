@@ -41,6 +41,20 @@ def test_index_runs_the_real_command_and_leaves_the_folder_alone(corpora):
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
 
 
+@pytest.mark.req("I4")
+def test_a_branch_is_switched_by_git_in_a_copy_and_its_files_are_searchable(corpora, git):
+    root = next(corpora.iterdir()) / "src"
+    git(root, "init", "-q", "-b", "main")
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "first")
+    (root / "mail.py").write_text("def send_mail(address):\n    return address\n")  # not committed: no obstacle
+    bench = run_index(root, changes=0, switch=3)
+    assert (bench.source_type, bench.switch_files) == ("git", 3)
+    assert bench.switch_ms > 0
+    assert "3 files changed by git switch, to searchable" in str(bench)
+    assert git(root, "branch", "--list").split() == ["*", "main"]
+
+
 def test_index_of_no_folder_is_refused(tmp_path):
     with pytest.raises(BenchError, match="no folder"):
         run_index(tmp_path / "nothing")
