@@ -120,9 +120,10 @@ class StaticEmbedder:
         vector: np.ndarray[Any, Any] = self.embed_passages([text])[0]
         return vector
 
-    def pieces_of(self, text: str) -> np.ndarray[Any, Any]:
-        """Return the ids of a text's pieces as uint16."""
-        return self._pieces.read(text)
+    def pieces_of(self, words: Sequence[str]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the ids of the pieces of some words, one word after the other as uint16, and how many each has."""
+        cut = [self._pieces[word] for word in words]
+        return np.frombuffer(b"".join(cut), dtype=np.uint16), np.array([len(ids) // 2 for ids in cut], dtype=np.int64)
 
     def rows_of(self, pieces: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the rows of some pieces, float32 [n, 256], whose sum is a text's vector before it is set to norm 1."""

@@ -69,6 +69,7 @@ TAKEN = re.compile(
     r"|\b(?:formerly|was called|before:)\s[`*]*$",
     re.I,
 )
+WORD_MARKS = ("_", "$")
 LEAST_REAL = 5  # letters of a real name inside a made-up one
 SHORT_FLAG = 4  # characters: --to, -n say nothing
 CAMEL = re.compile(r"[A-Za-z]+\d*")
@@ -569,13 +570,24 @@ def searchable(block: Evidence) -> str:
 
 def contains_name(text: str, name: str) -> bool:
     """Tell whether a text holds a name as a whole word; a qualified name also by its last part."""
-    if re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", text, re.IGNORECASE if name.startswith("#") else 0):
+    if holds_whole(text.lower(), name.lower()) if name.startswith("#") else holds_whole(text, name):
         return True
     parts = [part for part in re.split(r"\.|::|->|#", name) if part]
     if len(parts) < 2:
         return False
     # `self.rows` and `Table.rows`: every part has to be there, not necessarily written together.
-    return all(re.search(rf"(?<![\w$]){re.escape(part)}(?![\w$])", text) for part in parts)
+    return all(holds_whole(text, part) for part in parts)
+
+
+def holds_whole(text: str, name: str) -> bool:
+    """Tell whether a text holds a name with no letter, digit, `_` or `$` beside it, without a pattern for each name."""
+    at = text.find(name)
+    while at >= 0:
+        before, after = text[at - 1 : at], text[at + len(name) : at + len(name) + 1]
+        if not (before.isalnum() or before in WORD_MARKS) and not (after.isalnum() or after in WORD_MARKS):
+            return True
+        at = text.find(name, at + 1)
+    return False
 
 
 def names_path(block: Evidence, anchor: Anchor) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter
@@ -59,13 +60,16 @@ class Tape:
 
     def encode(self, value: object) -> Json:
         """Return a value as JSON; a chunk by its id."""
-        if value is None or type(value) in PLAIN:  # most values are; asking abstract classes takes ten times as long
+        kind = type(value)
+        if value is None or kind in PLAIN:  # most values are; asking abstract classes takes ten times as long
             return value
+        if kind is tuple or kind is list:
+            return [self.encode(item) for item in cast(Sequence[object], value)]
         if isinstance(value, Chunk):
             self.chunks[value.id] = value
             return {CHUNK: value.id}
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: self.encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if names := fields_of(cast(Hashable, kind)):
+            return {name: self.encode(getattr(value, name)) for name in names}
         if isinstance(value, Mapping):
             return {str(name): self.encode(item) for name, item in value.items()}
         if isinstance(value, AbstractSet):
@@ -77,6 +81,12 @@ class Tape:
     def note(self, name: str, arguments: Sequence[object], result: object) -> None:
         """Write one look-up down."""
         self.calls.setdefault(name, {})[key_of(arguments)] = self.encode(result)
+
+
+@lru_cache(maxsize=256)
+def fields_of(kind: Hashable) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields, none for another class."""
+    return tuple(field.name for field in dataclasses.fields(cast(type, kind))) if dataclasses.is_dataclass(kind) else ()
 
 
 class _Listener:

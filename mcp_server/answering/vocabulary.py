@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,8 @@ class Vocabulary:
         self._with_part: defaultdict[str, list[int]] = defaultdict(list)
         self._parts: list[int] = []  # of each name, how many
         self._shapes: Array = np.zeros((0, SHAPE_FEATURES))
-        self._pieces: list[Array] = []
+        self._pieces: Array = np.zeros(0, dtype=np.uint16)  # of one name after the other
+        self._ends: Array = np.zeros(0, dtype=np.int64)  # where those of each name end
         self._norms: Array = np.zeros(0, dtype=np.float32)
         self._lock = threading.RLock()
 
@@ -186,10 +187,15 @@ class Vocabulary:
 
         model = embedder()
         self._weigh(model)
-        own = [self._pieces[number] for number in numbers.tolist()]
-        used, which = np.unique(np.concatenate(own), return_inverse=True)
+        ends, norms = self._ends, self._norms
+        first = np.where(numbers > 0, ends[numbers - 1], 0)
+        counts = ends[numbers] - first
+        owner = np.repeat(np.arange(len(numbers)), counts)
+        own = self._pieces[np.arange(len(owner)) + np.repeat(first - np.cumsum(counts) + counts, counts)]
+        used, which = np.unique(own, return_inverse=True)
         near = model.rows_of(used) @ model.embed_query(text)
-        found: Array = np.add.reduceat(near[which], starts_of(own)) / self._norms[numbers]
+        sums = np.bincount(owner, weights=near[which], minlength=len(numbers))
+        found: Array = (sums / norms[numbers]).astype(np.float32)
         return found
 
     def _weigh(self, model: StaticEmbedder) -> None:
@@ -197,17 +203,19 @@ class Vocabulary:
         import numpy as np
 
         with self._lock:
-            new = self.names[len(self._pieces) :]
+            new = self.names[len(self._norms) :]
             if not new:
                 return
-            cut = [model.pieces_of(name) for name in new]
-            any_piece = np.zeros(1, dtype=np.uint16)  # so that no part is empty
-            own = [pieces if len(pieces) else any_piece for pieces in cut]
-            sums = np.add.reduceat(model.rows_of(np.concatenate(own)), starts_of(own))
+            pieces, counts = model.pieces_of(new)
+            sums = np.zeros((len(new), model.dimensions), dtype=np.float32)
+            filled = counts > 0
+            starts = (np.cumsum(counts) - counts)[filled]
+            sums[filled] = np.add.reduceat(model.rows_of(pieces), starts) if len(starts) else 0
             lengths = np.linalg.norm(sums, axis=1)
-            lengths[[not len(pieces) for pieces in cut]] = np.inf  # no words, so like nothing
-            self._norms = np.concatenate([self._norms, np.where(lengths > 0, lengths, np.inf)])
-            self._pieces += own
+            lengths[lengths == 0] = np.inf  # no words, so like nothing
+            self._ends = np.concatenate([self._ends, len(self._pieces) + np.cumsum(counts)])
+            self._pieces = np.concatenate([self._pieces, pieces])
+            self._norms = np.concatenate([self._norms, lengths])  # last: how many are weighed
 
 
 class Tokens(dict[str, tuple[tuple[int, ...], bool]]):
@@ -225,14 +233,6 @@ class Tokens(dict[str, tuple[tuple[int, ...], bool]]):
             self.clear()
         entry = self[token] = (tuple([self._number_of(name) for name in names if name not in NO_NAMES]), in_code)
         return entry
-
-
-def starts_of(parts: Sequence[Array]) -> Array:
-    """Return where each of some arrays begins when they are joined."""
-    import numpy as np
-
-    starts: Array = np.cumsum([0, *map(len, parts[:-1])])
-    return starts
 
 
 def shape_of(name: str, parts: int) -> tuple[float, ...]:

@@ -1,8 +1,12 @@
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Span
-from mcp_server.answering.grounding import check_claims, holds_number, list_ungrounded_claims
+from mcp_server.answering.grounding import check_claims, holds_number, holds_whole, list_ungrounded_claims
 
 from .support import ChunkResolver, make_chunk, make_evidence
 
@@ -111,3 +115,9 @@ def test_ungrounded_lists_only_what_the_evidence_does_not_support() -> None:
 )
 def test_numbers_agree_across_units_of_time(text: str, literal: str, held: bool) -> None:
     assert holds_number(text, literal) is held
+
+
+@pytest.mark.req("F2")
+@given(st.text(alphabet="aé_$.#B ", max_size=14), st.text(alphabet="aé_$.#B", min_size=1, max_size=4))
+def test_a_name_is_in_a_text_where_a_pattern_with_borders_finds_it(text: str, name: str) -> None:
+    assert holds_whole(text, name) == bool(re.search(rf"(?<![\w$]){re.escape(name)}(?![\w$])", text))
