@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.index.keys import key_token
 from ingest.model import SUPERSEDED_BY, Chunk, Filters
-from mcp_server.retrieval.links import Linked, read_linked, touched_paths
+from mcp_server.retrieval.links import KEY, Linked, read_linked, touched_paths
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -19,7 +18,6 @@ MAX_LINKED = 60  # documents looked at for one hit
 MAX_COMMITS = 300  # a file can have thousands
 MAX_KEYS = 10  # tickets of a file that are looked up
 SHOWN = 3
-KEY = re.compile(r"#\d+|[A-Z][A-Z0-9]*-\d+")
 
 
 def linked_items(index: Index, chunk: Chunk, filters: Filters) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ paths of two products have nothing to do with each other, and is bounded, so tha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BY_KEY = "key"  # how a document was found that has the key which is asked for
 MAX_FILES = 20  # that are followed from one set of documents
 MAX_REQUESTS = 5  # tickets that name the key, whose own commits count for it: pull requests
+MAX_NAMED = 10  # tickets and designs that the documents of one key name
+KEY = re.compile(r"#\d+|[A-Z][A-Z0-9]*-\d+")
 MAX_WORDS = 62  # that rows are asked for at once
 
 
@@ -38,7 +41,7 @@ class Linked(NamedTuple):
 
 
 def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: RankWeights) -> RankedList:
-    """Documents with a ticket key or design id of the query, documents that name it, and the files behind both."""
+    """Documents with a ticket key or design id of the query, those that name it or are named by it, and files."""
     scored: list[tuple[int, float, str]] = []
     wide = replace(filters, sources=filters.followed | filters.sources, path_glob="", language="")
     for key in (*query.tickets, *query.designs):
@@ -48,6 +51,9 @@ def retrieve_links(index: Index, query: ParsedQuery, filters: Filters, weights: 
         about = subject_of(index, own, query)
         scored.extend((document.chunk_id, 1.0, BY_KEY) for document in wanted(index, own, filters))
         scored.extend((document.chunk_id, 0.6, "names it") for document in wanted(index, naming, filters))
+        scored.extend(
+            (document.chunk_id, 0.5, "named by it") for document in wanted(index, named_by(index, own, wide), filters)
+        )
         scored.extend(follow(index, own, filters, about, 0.8, "named by it"))
         scored.extend(follow(index, naming, filters, about, 0.5, "touched for it by {ref}"))
         for request in requests_among(own, naming):
@@ -91,6 +97,16 @@ def requests_among(own: Sequence[Linked], naming: Sequence[Linked]) -> list[Link
     refs = {(document.file.source, document.file.ref) for document in own}
     found = {(d.file.source, d.file.ref): d for d in naming if d.kind == "ticket"}
     return [document for place, document in found.items() if place not in refs][:MAX_REQUESTS]
+
+
+def named_by(index: Index, own: Sequence[Linked], filters: Filters) -> list[Linked]:
+    """Return the tickets and designs that documents name, within the product of each: what one of them goes on in."""
+    named = {(document.product, link): None for document in own for link in document.links if KEY.fullmatch(link)}
+    found: list[Linked] = []
+    for product, key in list(named)[:MAX_NAMED]:
+        found += read_linked(index, index.find_keys(key, replace(filters, product=product)))
+    known = {document.chunk_id for document in own}
+    return [document for document in found if document.chunk_id not in known]
 
 
 def follow(

@@ -399,7 +399,7 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "link":
         return bool(query.tickets or query.designs)
     if retriever == "history":
-        return bool(filters.history) and query.route == "conceptual" and not query.frames
+        return bool(filters.history or filters.followed) and query.route == "conceptual" and not query.frames
     if retriever == "frames":
         return bool(query.frames)
     if retriever == "references":

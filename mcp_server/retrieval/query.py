@@ -22,7 +22,8 @@ STOP_WORDS = frozenset(
     it its let may me might must my no not of off on or our shall should so some such than that the their them then
     there these they this those to up us was we were what when where which while who whom whose why will with within
     without would you your about above across after again all also am because before being below between both down
-    during each few further here just more most only other out over own same s t too under until very via""".split()
+    during each few further here just more most only other out over own same s t too under until very via myself
+    ourselves yourself yourselves himself herself itself themselves""".split()
 )
 # Words of the request itself; worth little as evidence.
 SCAFFOLD_WORDS = frozenset(

@@ -14,7 +14,10 @@ from mcp_server.retrieval.query import parse_query
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS
 
 PLAIN = "def run(value):\n    return value + {}\n"
-TICKETS = [{"number": 41, "title": "Gondola tips over", "body": "The gondola tips over in a storm."}]
+TICKETS = [
+    {"number": 41, "title": "Gondola tips over", "body": "The gondola tips over in a storm."},
+    {"number": 42, "title": "Carousel whistles", "body": "The carousel whistles at night. It is in shop/rota.py."},
+]
 
 
 @pytest.fixture
@@ -68,10 +71,18 @@ def test_a_ticket_speaks_for_the_files_of_the_commit_that_names_it(service):
     assert told[0] == shown[0] == "shop/winch.py"
 
 
+@pytest.mark.req("R16")
+def test_a_ticket_speaks_for_the_files_that_it_names(service):
+    assert profiles(service, "how comes that our carousel whistles at night")[1][0] == "shop/rota.py"
+
+
 @pytest.mark.req("S1")
 def test_a_ticket_that_the_asker_may_not_see_speaks_for_nothing(service):
-    told, _ = profiles(service, "our gondola tips over when a storm comes", Principal("guest", frozenset({"local"})))
+    guest = Principal("guest", frozenset({"local"}))
+    told, _ = profiles(service, "our gondola tips over when a storm comes", guest)
     assert "shop/winch.py" not in told
+    _, shown = profiles(service, "how comes that our carousel whistles at night", guest)
+    assert "shop/rota.py" not in shown[:1]
 
 
 def test_tests_and_documents_have_no_profile(service):

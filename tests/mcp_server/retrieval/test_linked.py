@@ -108,6 +108,20 @@ def test_a_ticket_leads_through_a_pull_request_to_the_lines_that_it_is_about(lin
     assert not result.not_found
 
 
+@pytest.mark.req("R16")
+def test_what_a_ticket_names_is_found_with_it(linked, tmp_path):
+    going_on = [
+        {"number": 60, "title": "Tarpaulin flaps", "body": "Goes on in #61, decided in ADR-9."},
+        {"number": 61, "title": "Hem it", "body": "Two rows of stitches."},
+    ]
+    (tmp_path / "issues.json").write_text(json.dumps(TICKETS + going_on))
+    reindex(linked)
+    principal = local_principal(linked.setup.settings)
+    result = linked.search(SearchRequest("what became of #60?", sources=("tickets",)), principal)
+    assert [hit.key for hit in result.hits[:2]] == ["#60", "#61"]
+    assert "named by it" in linked.explain(result.trace_id, "search.link", principal)
+
+
 @pytest.mark.req("R13")
 def test_links_stay_within_their_product(linked, repository, tmp_path):
     other = tmp_path / "other"
