@@ -217,10 +217,11 @@ def count_lines(data: Path, root: Path) -> int:
 
 
 def choose_files(data: Path, root: Path, count: int) -> list[Path]:
-    """Return some indexed files, spread over the tree: source before anything else, Python where there is any."""
+    """Return some indexed files, spread over the tree: of Python sources, else of sources, else of all as many."""
     indexed = indexed_files(data)
-    source = [path for path in indexed if path_role(path) == "source"] or indexed  # the ranking puts tests back
-    paths = [path for path in source if path.endswith(".py")] or source
+    source = [path for path in indexed if path_role(path) == "source"]  # the ranking puts tests back
+    python = [path for path in source if path.endswith(".py")]
+    paths = next((paths for paths in (python, source) if len(paths) >= count), indexed)
     return [root / path for path in paths[:: max(1, len(paths) // max(1, count))][:count]]
 
 
