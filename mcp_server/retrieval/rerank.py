@@ -12,6 +12,7 @@ import numpy as np
 from ingest.index.rows import Bits, Definition, FileRow, Ints
 from ingest.index.tokens import split_identifier, token_hash
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
+from ingest.model import Symbol
 from mcp_server.retrieval.candidates import RankedList
 from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key, path_platforms
 from mcp_server.retrieval.fusion import Fused
@@ -119,9 +120,14 @@ def keep_order(candidates: Candidates) -> Ranking:
 def wanted_names(query: ParsedQuery) -> dict[str, str]:
     """Return the names that the query asks for: last part -> name as written."""
     wanted = {name.rsplit(".", 1)[-1].rsplit("::", 1)[-1]: name for name in query.identifiers}
-    if query.route == "symbol" or len(query.text.split()) == 1:
+    if is_lone_name(query):
         wanted.setdefault(bare_name(query.text), query.text)
     return wanted
+
+
+def is_lone_name(query: ParsedQuery) -> bool:
+    """Tell whether the query is one name or word and nothing else."""
+    return query.route == "symbol" or len(query.text.split()) == 1
 
 
 def joined_names(query: ParsedQuery) -> frozenset[str]:
@@ -140,14 +146,13 @@ def name_hashes(query: ParsedQuery) -> list[int]:
 
 def match_symbols(wanted: Mapping[str, str], definitions: Iterable[Definition]) -> float:
     """Return how well one of the definitions answers one of the names, 0..1."""
-    return max(
-        (
-            _definition_score(symbol.name, symbol.qualname, symbol.kind, last, full)
-            for symbol in definitions
-            for last, full in wanted.items()
-        ),
-        default=0.0,
-    )
+    return max((match_symbol(wanted, definition) for definition in definitions), default=0.0)
+
+
+def match_symbol(wanted: Mapping[str, str], symbol: Definition | Symbol) -> float:
+    """Return how well a definition answers one of the names, 0..1."""
+    scores = (_definition_score(symbol.name, symbol.qualname, symbol.kind, last, full) for last, full in wanted.items())
+    return max(scores, default=0.0)
 
 
 def uses_name(query: ParsedQuery, text: str) -> bool:
