@@ -352,6 +352,11 @@ def default_data_dir(root: Path, name: str, env: Mapping[str, str], environment:
     return Path(home) / "codecairn" / f"{source_name(name or root.name)}-{digest}{apart}"
 
 
+def is_read_only(data_dir: Path) -> bool:
+    """Tell whether a data directory holds an index and cannot be written: it is served as it is."""
+    return (data_dir / "control.db").exists() and not os.access(data_dir, os.W_OK)
+
+
 def ensure_writable(data_dir: Path) -> None:
     """Create the data directory (0700). Raises ConfigError if it cannot be written."""
     try:

@@ -16,9 +16,14 @@ NAME = "secret.key"
 KEY_BYTES = 32
 
 
-def read_keys(data_dir: Path) -> tuple[bytes, ...]:
-    """Return the keys, the newest first; one is made on first use. Raises ConfigError for a damaged file."""
+def read_keys(data_dir: Path, *, may_make: bool = True) -> tuple[bytes, ...]:
+    """Return the keys, the newest first; one is made on first use. Raises ConfigError for a damaged file.
+
+    `may_make`: False where none can be written; one that lasts as long as this process stands in for the first.
+    """
     path = data_dir / NAME
+    if not path.exists() and not may_make:
+        return (os.urandom(KEY_BYTES),)
     if not path.exists():
         _make_first(path)
     content = path.read_bytes()

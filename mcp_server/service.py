@@ -40,7 +40,7 @@ from mcp_server.access import (
 )
 from mcp_server.admission import Admission
 from mcp_server.cache import Cache, CachedEmbedder
-from mcp_server.config import Setup, TransformSetting
+from mcp_server.config import Setup, TransformSetting, is_read_only
 from mcp_server.egress import Outlet, release
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
@@ -206,7 +206,9 @@ class Service:
         self._activity = Activity()
         limits = setup.settings.server
         self.admission = Admission(limits.max_running, limits.max_waiting, limits.max_wait_s)
-        self._store = open_store(setup, self._activity) if setup.settings.trace.enabled else None
+        self._reads_only = is_read_only(setup.data_dir)
+        keeps_traces = setup.settings.trace.enabled and not self._reads_only
+        self._store = open_store(setup, self._activity) if keeps_traces else None
         self._counting: list[Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]] = []
         self._recorder = self._make_recorder(self._store)
         self._incidents = IncidentLog(self._write_incident, now)
@@ -722,7 +724,8 @@ class Service:
     def store(self) -> TraceStore:
         """The store of traces. Raises NotFound where traces are switched off."""
         if self._store is None:
-            raise NotFound("Traces are switched off (trace.enabled = false).")
+            why = "the data directory is read-only" if self._reads_only else "trace.enabled = false"
+            raise NotFound(f"No traces are kept here ({why}).")
         return self._store
 
     def pseudonym(self, principal: Principal) -> str:
@@ -970,6 +973,8 @@ class Service:
             write_stderr(f"An outage was not recorded ({incident.describe()}): {error}")
 
     def _trace_codes(self) -> tuple[str, ...]:
+        if self._reads_only:
+            return ("read_only",)
         return () if self._store is None or self._recorder.healthy else ("trace_unavailable",)
 
     def _count(self, trace: TraceRun) -> None:
@@ -992,7 +997,7 @@ class Service:
 
     def _read_keys(self) -> tuple[bytes, ...]:
         if not self._keys:
-            self._keys = read_keys(self.setup.data_dir)
+            self._keys = read_keys(self.setup.data_dir, may_make=not self._reads_only)
         return self._keys
 
     def _make_cursor(self, request: SearchRequest, index: Index, principal: Principal, offset: int) -> str:

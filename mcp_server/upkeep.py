@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.config import UpkeepConfig
 from ingest.model import HISTORY_SUFFIX
+from mcp_server.config import is_read_only
 
 if TYPE_CHECKING:
     from ingest.index.jobs import Job, Letter
@@ -132,7 +133,12 @@ def describe_letters(letters: list[Letter]) -> Iterator[str]:
 
 
 def disk_alarms(data_dir: Path) -> Iterator[str]:
-    """Yield a warning for a data directory on a disk whose locks do not hold between machines."""
+    """Yield a warning for a data directory that is read-only or on a disk whose locks do not hold between machines."""
+    if is_read_only(data_dir):
+        yield (
+            f"The data directory {data_dir} is read-only: its index is served as it is and not renewed, and no records "
+            "are kept."
+        )
     kind = file_system_of(data_dir)
     if kind in NETWORK_DISKS:
         yield (

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, WriterBusy
+from ingest.index.files import is_writable
 from ingest.index.schema import Manifest
 from ingest.index.stored import manifest_from_dict, manifest_to_dict
 from ingest.model import KnownFile
@@ -174,7 +175,9 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
     """
     path = data_dir / CONTROL
     with translated(path):
-        connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            _address(path, create=create), uri=True, timeout=30, isolation_level=None, check_same_thread=False
+        )
         try:
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -195,12 +198,22 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def _address(path: Path, *, create: bool) -> str:
+    """Return the file as SQLite opens it: on a read-only disk without the files that it else puts beside it."""
+    address = path.absolute().as_uri()
+    if create or is_writable(path.parent):
+        return address
+    log = path.with_name(f"{path.name}-wal")
+    is_whole = not log.exists() or log.stat().st_size == 0
+    return f"{address}?mode=ro{'&immutable=1' if is_whole else ''}"
+
+
 def is_created(data_dir: Path) -> bool:
     """Tell whether there is a control.db with tables. Raises IndexCorrupt when it is none."""
     path = data_dir / CONTROL
     if not path.exists():
         return False
-    with translated(path), closing(sqlite3.connect(path, timeout=30)) as connection:
+    with translated(path), closing(sqlite3.connect(_address(path, create=False), uri=True, timeout=30)) as connection:
         return _has_tables(connection)
 
 

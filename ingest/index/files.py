@@ -41,6 +41,11 @@ class FileManifest:
     logical: dict[str, Any]
 
 
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder: not where it is missing, protected, or on a read-only disk."""
+    return os.access(folder, os.W_OK)
+
+
 def generation_folder(data_dir: Path, generation: int) -> Path:
     """Return where a generation lives."""
     return data_dir / GENERATIONS / str(generation)

@@ -6,6 +6,7 @@ commit at the same opstamp. Writers work on a hard-linked clone (see generation.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from ingest.errors import DiskFull, IndexCorrupt
+from ingest.index.files import is_writable
 from ingest.index.names import clean, file_term, path_tails
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.scored import ScoredChunks
@@ -128,13 +130,28 @@ class TextWriter:
             self._writer.rollback()
 
 
+@contextmanager
+def lockable(folder: Path) -> Iterator[Path]:
+    """Yield a folder with the same files in which the engine can make its lock file, as it does to open an index.
+
+    On a read-only disk that is one of links; it is not needed any more once the engine has the files open.
+    """
+    if is_writable(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="codecairn-") as links:
+        for path in (path for path in folder.iterdir() if path.suffix != ".lock"):
+            Path(links, path.name).symlink_to(path.absolute())
+        yield Path(links)
+
+
 class TextReader:
     """One immutable searcher. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with translated(folder):
-            self._searcher = tantivy.Index.open(str(folder)).searcher()
+        with translated(folder), lockable(folder) as place:
+            self._searcher = tantivy.Index.open(str(place)).searcher()
 
     def search(
         self, terms: Sequence[tuple[str, float]], where: TextFilter, limit: int, weights: Mapping[str, float]

@@ -57,7 +57,7 @@ def search(
     if mode not in ("ranked", "all"):
         fail(f"--mode is {mode!r}; it must be ranked or all.", EXIT_USAGE)
     wanted: Literal["ranked", "all"] = "all" if mode == "all" else "ranked"
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     request = SearchRequest(query, limit, cursor, tuple(source or ()), product, path_glob, wanted, language)
     with open_service(setup) as service:
         result = service.search(request, local_principal(setup.settings), strict=strict)
@@ -89,7 +89,7 @@ def answer(
     """
     from mcp_server.render import answer_to_dict, render_answer
 
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     request = AnswerRequest(question, tuple(source or ()), product, path_glob, language)
     with open_service(setup) as service:
         asking, wanted = local_principal(setup.settings), check_transform(transform)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, load_setup
+from mcp_server.config import CONFIG_NAME, Setup, ensure_writable, is_read_only, load_setup
 from mcp_server.service import Service
 
 EXIT_ERROR, EXIT_USAGE, EXIT_NOTHING = 1, 2, 3
@@ -52,11 +52,19 @@ def read_setup(root: Path | None, config: Path | None, data: Path | None) -> Set
     return load_setup(root=root, config=config, data=data, env=read_environment())
 
 
-def open_setup(root: Path | None, config: Path | None, data: Path | None, **flags: Any) -> Setup:  # noqa: ANN401
-    """Read the settings and make sure that the data directory can be written."""
+def open_setup(
+    root: Path | None,
+    config: Path | None,
+    data: Path | None,
+    *,
+    reads: bool = False,
+    **flags: Any,  # noqa: ANN401
+) -> Setup:
+    """Read the settings and make sure that the data directory can be written, or, to read, that it holds an index."""
     given = {name: value for name, value in flags.items() if value is not None}
     setup = load_setup(root=root, config=config, data=data, env=dict(os.environ), flags=given)
-    ensure_writable(setup.data_dir)
+    if not (reads and is_read_only(setup.data_dir)):
+        ensure_writable(setup.data_dir)
     return setup
 
 

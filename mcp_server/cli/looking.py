@@ -32,7 +32,7 @@ def status(
     """Show what is indexed, how old it is, and what was skipped and why."""
     from mcp_server.render import render_status, status_to_dict
 
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     with open_service(setup) as service:
         state = service.status(local_principal(setup.settings))
     print_json(status_to_dict(state)) if as_json else print(render_status(state))
@@ -58,7 +58,7 @@ def doctor(
         lines = compare_places(*(open_environment(name, root, config, data) for name in diff))
         print_json(lines) if as_json else print("\n".join(lines) or "no difference")
         return
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     problems = [*find_intruders(), *find_prompt_changes(), *find_violations(setup, deep)]
     if shutil.which("git") is None:
         problems.append("git is not on the PATH; git sources cannot be read.")

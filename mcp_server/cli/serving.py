@@ -21,7 +21,7 @@ from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
 from mcp_server.cli.looking import is_indexed
 from mcp_server.cli.working import worker_command
-from mcp_server.config import Setup
+from mcp_server.config import Setup, is_read_only
 from mcp_server.errors import NotReady, ServerError
 from mcp_server.service import Building, Service
 
@@ -185,7 +185,7 @@ def serve(
     """
     limit_arenas()
     wire = None if http else divert_stdout()
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     host, port = parse_address(address, setup)
     if http:
         from mcp_server.web import check_bind
@@ -195,7 +195,8 @@ def serve(
         background = Background(setup, service)
         keeps_up = watch and setup.settings.server.watch
         unbuilt = not all(map(is_indexed, list_domains(setup)))
-        background.start(*([] if keeps_up else ["--once"]), work=keeps_up or unbuilt)
+        can_work = not is_read_only(setup.data_dir)
+        background.start(*([] if keeps_up else ["--once"]), work=can_work and (keeps_up or unbuilt))
         try:
             serve_over_http(service, host, port) if wire is None else serve_over_stdio(service, wire)
         finally:
