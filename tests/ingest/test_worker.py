@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest import audit
+from ingest import worker as worker_module
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
 from ingest.errors import DiskFull, SourceError
@@ -114,6 +115,16 @@ def running(tmp_path, builds, code):
     assert not thread.is_alive()
 
 
+@pytest.mark.req("I4")
+def test_after_the_machine_slept_every_file_is_looked_at(tmp_path, running, builds, code, monkeypatch):
+    (code / "beta.py").write_text("def beta():\n    return 2\n")
+    assert builds.wait(lambda orders: orders[-1].trigger == "watch")
+    monkeypatch.setattr(worker_module, "awake_for", lambda: 3600.0)
+    assert builds.wait(lambda orders: orders[-1].trigger == "wake")
+    assert builds.orders[-1].only == {"code"}
+    assert builds.orders[-1].seen is None or "code" not in builds.orders[-1].seen.paths  # nothing is known: all is read
+
+
 @pytest.mark.req("I1", "I4")
 def test_an_edit_is_built_and_its_events_are_done(tmp_path, running, builds, code):
     (code / "beta.py").write_text("def beta():\n    return 2\n")
@@ -208,6 +219,8 @@ def test_a_second_worker_stands_by_until_the_first_ends(tmp_path, builds, code):
     assert first.acquire()
     assert is_worked(data)
     second = make_worker(tmp_path, builds, folder(code))
+    assert second.run(once=True)  # leaves the work to the first
+    assert not builds.orders
     thread = threading.Thread(target=second.run)
     thread.start()
     assert not builds.orders

@@ -10,6 +10,8 @@ from ingest.config import SmokeQuestion, UpkeepConfig
 from ingest.errors import PublishRefused
 from ingest.index import control, jobs
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
+from mcp_server import upkeep
+from mcp_server.access import local_principal
 from mcp_server.errors import Unavailable
 from mcp_server.render import render_search, render_status
 from mcp_server.results import AnswerRequest, SearchRequest
@@ -112,6 +114,14 @@ def test_too_many_files_that_cannot_be_parsed_are_an_alarm(service):
 
 def test_the_disk_that_the_data_lies_on_is_known(tmp_path):
     assert file_system_of(tmp_path) not in ("", "nfs")
+
+
+@pytest.mark.req("F14")
+@pytest.mark.parametrize(("kind", "alarms"), [("nfs4", 1), ("ext4", 0)])
+def test_data_on_a_network_disk_is_an_alarm_in_the_status(service, monkeypatch, kind, alarms):
+    monkeypatch.setattr(upkeep, "file_system_of", lambda path: kind)
+    found = service.status(local_principal(service.setup.settings)).alarms
+    assert sum(f"lies on a network disk ({kind})" in alarm and "--data DIR" in alarm for alarm in found) == alarms
 
 
 @pytest.mark.req("I10")
