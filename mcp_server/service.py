@@ -595,7 +595,10 @@ class Service:
                 n_claims=len(result.claims),
                 n_supported=sum(claim.verdict in GROUNDED for claim in result.claims),
                 n_stale=len(result.stale),
-                ungrounded=[[item.kind, item.text, item.verdict] for item in result.ungrounded],
+                ungrounded=[
+                    {"kind": item.kind, "text": item.text, "verdict": item.verdict, "reason": item.reason}
+                    for item in result.ungrounded
+                ],
                 filters=describe(filters),
             )
         self._tell_followers(request, principal, trace.id, entry)

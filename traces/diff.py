@@ -82,8 +82,7 @@ def diff_span(before: Span | None, after: Span | None, label: Label) -> Iterator
         yield from diff_rows(before.output, after.output, label)
         if before.rest != after.rest:
             yield f"candidates beyond those kept differ: {_rest(before.rest)} -> {_rest(after.rest)}"
-        if before.dropped != after.dropped:
-            yield from (f"dropped {line}" for line in diff_values(before.dropped, after.dropped))
+        yield from diff_dropped(before.dropped, after.dropped, label)
     else:
         yield from diff_values(_without_estimate(before.output), _without_estimate(after.output))
 
@@ -93,6 +92,16 @@ def _without_estimate(output: Json) -> Json:
     if isinstance(output, Mapping) and output.get("estimated"):
         return {name: value for name, value in output.items() if name != "tokens"}
     return output
+
+
+def diff_dropped(before: Json, after: Json, label: Label) -> Iterator[str]:
+    """Yield the chunks that are dropped now, no more, or for another reason."""
+    old, new = ({key: reason for key, reason, _ in list_rows(rows)} for rows in (before, after))
+    for key in (*new, *(key for key in old if key not in new)):
+        if old.get(key) != new.get(key):
+            now = f"for {new[key]}" if key in new else "no more"
+            was = f", was for {old[key]}" if key in old else ""
+            yield f"dropped {now}{was}: {label(key)}"
 
 
 def diff_rows(before: Sequence[Json], after: Sequence[Json], label: Label) -> Iterator[str]:

@@ -17,6 +17,7 @@ _ABSTAINED = (
     "SELECT count(*), max(at), max(seq) FROM trace WHERE abstained = 1 AND kind = ? AND at > ? "
     "GROUP BY query_hash ORDER BY count(*) DESC, max(at) DESC LIMIT ?"
 )
+_BEFORE = ("kind", "text", "verdict")
 _OPEN = (
     "SELECT id, query_hash, content_hash FROM trace WHERE kind = ? AND at > ? AND (abstained = 1 OR n_ungrounded > 0) "
     "AND content_hash IS NOT NULL ORDER BY at DESC LIMIT ?"
@@ -54,7 +55,7 @@ def read_terms(db: sqlite3.Connection, since: str) -> Iterator[tuple[Any, ...]]:
     terms: dict[str, Term] = {}
     for trace_id, query_hash, content_hash in db.execute(_OPEN, (LIVE, since, READ)).fetchall():
         for item in open_parts(read_blob(db, content_hash)):
-            term = terms.setdefault(str(item["text"]).lower(), Term(reason=str(item["reason"]), trace=trace_id))
+            term = terms.setdefault(str(item["text"]).lower(), Term(reason=str(item.get("reason", "")), trace=trace_id))
             term.questions.add(query_hash)
     ranked = sorted(terms.items(), key=lambda pair: (-len(pair[1].questions), pair[0]))
     for text, term in ranked[:SHOWN]:
@@ -63,6 +64,8 @@ def read_terms(db: sqlite3.Connection, since: str) -> Iterator[tuple[Any, ...]]:
 
 def open_parts(content: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - what a blob holds
     """Yield the parts of the question itself among what an answer names as ungrounded."""
-    for item in (content or {}).get("ungrounded") or ():
-        if item["kind"] == "question":
+    for recorded in (content or {}).get("ungrounded") or ():
+        # Until November 2026 answers recorded (kind, text, verdict).
+        item = recorded if isinstance(recorded, Mapping) else dict(zip(_BEFORE, recorded, strict=False))
+        if item.get("kind") == "question":
             yield item

@@ -71,6 +71,21 @@ def test_traces_are_found_by_words_path_and_property(command, ask, service):
     assert command("trace", "search")[0] == 2
 
 
+@pytest.mark.req("M14", "T18")
+def test_what_was_asked_in_vain_is_listed_with_its_open_parts(command, ask, service):
+    trace_id = ask("Which Kubernetes operator runs it?", "answer")
+    service.store.flush()
+    code, told, _ = command("report", "gaps", "--json")
+    assert code == 0
+    panels = json.loads(told)["panels"]
+    assert panels["not answered"][0]["question"] == "Which Kubernetes operator runs it?"
+    row = panels["not covered"][0]
+    assert "kubernetes" in row["part of a question"]
+    assert (row["questions"], row["trace"]) == (1, trace_id)
+    assert "occurs nowhere" in row["why"]
+    assert "not_covered" in command("trace", "show", trace_id)[1]
+
+
 @pytest.mark.req("M4", "T28")
 def test_thumb_and_note_are_kept_with_their_history_and_low_rated_traces_are_listed(command, ask, records, service):
     trace_id = ask("Where is the retry limit set?", "answer")

@@ -255,8 +255,14 @@ def test_what_ranked_below_the_page_is_blamed_on_ranking(service):
 def test_what_the_budget_left_out_is_blamed_on_the_context(built):
     answer = built.settings.answer.model_copy(update={"budget_tokens": 200})
     small = Service(replace(built, settings=built.settings.model_copy(update={"answer": answer})))
-    found = blame(small, ask(small), paths="shop/session.py")
+    trace_id = ask(small)
+    found = blame(small, trace_id, paths="shop/session.py")
     assert (found.stage, found.cause) == ("context", "truncated")
+    roomy = Service(built)
+    diff = str(Replayer(roomy, LOCAL_PRINCIPAL).replay(trace_id, "full"))
+    assert "config answer.budget_tokens: 200 -> " in diff
+    assert "dropped no more, was for budget: shop/session.py:1-" in diff
+    roomy.close()
     small.close()
 
 

@@ -99,13 +99,7 @@ def test_the_dearest_queries_are_listed_with_what_they_cost_and_costs_scale_to_a
 @pytest.mark.req("M14")
 def test_what_was_asked_in_vain_is_grouped_by_question_and_by_part(desk: Desk) -> None:
     def part(text: str, kind: str = "question") -> dict[str, object]:
-        return {
-            "kind": kind,
-            "text": text,
-            "verdict": "not_covered",
-            "reason": f"'{text}' occurs nowhere.",
-            "nearest": [],
-        }
+        return {"kind": kind, "text": text, "verdict": "not_covered", "reason": f"'{text}' occurs nowhere."}
 
     for days in (2, 0):
         answer(desk, days_ago=days, query="how are refunds taxed", abstained=True, ungrounded=[part("Refunds")])
