@@ -16,7 +16,7 @@ from golden.corpus import ROOT
 from golden.gate import run_gate
 from golden.organisation import build_organisation
 from golden.run import principal_for
-from golden.ship import ROWS, better_ways, inspect_traces, is_versioned, run_rows, run_ship, writes
+from golden.ship import ROWS, Shown, better_ways, inspect_traces, is_versioned, run_rows, run_ship, writes
 from golden.suite import open_again
 from golden.worth import WHOLE, measure_worth
 from mcp_server.cli import app
@@ -222,6 +222,42 @@ def test_the_ship_gate_names_what_is_not_there_and_passes_only_when_all_nine_che
 
     whole = write_tests(tmp_path / "whole", rows)
     assert run_ship(gate, suite, worth, [], tmp_path, tests=partial(run_rows, tests=whole, workers=1)).passed
+
+
+def plant(check, gate, worth, shown, let_through):
+    """Return what the ship gate is asked with, with one fault that this check has to see."""
+    first, *rest = gate.run.report.verdicts
+    everything = next(row for row in worth if row.name == WHOLE)
+    faults = {
+        "V4.1": {"trace_id": "01M7ZZZZZZZZZZZZZZZZZZZZZZ"},
+        "V4.7": {"leaks": ("a secret",)},
+    }
+    if check in faults:
+        verdict = replace(first, outcome=replace(first.outcome, **faults[check]))
+        report = replace(gate.run.report, verdicts=(verdict, *rest))
+        gate = replace(gate, run=replace(gate.run, report=report))
+    if check == "V4.5":
+        let_through = ["no BM25"]
+    if check == "V4.6":
+        worth = [*worth, replace(everything, name="another", recall5=everything.recall5 + 0.03, low=-0.04, high=-0.01)]
+    if check == "V4.9":
+        worth = [*worth, replace(everything, name="text alone", kind="list")]
+    rows = {"V4.2": ("M8", Shown(failed=("it",))), "V4.3": ("P13", Shown()), "V4.4": ("F9", Shown(skipped=1))}
+    rows["V4.8"] = ("V10", Shown(passed=1, failed=("it",)))
+    if check in rows:
+        shown = {**shown, rows[check][0]: rows[check][1]}
+    return gate, worth, shown, let_through
+
+
+@pytest.mark.req("V4", *ROWS)
+@pytest.mark.parametrize("check", ["", *ROWS])
+def test_each_check_of_the_ship_gate_sees_its_own_fault_and_no_other(shipping, tmp_path, check):
+    suite, gate, worth = shipping
+    shown = {row: Shown(passed=1) for ids in ROWS.values() for row in ids}
+    gate, worth, shown, let_through = plant(check, gate, worth, shown, [])
+    decision = run_ship(gate, suite, worth, let_through, tmp_path, tests=lambda _: shown)
+    assert [one.id for one in decision.checks if not one.holds] == ([check] if check else [])
+    assert decision.passed == (not check)
 
 
 def test_the_ship_gate_needs_the_tests_of_a_clone(tmp_path):
