@@ -169,13 +169,14 @@ def record_answer(trace: TraceRun, noise: random.Random, words: Sequence[str], i
         with trace.span(name) as span:
             span.record(output={"text": text})
     calls = {"resolver.has_name": {word: True for word in words}}
+    abstained = noise.random() < 0.1
     trace.set(
         answer=text,
-        abstained=noise.random() < 0.1,
+        abstained=abstained,
         n_claims=5,
         n_supported=5 if noise.random() < 0.8 else 4,
         n_stale=0,
-        ungrounded=[],
+        ungrounded=[describe_part(word) for word in words[:2]] if abstained else [],
         replay={"context": [[chunk_key(one), noise.random()] for one in ids[:RANKED]], "calls": calls},
         cache={"answer": noise.random() < 0.2, "semantic": False},
     )
@@ -183,6 +184,12 @@ def record_answer(trace: TraceRun, noise: random.Random, words: Sequence[str], i
         trace.set(
             model=noise.choice(("m-large", "m-small")), tokens_in=3000, tokens_out=200, cost_usd=f"{noise.random():.6f}"
         )
+
+
+def describe_part(word: str) -> dict[str, str]:
+    """Return an open part of a question, as answers record it."""
+    reason = f"'{word}' occurs nowhere in the index."
+    return {"kind": "question", "text": word, "verdict": "not_covered", "reason": reason}
 
 
 def chunk_key(number: int) -> int:
