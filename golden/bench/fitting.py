@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
 RIDGE = 1.0
 STEPS = 40
 TOLERANCE = 1e-6
 
 
-def fit_logistic(rows: Sequence[Sequence[float]], labels: Sequence[float], ridge: float = RIDGE) -> tuple[float, ...]:
+def fit_logistic(
+    rows: Sequence[Sequence[float]] | Array, labels: Sequence[float] | Array, ridge: float = RIDGE
+) -> tuple[float, ...]:
     """Return weights for raw features, the first of which is 1 (Newton, ridge on standardised features)."""
-    x: np.ndarray[Any, Any] = np.asarray(rows, dtype=float)
-    y: np.ndarray[Any, Any] = np.asarray(labels, dtype=float)
+    x: Array = np.asarray(rows, dtype=float)
+    y: Array = np.asarray(labels, dtype=float)
     mean, spread = x.mean(axis=0), x.std(axis=0) + 1e-9
     mean[0], spread[0] = 0.0, 1.0
     z = (x - mean) / spread

@@ -70,6 +70,12 @@ LITERAL = re.compile(
 NOTHING = frozenset({"none", "null", "nil"})
 OWN = frozenset({"self", "this", "cls", "super", "Self"})
 FACTS_KEPT = 2048
+SETTERS = frozenset(
+    """set set_default setdefault set_setting add_setting define default option setting configure config""".split()
+)
+DEFAULT_ARGUMENTS = frozenset({"default", "default_value", "defaultValue"})
+MAX_KEY_BYTES = 60
+KEY = re.compile(r"[:\"'`](?:--?)?(?P<name>[A-Za-z_][\w-]*)[\"'`]?")
 BASE_ARGUMENTS = "superclasses"  # the field of a Python class that holds its bases
 
 
@@ -112,6 +118,7 @@ class Facts:
     definitions: tuple[Definition, ...] = ()
     values: tuple[Value, ...] = ()
     imports: frozenset[str] = frozenset()
+    settings: tuple[Value, ...] = ()  # what calls give a name that they are passed: `set :port, 80`
 
 
 def read_facts(chunk: Chunk) -> Facts:
@@ -195,6 +202,7 @@ class _Reader:
     ) -> None:
         self.data = data
         self.values: list[Value] = []
+        self.settings: list[Value] = []
         self.imports: set[str] = set()
         self.start_line = start_line
         self.spans: list[tuple[int, int, Definition]] = []
@@ -230,13 +238,15 @@ class _Reader:
                     parent.methods += 1
         own = [definition for _, _, definition in self.spans]
         around = [self.around] if self.around.name else []
-        return Facts((*own, *around), tuple(self.values), frozenset(self.imports))
+        return Facts((*own, *around), tuple(self.values), frozenset(self.imports), tuple(self.settings))
 
     def read(self, kind: str, node: Node) -> None:
         """Add the fact of one node."""
         owner = self._owner(node.start_byte, node.end_byte) or self.around
         if kind == "call":
-            owner.calls.update(_callee(node))
+            called = list(_callee(node))
+            owner.calls.update(called)
+            self._read_setting(called, node)
         elif kind == "raise":
             owner.raises.update(IDENTIFIER.findall(_raised(node)))
         elif kind == "base":
@@ -262,6 +272,24 @@ class _Reader:
         line = self.start_line + node.start_point.row
         source = _text(value)
         self.values.append(Value(words[-1], literal_of(_unwrapped(source)), source, line, how))
+
+    def _read_setting(self, called: Sequence[str], node: Node) -> None:
+        """Add what a call gives a name: its second argument, or an argument that is called a default."""
+        arguments = node.child_by_field_name("arguments")
+        given = [child for child in arguments.named_children if child.type != "comment"] if arguments else []
+        key = (
+            KEY.fullmatch(_text(given[0])) if len(given) > 1 and given[0].end_byte - given[0].start_byte < 60 else None
+        )
+        if key is None:
+            return
+        named = (child for child in given[1:] if child.type in NODES["keyword"])
+        value = next((v for child in named if (v := _default_argument(child)) is not None), None)
+        if value is None and called and called[0] in SETTERS and given[1].type not in NODES["keyword"]:
+            value = given[1]
+        if value is not None and value.end_byte - value.start_byte <= 400:
+            source, line = _text(value), self.start_line + node.start_point.row
+            name = key["name"].replace("-", "_")
+            self.settings.append(Value(name, literal_of(_unwrapped(source)), source, line, "value"))
 
     def _owner(self, start: int, end: int, *, types: bool = False) -> Definition | None:
         """Return the innermost definition around some bytes; `types`: the innermost type that is not it itself."""
@@ -310,6 +338,13 @@ def _parameter(node: Node) -> str:
     named = next(filter(None, map(node.child_by_field_name, ("name", "pattern", "declarator"))), None)
     words = IDENTIFIER.findall(_text(named if named is not None else node))
     return words[0] if words else ""
+
+
+def _default_argument(node: Node) -> Node | None:
+    """Return the value of a named argument that gives a default, None for another argument."""
+    name = next(filter(None, map(node.child_by_field_name, NAME_FIELDS)), None)
+    is_default = name is not None and _text(name).strip(":\"'") in DEFAULT_ARGUMENTS
+    return next(filter(None, map(node.child_by_field_name, VALUE_FIELDS)), None) if is_default else None
 
 
 def _callee(node: Node) -> Iterable[str]:

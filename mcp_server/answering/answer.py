@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -24,7 +25,7 @@ from mcp_server.answering.grounding import (
     list_false_premises,
     list_ungrounded_claims,
 )
-from mcp_server.answering.lookups import look_up
+from mcp_server.answering.lookups import LookedUp, look_up
 from mcp_server.answering.naming import Asked
 from mcp_server.answering.products import competing_products, group_by_product, product_note
 from mcp_server.answering.reading import MIN_WORDS, find_reading, remaining, state_reading
@@ -127,15 +128,17 @@ def compose_answer(
     listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:
         aspects = split_question(question)
-        told: dict[int, list[ClaimDraft]] = {}
+        facts = LookedUp({}, evidence)
         if isinstance(generator, ExtractiveGenerator):  # a model gets what its budget was packed with
-            told, evidence = look_up(aspects, evidence, resolver)
-        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, told)
+            facts = look_up(aspects, evidence, resolver)
+            evidence = facts.evidence
+        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, facts.told)
         ledger = Ledger(evidence, question, resolver)
         generated = generator.generate(material, lambda draft: announce(draft, ledger, checker, listen))
         span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
         uncovered = (
             *uncovered,
+            *facts.missing,
             *(Ungrounded("question", part, "not_covered", NOT_COVERED) for part in generated.not_covered),
         )
     with trace.span("ledger") as span:
@@ -156,8 +159,8 @@ def compose_answer(
         span.record(output={c.id: [c.freshness, c.moved_to] for c in citations})
     with trace.span("respond") as span:
         composed = respond(
-            checked, numbered, citations, uncovered, retrieval, aspects, generated, settings, checker,
-            is_warned=decision.zone == "warn" and len(told) < len(aspects),
+            checked, numbered, citations, uncovered, retrieval, aspects, generated, facts, settings, checker,
+            is_warned=decision.zone == "warn" and len(facts.told) < len(aspects),
         )  # fmt: skip
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
@@ -196,11 +199,15 @@ def read_on(
         return (), evidence
     cited = number_citations([claim.spans for claim in checked if not claim.is_struck], by_id(evidence)).pointers
     budget = remaining([(*document_of(p.evidence), p.start_line, p.end_line, p.text) for p in cited])
-    rarity = rarity_of(retrieval)
-    weights = {root(word): rarity.get(root(word), DEFAULT_RARITY) for word in content_words(question)}
-    ranges = find_reading(Asked(question, weights), retrieval.chunks, resolver.document, budget)
+    ranges = find_reading(asked_of(question, retrieval), retrieval.chunks, resolver.document, budget)
     drafts, blocks = state_reading(ranges, evidence, aspect)
     return check_claims(drafts, blocks, question, resolver), blocks
+
+
+def asked_of(question: str, retrieval: Retrieval) -> Asked:
+    """Return a question as names are compared with it."""
+    rarity = rarity_of(retrieval)
+    return Asked(question, {root(word): rarity.get(root(word), DEFAULT_RARITY) for word in content_words(question)})
 
 
 def announce(draft: ClaimDraft, ledger: Ledger, checker: FreshnessChecker, listen: Listener) -> None:
@@ -257,6 +264,7 @@ def respond(
     retrieval: Retrieval,
     aspects: Sequence[Aspect],
     generated: Generated,
+    facts: LookedUp,
     settings: AnswerSettings,
     checker: FreshnessChecker,
     *,
@@ -268,11 +276,15 @@ def respond(
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
     unanswered = list_unanswered(aspects, generated.covered | {claim.draft.aspect for claim, _ in shown})
     products = competing_products(retrieval.query, retrieval.chunks)
-    text = compose_by_product(shown, citations, len(aspects) + 1, products)  # the last: what to read on
+    counts = Counter(claim.draft.aspect for claim, _ in shown)
+    rests = {aspect: rest for aspect, one in facts.listed.items() if (rest := one.rest(counts[aspect]))}
+    text = compose_by_product(shown, citations, len(aspects) + 1, products, rests)  # the last: what to read on
     kept_apart = product_note(products, [citation.product for citation in citations])
     ordered = READ_ONLY if ORDER.match(retrieval.query) else ""
     denied = (f"That is not so: {part.reason}" for part in uncovered if part.verdict == "contradicted")
-    heads = (ordered, *renamed_notes(retrieval), *denied, generated.note, WARNING if is_warned else "", kept_apart)
+    absent = (part.reason for part in facts.missing)
+    notes = (*renamed_notes(retrieval), *denied, *absent, generated.note)
+    heads = (ordered, *notes, WARNING if is_warned else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),
         mode=generated.mode,
@@ -291,6 +303,7 @@ def compose_by_product(
     citations: Sequence[Citation],
     aspects: int,
     products: Sequence[str],
+    rests: Mapping[int, str],
 ) -> str:
     """Return the claims as prose, those of each product under its name where there are several."""
     product_of = {citation.id: citation.product for citation in citations}
@@ -299,15 +312,21 @@ def compose_by_product(
         groups.setdefault(group_by_product(product_of, pointers), []).append((claim, pointers))
     filled = {name: own for name, own in groups.items() if own}
     if len(filled) < 2 and not products:
-        return compose_text(shown, citations, aspects)
-    texts = ((name, compose_text(own, citations, aspects)) for name, own in filled.items())
+        return compose_text(shown, citations, aspects, rests)
+    texts = ((name, compose_text(own, citations, aspects, {})) for name, own in filled.items())
     return "\n\n".join(f"In {name}:\n{text}" if name else text for name, text in texts)
 
 
 def compose_text(
-    shown: Sequence[tuple[CheckedClaim, tuple[str, ...]]], citations: Sequence[Citation], aspects: int
+    shown: Sequence[tuple[CheckedClaim, tuple[str, ...]]],
+    citations: Sequence[Citation],
+    aspects: int,
+    rests: Mapping[int, str],
 ) -> str:
-    """Return the claims as prose: one paragraph per aspect, steps numbered, each with its citations."""
+    """Return the claims as prose: one paragraph per aspect, steps numbered, each with its citations.
+
+    `rests`: what is said last of an aspect of which not all is shown.
+    """
     state = {c.id: c.freshness for c in citations}
     paragraphs: list[str] = []
     for aspect in range(aspects):
@@ -321,7 +340,7 @@ def compose_text(
             lead = f"{step}. " if claim.draft.form == "step" and is_list else lead
             lines.append(f"{lead}{claim.draft.text}{mark(pointers, state)}")
         if lines:
-            paragraphs.append("\n".join(lines))
+            paragraphs.append("\n".join((*lines, *filter(None, (rests.get(aspect),)))))
     return "\n\n".join(paragraphs)
 
 

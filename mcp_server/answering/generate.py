@@ -130,7 +130,10 @@ def write_aspect(task: Task) -> list[ClaimDraft]:
         drafts = [*state_links(task, named), *([*written, *lead] if places_first else [*lead, *written])]
     drafts = [*state_conflicts(task), *drafts]
     asked_by_key = any(TICKET.fullmatch(name) for name in task.aspect.names)
-    return drafts if not drafts or named or asked_by_key else [*state_best(task, drafts), *drafts]
+    if not drafts or named or asked_by_key:
+        return drafts
+    best = state_best(task, drafts)
+    return [*best, *drafts] if task.best and is_about(task, task.best) else [*drafts, *best]
 
 
 def state_best(task: Task, drafts: Sequence[ClaimDraft]) -> list[ClaimDraft]:
@@ -148,6 +151,12 @@ def state_best(task: Task, drafts: Sequence[ClaimDraft]) -> list[ClaimDraft]:
     if symbol and (passage is None or symbol.kind not in PLAIN_VALUES):
         return [state_definition(task, best, symbol)]
     return [state_passage(task, best, passage)] if passage else []
+
+
+def is_about(task: Task, block: Evidence) -> bool:
+    """Tell whether a block says enough of an aspect to be spoken of before what does."""
+    symbol = None if is_prose(block) else best_symbol(block, task)
+    return bool(passages(task, block)) or (symbol is not None and bears_on(task, block, symbol))
 
 
 def plan_aspect(
@@ -342,7 +351,7 @@ def default_values(block: Evidence) -> list[tuple[str, str, Passage]]:
     for text, span, prose in units(block):
         for name, value, nested in () if prose else assignments(text, block.chunk.role == "config"):
             is_argument = (nested or text.endswith(",")) and span.start_line not in signatures and ": " not in text
-            if PLAIN_VALUE.match(value) and not is_argument:
+            if PLAIN_VALUE.match(value) and not INTERPOLATED.search(value) and not is_argument:
                 found.append((name, value, Passage(text, span, 0.0, False)))
         field = None if prose or block.chunk.language != "go" else GO_FIELD.match(text)
         if field and PLAIN_VALUE.match(field["value"]):
@@ -358,6 +367,9 @@ PLAIN_VALUE = re.compile(
     r"(?:[-+]?[\d.]|[rbuf]?[\"'`]|True\b|False\b|None\b|true\b|false\b|null\b|nil\b|[A-Z][A-Z0-9_]{2,}\b|[A-Z]\w*\.[A-Z]"
     r"|_?default[A-Z_]\w*\b)"
 )
+
+
+INTERPOLATED = re.compile(r"[#$]\{")  # a string that is put together: no value that holds always
 
 
 def is_default_name(name: str) -> bool:
@@ -462,7 +474,7 @@ def state_steps(task: Task) -> list[ClaimDraft]:
         if is_prose(block) or block.chunk.role not in ("source", "compat", "config"):
             continue
         symbol = best_symbol(block, task)
-        if symbol and symbol.kind not in PLAIN_VALUES:
+        if symbol and symbol.kind not in PLAIN_VALUES and bears_on(task, block, symbol):
             found.setdefault(symbol.qualname, (block, symbol))
     relevance = {name: weigh_step(task, *pair, found) for name, pair in found.items()}
     best = max(relevance.values(), default=0.0)
@@ -471,6 +483,12 @@ def state_steps(task: Task) -> list[ClaimDraft]:
     if len(chosen) == 1:
         return [state_definition(task, *pair) for pair in chosen.values()]
     return [state_step(task, *chosen[name], chosen) for name in call_order(chosen)]
+
+
+def bears_on(task: Task, block: Evidence, symbol: Symbol) -> bool:
+    """Tell whether a function has enough of the aspect to be a step of it: by name and doc, or in one of its lines."""
+    is_named = any(defines(block, name) is symbol for name in task.aspect.names)
+    return is_named or definition_overlap(symbol, task) >= MIN_OVERLAP or best_line(task, block, symbol) is not None
 
 
 def weigh_step(task: Task, block: Evidence, symbol: Symbol, others: Mapping[str, tuple[Evidence, Symbol]]) -> float:
@@ -528,12 +546,12 @@ def state_step(
         said = (quoted if best.is_prose else code)(clip(best.text)) if best else code(quote_signature(block, symbol))
         head += f": {said}"
         spans.append(best.span if best else None)
-    called = {}
-    for name, (_, other) in chosen.items():
-        if name != symbol.qualname and (line := calls(block, other, symbol)):
-            called[name] = line
+    called: dict[str, Span] = {}
+    for _, other in chosen.values():  # of several of one name, and of its own, nobody knows which is called
+        if other.name != symbol.name and other.name not in called and (line := calls(block, other, symbol)):
+            called[other.name] = line
     if called:
-        names = " and ".join(f"`{chosen[name][1].name}`" for name in list(called)[:2])
+        names = " and ".join(f"`{name}`" for name in list(called)[:2])
         head = f"{head}; it calls {names}"
         spans.extend(list(called.values())[:2])
     return task.draft(head, spans, form="step")

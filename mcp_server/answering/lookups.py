@@ -7,19 +7,20 @@ words of the question are found in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ingest.chunking.facts import Value, read_facts
 from ingest.index.tokens import split_identifier
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.model import Chunk, Symbol
-from mcp_server.answering.aspects import Aspect
+from mcp_server.answering.aspects import Aspect, root
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.generate import role_share, state_assignment
-from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted
-from mcp_server.answering.resolver import Resolver
+from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted, state_definition
+from mcp_server.answering.resolver import MAX_NAMING, Resolver
+from mcp_server.results import Ungrounded
 from mcp_server.retrieval.query import SHAPED, STOP_WORDS
 
 MAX_VALUES = 3
@@ -48,6 +49,7 @@ SUBJECTS = tuple(
         rf"\b{KIND}\s+{NAME.format('name')}{OWNER}",
         rf"\bdefaults?{VALUE}\s+(?:of|for)\s+(?:the\s+)?{NAME.format('name')}{OWNER}",
         rf"\bdefault\s+{NAME.format('name')}{OWNER}",
+        rf"\b(?:what|which)\s+{NAME.format('name')}\s+(?:is|are|do|does|will)\b(?=.*\bdefault)(?P<owner>(?!))?",
         rf"\b(?:does|do|is)\s+(?:the\s+)?{NAME.format('name')}(?:\s+{KIND})?{OWNER}\s+(?:default|set)\b",
     )
 )
@@ -73,21 +75,55 @@ class Given:
     value: Value
 
 
-def look_up(
-    aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: Resolver
-) -> tuple[dict[int, list[ClaimDraft]], tuple[Evidence, ...]]:
-    """Return the statements that settle an aspect, by its number, and the evidence with what they rest on."""
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What facts of the code say, by the number of the aspect that it settles."""
+
+    told: Mapping[int, Sequence[ClaimDraft]]
+    evidence: tuple[Evidence, ...]  # with what the statements rest on
+    missing: tuple[Ungrounded, ...] = ()  # what is asked for and is not there
+    listed: Mapping[int, Listed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """How many tests there are of which an answer shows some, and what they name."""
+
+    total: int
+    name: str
+    is_cut: bool = False  # there are more, which were not looked at
+
+    def rest(self, shown: int) -> str:
+        """Return what is to be said of those that are not shown, "" where all are."""
+        more = self.total - shown
+        if more == 1 and not self.is_cut:
+            return f"One more test names `{self.name}`."
+        at_least = "At least " if self.is_cut else ""
+        return f"{at_least}{more} more tests name `{self.name}`." if more > 0 else ""
+
+
+def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: Resolver) -> LookedUp:
+    """Return the statements that settle an aspect, and what is certainly not there."""
     blocks = {block.chunk.id: block for block in evidence}
-    told: dict[int, list[ClaimDraft]] = {}
+    told: dict[int, Sequence[ClaimDraft]] = {}
+    missing: list[Ungrounded] = []
+    listed: dict[int, Listed] = {}
     for number, aspect in enumerate(aspects):
         task = Task(number, aspect, tuple(evidence), {})
         if TESTS_ASKED.search(aspect.text):
-            drafts = state_tests(task, blocks, resolver)
+            name, tests, is_cut = find_tests(task, resolver)
+            drafts = [state_test(task, test, block_of(test.chunk, blocks)) for test in tests[:MAX_TESTS]]
+            listed[number] = Listed(len(tests), name, is_cut)
+        elif aspect.intent == "default":
+            drafts = state_defaults(task, blocks, resolver)
+            if not drafts:
+                drafts, gone = state_members(task, blocks, resolver)
+                missing += gone
         else:
-            drafts = state_defaults(task, blocks, resolver) if aspect.intent == "default" else []
+            continue
         if drafts:
             told[number] = drafts
-    return told, tuple(blocks.values())
+    return LookedUp(told, tuple(blocks.values()), tuple(missing), listed)
 
 
 def block_of(chunk: Chunk, blocks: dict[int, Evidence]) -> Evidence:
@@ -102,8 +138,10 @@ def state_defaults(task: Task, blocks: dict[int, Evidence], resolver: Resolver) 
     """State what the name that is asked for is given, at the places where a caller would look."""
     for name, owner in read_subjects(task.aspect.text):
         found = values_of_owner(name, owner, resolver) if owner else []
-        if not found and (SHAPED.search(name) or not owner):
-            found = values_anywhere(name, blocks.values(), resolver) if SHAPED.search(name) else []
+        if not found and SHAPED.search(name):
+            found = values_anywhere(name, blocks.values(), resolver)
+        if not found and not owner:
+            found = settings_named(name, blocks.values(), resolver)
         if found:
             first = min(given.rank for given in found)
             best = unique(given for given in found if given.rank == first)[:MAX_VALUES]
@@ -126,12 +164,8 @@ def read_subjects(text: str) -> list[tuple[str, str]]:
 
 def values_of_owner(name: str, owner: str, resolver: Resolver) -> list[Given]:
     """Return what a name is given by a definition: its parameters, its fields, what its makers fill in."""
-    last = owner.rpartition(".")[2]
     found: list[Given] = []
-    for chunk in sorted(resolver.definitions(owner), key=lambda chunk: chunk.role != "source"):
-        symbol = next((s for s in chunk.symbols if s.name == last and s.kind in CALLABLE_KINDS | TYPE_KINDS), None)
-        if symbol is None:
-            continue
+    for symbol, chunk in owners_of(owner, resolver):
         document = resolver.document(chunk.source, chunk.ref, symbol.start_line, OWNER_LINES)
         found += [
             Given(rank, part, value)
@@ -190,6 +224,58 @@ def rank_anywhere(chunk: Chunk, value: Value) -> int | None:
     return 1 if makes else None
 
 
+def settings_named(name: str, blocks: Iterable[Evidence], resolver: Resolver) -> list[Given]:
+    """Return what calls give a name that they are passed: `set :port, 80`, `add_argument("--port", default=80)`."""
+    chunks = {block.chunk.id: block.chunk for block in blocks}
+    chunks.update((chunk.id, chunk) for chunk in resolver.naming(name, "source"))
+    written = re.compile(rf"[:\"'`-]{name.replace('_', '[-_]')}[\"'`]?\s*,")
+    return [
+        Given(role_of(chunk), chunk, value)
+        for chunk in chunks.values()
+        if written.search(chunk.text)
+        for value in read_facts(chunk).settings
+        if value.name == name
+    ]
+
+
+def role_of(chunk: Chunk) -> int:
+    """Return 0 for code that decides, 1 for tests, examples and the like."""
+    return int(chunk.role not in ("source", "config", "compat"))
+
+
+def state_members(
+    task: Task, blocks: dict[int, Evidence], resolver: Resolver
+) -> tuple[list[ClaimDraft], list[Ungrounded]]:
+    """State what of an owner is called like the name whose default is asked for, and that it has no such value."""
+    for name, owner in read_subjects(task.aspect.text):
+        found = next(owners_of(owner, resolver), None) if owner else None
+        if found is None:
+            continue
+        symbol, chunk = found
+        wanted = frozenset(map(root, split_identifier(name)))
+        document = resolver.document(chunk.source, chunk.ref, symbol.start_line, OWNER_LINES)
+        like = [
+            (part, own)
+            for part in document
+            for own in part.symbols
+            if own.qualname.startswith(f"{symbol.qualname}.")
+            and wanted <= frozenset(map(root, split_identifier(own.name)))
+        ]
+        drafts = [state_definition(task, block_of(part, blocks), own) for part, own in like[:MAX_VALUES]]
+        reason = f"Nothing called `{name}` is given a value in `{symbol.qualname}`."
+        return drafts, [Ungrounded("question", f"default of {name}", "not_covered", reason)]
+    return [], []
+
+
+def owners_of(owner: str, resolver: Resolver) -> Iterator[tuple[Symbol, Chunk]]:
+    """Yield the functions and types of a name, source first."""
+    last = owner.rpartition(".")[2]
+    for chunk in sorted(resolver.definitions(owner), key=lambda chunk: chunk.role != "source"):
+        symbol = next((s for s in chunk.symbols if s.name == last and s.kind in CALLABLE_KINDS | TYPE_KINDS), None)
+        if symbol is not None:
+            yield symbol, chunk
+
+
 def values_named(chunk: Chunk, name: str) -> Iterator[Value]:
     """Yield what a chunk gives a name."""
     if name in chunk.text:
@@ -233,20 +319,23 @@ class Test:
     line: int
 
 
-def state_tests(task: Task, blocks: dict[int, Evidence], resolver: Resolver) -> list[ClaimDraft]:
-    """State which tests name what is asked about, those first that are called after it."""
+def find_tests(task: Task, resolver: Resolver) -> tuple[str, list[Test], bool]:
+    """Return a name that is asked about and the tests that name it, those first that are called after it.
+
+    The last value tells that there may be more.
+    """
     for written in (*task.aspect.names, *task.aspect.carried_names):
         name = written.strip("`").removesuffix("()")
         bare = last_part(name)
         if "/" in name:
             continue
         chunks = resolver.naming(bare, "test")
-        tests = [test for chunk in chunks for test in tests_in(chunk, name)] if bare != name else []
-        tests = tests or [test for chunk in chunks for test in tests_in(chunk, bare)]
+        whole = [test for chunk in chunks for test in tests_in(chunk, name)] if bare != name else []
+        tests = whole or [test for chunk in chunks for test in tests_in(chunk, bare)]
         if tests:
             tests.sort(key=lambda test: (-likeness(test.name, bare), test.chunk.ref, test.line))
-            return [state_test(task, test, block_of(test.chunk, blocks)) for test in tests[:MAX_TESTS]]
-    return []
+            return name if whole else bare, tests, len(chunks) >= MAX_NAMING
+    return "", [], False
 
 
 def tests_in(chunk: Chunk, name: str) -> list[Test]:

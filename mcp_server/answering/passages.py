@@ -367,13 +367,14 @@ def prose_units(lines: Sequence[tuple[int, str]]) -> list[tuple[str, int, int, b
 def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
     """Group numbered lines into paragraphs: blank lines, headings, list items and fences part them."""
     groups: list[list[tuple[int, str]]] = [[]]
-    fenced = False
+    fences = [mark for _, line in lines if (mark := FENCE.match(line))]
+    fenced = len(fences) % 2 == 1 and not fences[0]["kind"]  # where a block begins within an example
     for number, line in lines:
         if groups[-1] and number != groups[-1][-1][0] + 1:
             groups.append([])
-        fence = line.strip().startswith(("```", "~~~"))
+        fence = FENCE.match(line) is not None
         fenced ^= fence
-        if fence or fenced or not collapse(line) or re.match(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S)", line):
+        if fence or fenced or not collapse(line) or NO_PROSE.match(line):
             groups.append([])
             continue
         if ENTRY.match(line + " "):
@@ -382,6 +383,9 @@ def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
     return [group for group in groups if group]
 
 
+# Underlines, tables, directives and headings; where a link leads to.
+NO_PROSE = re.compile(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S|(?:///?|//!)?\s*\[[^\]]+\]:\s+\S+\s*$)")
+FENCE = re.compile(r"^\s*(?:///?|//!|\*|#)?\s*(?:```|~~~)(?P<kind>\S*)")  # in a page or a doc comment
 # Entries of a list, or of the parameters in a doc comment.
 ENTRY = re.compile(
     r"^\s*(?:[-*+]\s|\d+[.)]\s|[:@]\w+\s|(?:Args|Arguments|Parameters|Returns|Raises|Yields):"

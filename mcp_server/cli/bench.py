@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -118,6 +119,29 @@ def bench_answers(
 
     with bench_errors():
         print_bench(run_answers(cases, corpora, limit=limit, variant=variant, cache=cache, say=say), as_json)
+
+
+@app.command("names")
+def bench_names(
+    cases: Annotated[list[Path], typer.Option(help="JSONL of questions with a reference answer; repeat.")],
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora, OWNER__NAME-COMMIT.")],
+    limit: Annotated[int, typer.Option(min=0, help="Ask only so many questions, evenly spread.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Where indexes are kept.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File of weights to write, with its provenance.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the weights of names: which names an answer would give, and so what it says to read on.
+
+    Example: codecairn bench names --cases repo_qa.jsonl --corpora ~/corpora --out
+    mcp_server/answering/name_weights.py
+    """
+    from golden.bench.naming import run_names, write_weights
+
+    with bench_errors():
+        fitted = run_names(cases, corpora, limit=limit, cache=cache, say=say)
+        if out is not None:
+            write_weights(out, fitted, datetime.now(UTC).date().isoformat())
+        print_bench(fitted, as_json)
 
 
 @app.command("abstain")

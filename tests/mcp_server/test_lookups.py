@@ -62,6 +62,17 @@ reply.json = function json(obj) {
   })
 })
 """,
+    "lib/settings.rb": """class Base
+  set :port, Integer(ENV['PORT'] || 4567)
+end
+""",
+    "shop/options.py": """def read(parser, host):
+    parser.add_argument("--rows", type=int, default=50, help="how many lines a page has")
+    address = f"{host}:{port_of(host)}"
+    return parser, address
+""",
+    "tests/test_worker.py": "from shop.worker import Worker\n"
+    + "".join(f"\n\ndef test_size_{n}():\n    assert Worker(batch={n}).batch\n" for n in range(9)),
     "tests/test_importer.py": """from shop.importer import Importer
 
 
@@ -96,6 +107,12 @@ def ask(repository, service):
         ("What is the default of the field retries of Importer?", "`retries` is `7`"),
         ("default value of RedirectSlash", "`RedirectSlash` is `true` in `New` (engine.go:10)"),
         ("What is the default value of the RedirectSlash field of Engine?", "`RedirectSlash` is `true` in `New`"),
+        ("What is the default port?", "`port` is `Integer(ENV['PORT'] || 4567)` in `Base` (lib/settings.rb:2)"),
+        ("Which port is used by default?", "`port` is `Integer(ENV['PORT'] || 4567)` in `Base` (lib/settings.rb:2)"),
+        (
+            "What is the default rows option when a page has lines?",
+            "`rows` is `50` in `read` (shop/options.py:2)",
+        ),
     ],
 )
 def test_a_named_default_is_read_where_its_owner_is_defined(ask, question, said):
@@ -111,6 +128,28 @@ def test_which_tests_is_answered_with_the_tests_that_name_it(ask):
     assert [c.path for c in answer.citations] == ["tests/test_importer.py"] * len(answer.citations)
     assert "`test_strict_import` (tests/test_importer.py:" in answer.answer
     assert "`test_sign`" not in ask("which tests cover SESSION_SALT").answer  # none names it, so none is said to
+
+
+@pytest.mark.req("R19")
+def test_a_default_that_an_owner_does_not_have_is_said_to_be_missing(ask):
+    answer = ask("What is the default of the loading argument of Importer?")
+    assert answer.answer.startswith(
+        "Nothing called `loading` is given a value in `Importer`.\n`Importer.load` is defined"
+    )
+    assert "default of loading" in [part.text for part in answer.ungrounded]
+
+
+@pytest.mark.req("R17")
+def test_a_list_of_tests_says_how_many_more_there_are(ask):
+    answer = ask("Which tests cover `Worker`?")
+    shown = answer.answer.count("\n- ") + answer.answer.startswith("- ")
+    assert answer.answer.endswith(f"\n{9 - shown} more tests name `Worker`.") and 0 < shown < 9
+
+
+@pytest.mark.req("R17")
+@pytest.mark.parametrize("question", ["What happens when `Importer.load` is called?", "How can `batch` be changed?"])
+def test_a_question_that_says_when_or_changed_asks_for_no_history(ask, question):
+    assert not any(citation.path is None for citation in ask(question).citations)
 
 
 @pytest.mark.req("R17")

@@ -9,13 +9,14 @@ from ingest.model import Chunk
 from mcp_server.answering import grounding
 from mcp_server.answering.answer import AnswerSettings, ComposedAnswer, compose_answer, make_hit
 from mcp_server.answering.freshness import FreshnessChecker
+from mcp_server.answering.passages import units
 from mcp_server.answering.resolver import IndexResolver, Resolver
 from mcp_server.results import AnswerEvent, Listener, MissingName, ignore
 from mcp_server.retrieval.context import pack_context
 from mcp_server.retrieval.model import Entity, Retrieval
 from tests.ingest.index.support import SOURCE, publish, see
 
-from .support import ChunkResolver, NullSpan, NullTrace, make_chunk, make_retrieval, rank
+from .support import ChunkResolver, NullSpan, NullTrace, make_chunk, make_evidence, make_retrieval, rank
 
 CACHE_TEXT = '''
 class Cache:
@@ -309,3 +310,13 @@ def test_hidden_source_reads_like_an_absent_one(tmp_path: Path) -> None:
             assert resolver.has_name("open_door")
             answers.append(compose("How does the Kraken launch?", Retrieval(chunks=()), resolver))
     assert answers[0] == answers[1]
+
+
+def test_examples_and_link_targets_of_doc_comments_are_no_prose() -> None:
+    text = (
+        "/// let first = make_the_first_of_all();\n/// ```\n/// Waits until the task has ended for good.\n"
+        "/// ```rust\n/// let other = make_another_one_of_them();\n/// ```\n"
+        "/// [`spawn`]: crate::task::spawn\npub struct Handle;"
+    )
+    block = make_evidence(make_chunk("src/handle.rs", text))[0]
+    assert [said for said, _, is_prose in units(block) if is_prose] == ["Waits until the task has ended for good."]
