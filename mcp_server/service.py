@@ -299,7 +299,11 @@ class Service:
         `principal`: who asks; default: who asks where nobody logs in.
         """
         asking = principal or local_principal(self.setup.settings)
-        domain = domain_of(self.setup, asking)
+        with self._reading(domain_of(self.setup, asking), asking) as index:
+            yield index
+
+    @contextlib.contextmanager
+    def _reading(self, domain: Domain, asking: Principal) -> Iterator[Index]:
         opened = self._opened.get(domain.name)
         if opened is None:
             raise NotReady(
@@ -381,16 +385,18 @@ class Service:
         `force`: also of indexes that did not change. `go_on`: asked before each question, so that it can be ended.
         """
         from ingest.index import Index
+        from ingest.index.control import is_created
         from mcp_server.answering.calibration import calibrate, is_due, load, save
 
-        # A remote embedder is paid per question: its index gets thresholds for text alone.
-        embedder = self.embedder if self.embedder is not None and self.embedder.local else None
+        # A remote embedder is paid per question: its index gets thresholds for text alone. Else the vectors in memory
+        # serve: those of a large index take a gigabyte.
+        is_paid = self.embedder is not None and not self.embedder.local
+        asking = local_principal(self.setup.settings)
         found: list[tuple[str, Calibration | None]] = []
         for domain in list_domains(self.setup):
-            try:
-                opened = Index.open_current(domain.data_dir, embedder)
-            except IndexEmpty:
+            if not is_created(domain.data_dir):
                 continue
+            opened = Index.open_current(domain.data_dir) if is_paid else self._reading(domain, asking)
             with opened as index:
                 known = load(domain.data_dir, index.manifest.embedder)
                 if force or is_due(known, index):

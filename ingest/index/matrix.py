@@ -13,7 +13,7 @@ takes 1.5 microseconds for a row of 256 halves.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,30 +40,34 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 class VectorMemory:
     """Rows are only ever appended, and only behind what older readers look at."""
 
-    def __init__(self, pieces: Sequence[Matrix], capacity: int = 0) -> None:
-        """Take float32 unit vectors, row by row; `capacity`: rows in all that there shall be room for."""
-        self.used = sum(map(len, pieces))
+    def __init__(self, pieces: Iterable[Matrix], shape: tuple[int, int], capacity: int = 0) -> None:
+        """Take float32 unit vectors, (rows, dimensions) in all; `capacity`: rows that there shall be room for.
+
+        Pieces are taken one at a time: of a million rows all of them would be a gigabyte beside what is kept.
+        """
+        self.used, dimensions = shape
         self.lock = threading.Lock()
         self._axes: Matrix | None = None  # (dimensions, AXES)
         self._leading: Matrix | None = None  # (rows, AXES): the first pass reads these, until there are cells
         self._cells: Cells | None = None
         rows = max(self.used, capacity)
-        if rows >= TWO_PASS_ROWS and self.used >= TWO_PASS_ROWS // 2 and pieces[0].shape[1] > AXES:
-            self._axes = principal_axes(pieces)
-            self._leading = np.empty((rows, AXES), dtype=np.float32)
-            self._rows: Matrix | Codes = np.empty((rows, pieces[0].shape[1]), dtype=np.int16)
-        elif len(pieces) == 1 and rows == self.used:
-            self._rows = pieces[0]
-            return
-        else:
-            self._rows = np.empty((rows, pieces[0].shape[1]), dtype=np.float32)
-        at = 0
+        in_two = rows >= TWO_PASS_ROWS and self.used >= TWO_PASS_ROWS // 2 and dimensions > AXES
+        self._rows: Matrix | Codes = np.empty((rows, dimensions), dtype=np.int16 if in_two else np.float32)
+        at, step, sample = 0, max(1, self.used // SAMPLE_ROWS), []
         for piece in pieces:
             self._write(at, piece)
+            sample += [piece[-at % step :: step].copy()] if in_two else []
             at += len(piece)
+        if in_two:
+            self._axes = principal_axes(np.concatenate(sample))
+            self._leading = np.empty((rows, AXES), dtype=np.float32)
+            for start in range(0, self.used, PROJECTED):
+                end = min(start + PROJECTED, self.used)
+                self._leading[start:end] = self._plain(self._rows[start:end]) @ self._axes
 
     def _write(self, at: int, rows: Matrix) -> None:
-        self._rows[at : at + len(rows)] = rows if self._axes is None else np.rint(rows * FULL_SCALE)
+        in_two = self._rows.dtype == np.int16
+        self._rows[at : at + len(rows)] = np.rint(rows * FULL_SCALE) if in_two else rows
         if self._leading is not None and self._axes is not None:
             self._leading[at : at + len(rows)] = rows @ self._axes
 
@@ -157,9 +161,7 @@ def find_border(near: Matrix, count: int) -> float:
     return border
 
 
-def principal_axes(pieces: Sequence[Matrix]) -> Matrix:
+def principal_axes(sample: Matrix) -> Matrix:
     """Return the axes (dimensions, AXES) along which a sample of the rows varies most, the widest first."""
-    step = max(1, sum(map(len, pieces)) // SAMPLE_ROWS)
-    sample = np.concatenate([piece[::step] for piece in pieces])
     _, axes = np.linalg.eigh(np.cov(sample, rowvar=False))  # ascending
     return np.ascontiguousarray(axes[:, ::-1][:, :AXES], dtype=np.float32)

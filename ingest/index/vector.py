@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,7 +333,7 @@ def load_rows(folder: Path, parent: VectorRows | None = None, delta: VectorDelta
     with translated(folder):
         table = _open(folder)
         if parent is None or not len(parent.ids):
-            return _rows(table.to_arrow())
+            return _rows(_stream(table), table.count_rows())
         if delta is not None:
             dead = np.fromiter(delta.dead, dtype=np.int64, count=len(delta.dead))
             kept = np.flatnonzero(~np.isin(parent.ids, dead))
@@ -344,7 +345,7 @@ def load_rows(folder: Path, parent: VectorRows | None = None, delta: VectorDelta
         known = _positions(parent, ids, generations)
         fresh = ids[known < 0]
         if len(fresh) > len(ids) // 4:
-            return _rows(table.to_arrow())
+            return _rows(_stream(table), len(ids))
         return _merge(
             table, parent, np.sort(known[known >= 0]), f"id IN ({','.join(map(str, fresh.tolist())) or 'NULL'})"
         )
@@ -360,7 +361,8 @@ def _positions(parent: VectorRows, ids: Any, generations: Any) -> np.ndarray[Any
 
 def _merge(table: Any, parent: VectorRows, kept: Any, fresh: str) -> VectorRows:  # noqa: ANN401
     """Return the parent's kept rows followed by the rows of the table that match the condition `fresh`."""
-    added = _rows(table.search().where(fresh).limit(None).to_arrow())
+    few = table.search().where(fresh).limit(None).to_arrow()
+    added = _rows(few.to_reader(), few.num_rows)
     if not len(added.ids) and len(kept) == len(parent.ids):
         return parent
     store, at = _extend(parent, kept, added.store.read())
@@ -384,7 +386,8 @@ def _extend(parent: VectorRows, kept: Any, added: Matrix) -> tuple[VectorMemory,
     if used <= wanted * (1 + SPARE) and parent.store.append(added, used):
         return parent.store, np.concatenate([at, np.arange(used, used + len(added))])
     capacity = wanted + int(wanted * SPARE) + BATCH_ROWS // 8
-    return VectorMemory([parent.store.read(at), added], capacity), np.arange(wanted)
+    kept_rows = (parent.store.read(at[start : start + BATCH_ROWS]) for start in range(0, len(at), BATCH_ROWS))
+    return VectorMemory(chain(kept_rows, [added]), (wanted, added.shape[1]), capacity), np.arange(wanted)
 
 
 def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
@@ -393,31 +396,44 @@ def _join_codes(pieces: Sequence[tuple[Codes, Any]]) -> Codes:
     for codes, at in pieces:
         mapped = np.asarray([numbers.setdefault(value, len(numbers)) for value in codes.values], dtype=np.int32)
         columns.append(mapped[codes.codes[at]])
-    return Codes(tuple(numbers), np.concatenate(columns))
+    return Codes(tuple(numbers), np.concatenate(columns) if columns else np.zeros(0, dtype=np.int32))
 
 
-def _rows(table: pa.Table) -> VectorRows:
-    count = table.num_rows
-    spare = int(count * SPARE) if count >= TWO_PASS_ROWS else 0  # copied anyway; what is not written takes no memory
-    return VectorRows(
-        ids=table["id"].to_numpy(),
-        generations=table["gen"].to_numpy(),
-        source=_codes(table["source"]),
-        path=_codes(table["path"]),
-        language=_codes(table["language"]),
-        store=VectorMemory(matrices(table["vector"]), count + spare),
-        at=None,
-    )
+def _stream(table: Any) -> pa.RecordBatchReader:  # noqa: ANN401
+    reader: pa.RecordBatchReader = table.search().limit(None).to_batches(batch_size=BATCH_ROWS)
+    return reader
 
 
-def _codes(column: Any) -> Codes:  # noqa: ANN401
+def _rows(reader: pa.RecordBatchReader, count: int) -> VectorRows:
+    """Return the rows of a table, `count` of them, of which one batch after the other is read, and none is kept.
+
+    Were a column kept as it is read, its buffers would hold on to the heap around them: a gigabyte of a million rows.
+    """
     import pyarrow as pa
+
+    ids, generations = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    texts: dict[str, list[tuple[Codes, Any]]] = {name: [] for name in ("source", "path", "language")}
+
+    def vectors() -> Iterator[Matrix]:
+        at = 0
+        for batch in reader:
+            end = at + batch.num_rows
+            ids[at:end], generations[at:end] = batch["id"].to_numpy(), batch["gen"].to_numpy()
+            for name, pieces in texts.items():
+                pieces.append((_codes(batch[name]), slice(None)))
+            yield from matrices(pa.chunked_array([batch["vector"]]))
+            at = end
+
+    spare = int(count * SPARE) if count >= TWO_PASS_ROWS else 0  # what is not written takes no memory
+    store = VectorMemory(vectors(), (count, reader.schema.field("vector").type.list_size), count + spare)
+    codes = {name: _join_codes(pieces) for name, pieces in texts.items()}
+    return VectorRows(ids, generations, codes["source"], codes["path"], codes["language"], store, at=None)
+
+
+def _codes(column: pa.Array) -> Codes:
     import pyarrow.compute as pc
 
-    coded = pc.dictionary_encode(column, null_encoding="encode")
-    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-    if isinstance(coded, pa.ChunkedArray):
-        coded = coded.chunk(0)
+    coded: Any = pc.dictionary_encode(column, null_encoding="encode")
     return Codes(tuple(coded.dictionary.to_pylist()), coded.indices.to_numpy(zero_copy_only=False).astype(np.int32))
 
 

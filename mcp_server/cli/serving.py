@@ -153,6 +153,8 @@ class Background:
             self._service.calibrate(go_on=self._wait_for_quiet)
         except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
             print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)
+        finally:
+            return_memory()  # grouping a million vectors leaves hundreds of megabytes
 
     def _prepare(self) -> None:
         """Load what the first answer needs, half a second of it, and leave all that to no garbage collector; once."""

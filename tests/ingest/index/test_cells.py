@@ -33,7 +33,7 @@ def rows() -> Matrix:
 def grouped(rows: Matrix, monkeypatch: pytest.MonkeyPatch) -> VectorMemory:
     monkeypatch.setattr(matrix, "CELL_ROWS", COUNT)
     monkeypatch.setattr(matrix, "SHORTLIST", 500)
-    memory = VectorMemory([rows], capacity=COUNT + 2000)
+    memory = VectorMemory([rows], rows.shape, capacity=COUNT + 2000)
     assert memory.group()
     return memory
 
@@ -94,4 +94,4 @@ def test_cells_are_made_once_and_anew_when_many_rows_came(grouped: VectorMemory)
 
 
 def test_few_rows_need_no_cells(rows: Matrix) -> None:
-    assert not VectorMemory([rows]).group()
+    assert not VectorMemory([rows], rows.shape).group()

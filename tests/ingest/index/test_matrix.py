@@ -37,7 +37,7 @@ def rows() -> Matrix:
 
 @pytest.fixture(scope="module")
 def memory(rows: Matrix) -> VectorMemory:
-    return VectorMemory([rows[:7000], rows[7000:]])
+    return VectorMemory([rows[:7000], rows[7000:]], rows.shape)
 
 
 def test_two_passes_find_what_one_finds(rows: Matrix, memory: VectorMemory) -> None:
@@ -77,7 +77,7 @@ def test_only_given_places_are_found(rows: Matrix, memory: VectorMemory, share: 
 
 
 def test_appended_rows_are_found_by_those_who_look_so_far(rows: Matrix) -> None:
-    memory = VectorMemory([rows[:-1]], capacity=len(rows))
+    memory = VectorMemory([rows[:-1]], rows[:-1].shape, capacity=len(rows))
     assert memory.append(rows[-1:], len(rows) - 1)
     assert nearest(memory, rows[-1], None, len(rows), 1) == [len(rows) - 1]
     assert nearest(memory, rows[-1], None, len(rows) - 1, 1) != [len(rows) - 1]

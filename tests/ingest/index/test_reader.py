@@ -396,6 +396,8 @@ def test_masks_need_every_row_of_the_border_score() -> None:
     count = 40
     codes = Codes(("app",), np.zeros(count, dtype=np.int32))
     ids = np.arange(count, 0, -1, dtype=np.int64)
-    rows = VectorRows(ids, ids, codes, codes, codes, VectorMemory([np.ones((count, 4), dtype=np.float32)]), None)
+    rows = VectorRows(
+        ids, ids, codes, codes, codes, VectorMemory([np.ones((count, 4), dtype=np.float32)], (count, 4)), None
+    )
     hits = rows.search(np.ones(4, dtype=np.float32), VectorFilter(None), 3)
     assert [hit.chunk_id for hit in hits] == [1, 2, 3]

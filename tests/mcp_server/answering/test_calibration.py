@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.index import Index
+from ingest.index import Index, vector
 from mcp_server.answering.abstain import DEFAULT_TEXT, Thresholds
 from mcp_server.answering.calibration import (
     DRIFT,
@@ -26,7 +27,10 @@ from mcp_server.answering.calibration import (
     save,
     thresholds_of,
 )
+from mcp_server.config import load_setup
+from mcp_server.service import Service
 from tests.ingest.index.support import publish, see
+from tests.mcp_server.conftest import reindex
 
 THINGS = ("invoice", "parcel", "shelf", "voucher", "refund", "courier", "basket", "ledger", "stamp", "crate")
 DEEDS = ("counts", "prints", "stores", "rejects", "sorts", "signs", "archives")
@@ -56,6 +60,24 @@ def set_thresholds(data_dir):
 @pytest.fixture(scope="module")
 def made(folder):
     return set_thresholds(folder)
+
+
+@pytest.mark.req("R19", "I18")
+def test_an_index_asks_itself_with_the_vectors_that_serve_and_reads_no_second_copy(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    for thing in THINGS:
+        for number, paragraph in enumerate(page(thing).split("\n\n")):
+            (tmp_path / "docs" / f"{thing}-{number}.md").write_text(paragraph)
+    service = Service(load_setup(root=tmp_path / "docs", config=None, data=tmp_path / "data", env=dict(os.environ)))
+    reindex(service)
+    service.warm()
+    loads = []
+    real = vector.load_rows
+    monkeypatch.setattr(vector, "load_rows", lambda *some: loads.append(some) or real(*some))
+    ((_, thresholds),) = service.calibrate(force=True)
+    service.close()
+    assert thresholds is not None
+    assert not loads
 
 
 @pytest.mark.req("R19")
