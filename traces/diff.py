@@ -13,7 +13,8 @@ from traces.model import LIST_STAGES, SPAN_NAMES, ChunkKey, Span, Trace
 MAX_LINES = 14  # per stage; the rest is counted
 RETRIEVAL_STAGES = (
     "normalise", "route", "entities", "transform", "embed", "search.text", "search.vector", "search.symbol",
-    "search.history", "search.frames", "search.link", "fusion", "rerank", "diversify",
+    "search.history", "search.frames", "search.references", "search.users", "search.link", "fusion", "rerank",
+    "diversify",
 )  # fmt: skip
 ANSWER_STAGES = ("context", "coverage", "prompt", "model", "claims", "ledger", "freshness", "respond")
 

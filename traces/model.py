@@ -37,6 +37,7 @@ SPAN_NAMES: tuple[str, ...] = (
     "search.history",
     "search.frames",
     "search.references",
+    "search.users",
     "search.link",
     "fusion",
     "rerank",
@@ -58,6 +59,7 @@ RETRIEVERS: tuple[str, ...] = (
     "search.history",
     "search.frames",
     "search.references",
+    "search.users",
     "search.link",
 )
 LIST_STAGES: tuple[str, ...] = (*RETRIEVERS, "fusion", "rerank", "diversify", "context", "respond")

@@ -8,7 +8,7 @@ there are no facts, and nothing is contradicted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from textwrap import dedent
@@ -90,6 +90,16 @@ class Value:
     how: How
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: the last name of what is called, all of it as written, its 1-based line, and what it lies in."""
+
+    name: str
+    callee: str
+    line: int
+    inside: str  # qualified name of the innermost definition, "" at the top level
+
+
 @dataclass(slots=True)
 class Definition:
     """What the code of one definition does. Names are the last parts: `self.store.load()` calls `load`."""
@@ -119,6 +129,7 @@ class Facts:
     values: tuple[Value, ...] = ()
     imports: frozenset[str] = frozenset()
     settings: tuple[Value, ...] = ()  # what calls give a name that they are passed: `set :port, 80`
+    calls: tuple[Call, ...] = ()
 
 
 def read_facts(chunk: Chunk) -> Facts:
@@ -203,6 +214,7 @@ class _Reader:
         self.data = data
         self.values: list[Value] = []
         self.settings: list[Value] = []
+        self.calls: list[Call] = []
         self.imports: set[str] = set()
         self.start_line = start_line
         self.spans: list[tuple[int, int, Definition]] = []
@@ -238,15 +250,15 @@ class _Reader:
                     parent.methods += 1
         own = [definition for _, _, definition in self.spans]
         around = [self.around] if self.around.name else []
-        return Facts((*own, *around), tuple(self.values), frozenset(self.imports), tuple(self.settings))
+        return Facts(
+            (*own, *around), tuple(self.values), frozenset(self.imports), tuple(self.settings), tuple(self.calls)
+        )
 
     def read(self, kind: str, node: Node) -> None:
         """Add the fact of one node."""
         owner = self._owner(node.start_byte, node.end_byte) or self.around
         if kind == "call":
-            called = list(_callee(node))
-            owner.calls.update(called)
-            self._read_setting(called, node)
+            self._read_setting(self._read_call(node, owner), node)
         elif kind == "raise":
             owner.raises.update(IDENTIFIER.findall(_raised(node)))
         elif kind == "base":
@@ -259,6 +271,17 @@ class _Reader:
             owner.returns.append(_returned(node))
         else:
             self._read_value(kind, node)
+
+    def _read_call(self, node: Node, owner: Definition) -> str:
+        """Add a call, and return the name that is called, "" where it is no name."""
+        callee = _callee(node)
+        words: list[str] = IDENTIFIER.findall(_text(callee)) if callee is not None else []
+        if callee is None or not words:
+            return ""
+        owner.calls.add(words[-1])
+        line = self.start_line + callee.end_point.row  # of a chain over several lines the last one names it
+        self.calls.append(Call(words[-1], _text(callee), line, owner.qualname))
+        return words[-1]
 
     def _read_value(self, kind: str, node: Node) -> None:
         name = next(filter(None, map(node.child_by_field_name, NAME_FIELDS)), None)
@@ -273,7 +296,7 @@ class _Reader:
         source = _text(value)
         self.values.append(Value(words[-1], literal_of(_unwrapped(source)), source, line, how))
 
-    def _read_setting(self, called: Sequence[str], node: Node) -> None:
+    def _read_setting(self, called: str, node: Node) -> None:
         """Add what a call gives a name: its second argument, or an argument that is called a default."""
         arguments = node.child_by_field_name("arguments")
         given = [child for child in arguments.named_children if child.type != "comment"] if arguments else []
@@ -284,7 +307,7 @@ class _Reader:
             return
         named = (child for child in given[1:] if child.type in NODES["keyword"])
         value = next((v for child in named if (v := _default_argument(child)) is not None), None)
-        if value is None and called and called[0] in SETTERS and given[1].type not in NODES["keyword"]:
+        if value is None and called in SETTERS and given[1].type not in NODES["keyword"]:
             value = given[1]
         if value is not None and value.end_byte - value.start_byte <= 400:
             source, line = _text(value), self.start_line + node.start_point.row
@@ -347,15 +370,12 @@ def _default_argument(node: Node) -> Node | None:
     return next(filter(None, map(node.child_by_field_name, VALUE_FIELDS)), None) if is_default else None
 
 
-def _callee(node: Node) -> Iterable[str]:
-    """Return what is called: the last name of it."""
+def _callee(node: Node) -> Node | None:
+    """Return what is called, None where it is too long to be a name."""
     callee = next(filter(None, map(node.child_by_field_name, CALLEE_FIELDS)), None)
     if callee is None:
         callee = _first(node)
-    words = (
-        IDENTIFIER.findall(_text(callee)) if callee is not None and callee.end_byte - callee.start_byte < 200 else []
-    )
-    return words[-1:]
+    return callee if callee is not None and callee.end_byte - callee.start_byte < 200 else None
 
 
 def _raised(node: Node) -> str:

@@ -112,3 +112,8 @@ def join_lines(lines: Sequence[str]) -> tuple[str, list[int]]:
 def line_at(starts: Sequence[int], offset: int) -> int:
     """Return the index of the line that holds an offset; an empty line shares its offset with the text after it."""
     return bisect_right(starts, offset) - 1
+
+
+def block_of(chunk: Chunk, blocks: dict[int, Evidence]) -> Evidence:
+    """Return the evidence of a chunk, which is added where it is none yet."""
+    return blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))

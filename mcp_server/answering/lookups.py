@@ -1,4 +1,5 @@
-"""Plain look-ups, answered from facts of the code, not from hits: a named default, the tests that name something.
+"""Plain look-ups, answered from facts of the code, not from hits: a named default, the tests that name something, who
+calls it.
 
 "The default of the many argument of Schema" has one answer, and it stands where `Schema` is defined, whatever else the
 words of the question are found in.
@@ -15,8 +16,9 @@ from ingest.index.tokens import split_identifier
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.model import Chunk, Symbol
 from mcp_server.answering.aspects import Aspect, root
+from mcp_server.answering.callers import Listed, state_users, users_asked
 from mcp_server.answering.claims import ClaimDraft
-from mcp_server.answering.evidence import Evidence
+from mcp_server.answering.evidence import Evidence, block_of
 from mcp_server.answering.generate import role_share, state_assignment
 from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted, state_definition
 from mcp_server.answering.resolver import MAX_NAMING, Resolver
@@ -85,23 +87,6 @@ class LookedUp:
     listed: Mapping[int, Listed] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """How many tests there are of which an answer shows some, and what they name."""
-
-    total: int
-    name: str
-    is_cut: bool = False  # there are more, which were not looked at
-
-    def rest(self, shown: int) -> str:
-        """Return what is to be said of those that are not shown, "" where all are."""
-        more = self.total - shown
-        if more == 1 and not self.is_cut:
-            return f"One more test names `{self.name}`."
-        at_least = "At least " if self.is_cut else ""
-        return f"{at_least}{more} more tests name `{self.name}`." if more > 0 else ""
-
-
 def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: Resolver) -> LookedUp:
     """Return the statements that settle an aspect, and what is certainly not there."""
     blocks = {block.chunk.id: block for block in evidence}
@@ -113,7 +98,9 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
         if TESTS_ASKED.search(aspect.text):
             name, tests, is_cut = find_tests(task, resolver)
             drafts = [state_test(task, test, block_of(test.chunk, blocks)) for test in tests[:MAX_TESTS]]
-            listed[number] = Listed(len(tests), name, is_cut)
+            listed[number] = Listed(len(tests), name, is_cut=is_cut)
+        elif (asked := users_asked(aspect))[0]:
+            drafts, listed[number] = state_users(task, *asked, blocks, resolver)
         elif aspect.intent == "default":
             drafts = state_defaults(task, blocks, resolver)
             if not drafts:
@@ -124,11 +111,6 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
         if drafts:
             told[number] = drafts
     return LookedUp(told, tuple(blocks.values()), tuple(missing), listed)
-
-
-def block_of(chunk: Chunk, blocks: dict[int, Evidence]) -> Evidence:
-    """Return the evidence of a chunk, which is added where it is none yet."""
-    return blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))
 
 
 # ---- defaults

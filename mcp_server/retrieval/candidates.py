@@ -16,7 +16,7 @@ from mcp_server.retrieval.weights import RankWeights
 if TYPE_CHECKING:
     from ingest.index import Index
 
-Retriever = Literal["text", "vector", "symbol", "link", "history", "frames", "references"]
+Retriever = Literal["text", "vector", "symbol", "link", "history", "frames", "references", "users"]
 
 HOW_SCORES = {"exact": 1.0, "qualified": 1.0, "case": 0.8, "prefix": 0.35, "part": 0.25}
 MAX_PHRASE_WORDS = 3

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ingest.model import Chunk, Symbol
 from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.rerank import is_lone_name, match_symbol, wanted_names
+from mcp_server.retrieval.users import first_use
+
+USE_LINES = 2  # shown before and after a line that calls something
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,12 @@ class Passage:
 def find_passage(query: ParsedQuery, chunk: Chunk) -> Passage | None:
     """Return the definition of the one name that is asked for, with the comment above it.
 
-    None where the query asks for more than a name, or the chunk defines nothing of that name.
+    Who asks for callers gets what lies around the first call. None where the query asks for more than a name, or the
+    chunk defines nothing of that name.
     """
-    if not is_lone_name(query):
+    if query.users_of and (use := around_use(query, chunk)):
+        return use
+    if not is_lone_name(query) and not query.users_of:
         return None
     wanted = wanted_names(query)
     best = max(chunk.symbols, key=lambda symbol: match_symbol(wanted, symbol), default=None)
@@ -40,6 +46,17 @@ def find_passage(query: ParsedQuery, chunk: Chunk) -> Passage | None:
     start = max(min(symbol.start_line for symbol in meant), chunk.start_line)
     end = min(max(symbol.end_line for symbol in meant), chunk.end_line)
     return Passage(chunk, comment_above(chunk, start), end, best.qualname)
+
+
+def around_use(query: ParsedQuery, chunk: Chunk) -> Passage | None:
+    """Return some lines around the first use of the name whose users are asked for, within their definition."""
+    use = first_use(chunk, query)
+    if use is None:
+        return None
+    around = [s for s in chunk.symbols if s.qualname == use.inside and s.start_line <= use.line <= s.end_line]
+    first = max(chunk.start_line, use.line - USE_LINES, *(symbol.start_line for symbol in around))
+    last = min(chunk.end_line, use.line + USE_LINES, *(symbol.end_line for symbol in around))
+    return Passage(chunk, first, last, use.inside or chunk.symbol or "")
 
 
 def comment_above(chunk: Chunk, line: int) -> int:

@@ -43,6 +43,7 @@ from mcp_server.retrieval.rerank import (
     rerank,
     uses_name,
 )
+from mcp_server.retrieval.users import retrieve_users
 from mcp_server.retrieval.weights import DEFAULT_WEIGHTS, RankWeights
 from traces.model import TraceFields
 
@@ -106,6 +107,7 @@ RETRIEVERS: dict[str, Callable[[Index, ParsedQuery, Filters, RankWeights], Ranke
     "history": retrieve_history,
     "frames": retrieve_frames,
     "references": retrieve_references,
+    "users": retrieve_users,
 }
 
 
@@ -219,6 +221,8 @@ def rank(
 
 def adapt(weights: RankWeights, query: ParsedQuery) -> RankWeights:
     """Return the weights for this kind of query."""
+    if query.users_of:
+        weights = weights.for_users()
     if query.is_report:
         return weights.for_report()
     return weights.for_question() if query.is_question else weights
@@ -289,6 +293,7 @@ def read_signals(
         nearest=lists.get("vector"),
         votes=by_file("history"),
         frames={c.chunk_id: c.score for c in lists.get("frames", ())},
+        callers={c.chunk_id: c.score for c in lists.get("users", ())},
         references=by_file("references"),
         using=find_users(index, query, fused),
         ages=ages,
@@ -402,6 +407,8 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
         return bool(filters.history or filters.followed) and query.route == "conceptual" and not query.frames
     if retriever == "frames":
         return bool(query.frames)
+    if retriever == "users":
+        return bool(query.users_of)
     if retriever == "references":
         return query.route == "conceptual" and (filters.followed > filters.sources or bool(kinds_behind(query)))
     return True
@@ -454,6 +461,8 @@ def explain(
     """
     features, chunk_id = dict(ranked.features), ranked.id
     reasons = [f"expired {expired[key]}"] if (key := file_key(ranked.file)) in expired else []
+    if chunk_id in found.get("users", {}):
+        reasons.append("calls it" if found["users"][chunk_id][1] == 1.0 else "uses it")
     reasons += [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
     reasons += [f"{name} #{found[name][chunk_id][0]}" for name, share in shares if share > 0]

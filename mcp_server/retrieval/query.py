@@ -41,7 +41,7 @@ IDENTIFIER = re.compile(
     r"`([^`\n]{1,120})`|((?:[A-Za-z_$][\w$]*(?:::|\.|->|\\|#))+[A-Za-z_$][\w$]*[?!]?|[A-Za-z_$][\w$]*)(\(\))?"
 )
 SHAPED = re.compile(
-    r"[a-z0-9][A-Z]|[A-Za-z0-9]_[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\"
+    r"[a-z0-9][A-Z]|[A-Za-z0-9]_+[A-Za-z0-9]|^_|^[A-Z]+[a-z0-9]+[A-Z]|^[A-Z]{2,}[a-z]{2,}\w*$|::|->|\w\.\w|\\"
 )
 CAPITALISED = re.compile(r"^[A-Z][A-Za-z0-9]+$")
 PATH = re.compile(
@@ -63,11 +63,30 @@ TEST_INTENT = re.compile(
     re.IGNORECASE,
 )
 EXAMPLE_INTENT = re.compile(r"(?<!for )\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
+# a person, not a piece of code: "who changed it", but not "who calls it"
+WHO = r"who(?! (?:all |else )?(?:is |are )?(?:call|us|invok|referenc|import|implement|need))"
 HISTORY_INTENT = re.compile(
-    r"\b(?:commits?|history|changed|changelog|introduced|removed|renamed|why|when|who|regression|since)\b",
+    rf"\b(?:commits?|history|changed|changelog|introduced|removed|renamed|why|when|{WHO}|regression|since)\b",
     re.IGNORECASE,
 )
 DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
+
+
+# Whose uses are asked for: "who calls X", "callers of X", "where is X used". A plain word counts beside "call" only:
+# "what uses the cache" is no question about something named `cache`.
+CALL_VERB = re.compile(r"call(?:s|ed|ing|ers?)?|invok(?:es?|ed|ing)|call ?sites?", re.IGNORECASE)
+USED = r"(?P<name>`[^`\n]{1,120}`|[\w$]+(?:(?:::|\.|->|#)[\w$]+)*[!?]?(?:\(\))?)"
+USES = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"^(?:\w+ ){0,3}?(?:who|what(?: [a-z]+){0,3}?|which(?: [a-z]+){0,4}?|code that|places that)(?: all| else)? "
+        rf"(?:(?:is|are) )?(?P<verb>calls?|calling|invok(?:es?|ing)|uses?|using|references?) (?:the (?:\w+ )?)?{USED}",
+        r"\b(?P<verb>callers?|call ?sites?|calls|usages?|uses|users|references) (?:of|to|for) "
+        rf"(?:the (?:\w+ )?)?{USED}",
+        rf"\bwhere(?:'s| is| are| all is| does| do| else is)? (?:the (?:function |method |class )?)?{USED}"
+        r"(?: (?:function|method|class|macro))? (?:gets? |being )?(?P<verb>called|invoked|used|referenced)\b",
+    )
+)
 
 
 QUESTION = re.compile(
@@ -112,6 +131,8 @@ class ParsedQuery:
     wants_examples: bool
     wants_docs: bool
     wants_history: bool
+    users_of: str = ""  # the name whose callers or uses are asked for
+    only_calls: bool = False
     frames: tuple[Frame, ...] = ()  # of a pasted stack trace, innermost first
 
     @property
@@ -211,6 +232,21 @@ def weigh_terms(text: str) -> tuple[Term, ...]:
     return tuple(kept)
 
 
+def find_users_asked(text: str) -> tuple[str, bool]:
+    """Return the name whose callers or uses a text asks for, or "", and whether only calls are meant."""
+    for pattern in USES:
+        match = pattern.search(text)
+        if match is None:
+            continue
+        calls = bool(CALL_VERB.fullmatch(match["verb"]))
+        name = match["name"].rstrip("?!") if match.end() == len(text.rstrip()) else match["name"]
+        is_code = name.startswith("`") or name.endswith("()") or bool(SHAPED.search(name) or CAPITALISED.match(name))
+        bare = bare_name(name)
+        if (is_code or calls) and bare.lower() not in STOP_WORDS and not PATH.fullmatch(bare):
+            return bare, calls
+    return "", False
+
+
 def parse_query(text: str) -> ParsedQuery:
     """Parse a normalised query."""
     frames = find_frames(text)
@@ -220,6 +256,7 @@ def parse_query(text: str) -> ParsedQuery:
     terms = weigh_terms(text)
     # Who tells a story about tests or examples is not asking for them: the words of a long text turn no role around.
     asks = len(text.split()) <= REQUEST_WORDS or bool(QUESTION.search(text))
+    users_of, only_calls = find_users_asked(text) if asks else ("", False)
     keywords = tuple(dict.fromkeys(t.word.lower() for t in terms if t.weight >= SCAFFOLD_WEIGHT))
     return ParsedQuery(
         text=text,
@@ -233,6 +270,8 @@ def parse_query(text: str) -> ParsedQuery:
         wants_tests=asks and bool(TEST_INTENT.search(text)),
         wants_examples=asks and bool(EXAMPLE_INTENT.search(text)),
         wants_docs=asks and bool(DOCS_INTENT.search(text)),
-        wants_history=bool(HISTORY_INTENT.search(text)),
+        wants_history=bool(HISTORY_INTENT.search(text)) and not users_of,
+        users_of=users_of,
+        only_calls=only_calls,
         frames=frames,
     )

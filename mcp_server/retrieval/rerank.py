@@ -45,14 +45,16 @@ class Signals:
     """What rerank knows besides the candidates.
 
     `nearest`: the vector side's candidates; `votes`: what the history says of each file, 0..1; `frames`:
-    what the frames of a stack trace say of each chunk, 0..1; `using`: chunks whose text holds the one name that is
-    asked for; `references`: how much similar code names each document, 0..1; `ages`: the factor of each document's age,
-    in the order of the candidates' files, None where nothing grows old.
+    what the frames of a stack trace say of each chunk, 0..1; `callers`: chunks that call (1) or name (less) that whose
+    users are asked for; `using`: chunks whose text holds the one name that is asked for; `references`: how much similar
+    code names each document, 0..1; `ages`: the factor of each document's age, in the order of the candidates' files,
+    None where nothing grows old.
     """
 
     nearest: RankedList | None = None
     votes: Mapping[FileKey, float] = field(default_factory=dict)
     frames: Mapping[int, float] = field(default_factory=dict)
+    callers: Mapping[int, float] = field(default_factory=dict)
     using: frozenset[int] = frozenset()
     references: Mapping[FileKey, float] = field(default_factory=dict)
     ages: Floats | None = None
@@ -61,7 +63,7 @@ class Signals:
 class Ranked(NamedTuple):
     """A chunk with its final score and the features that made it.
 
-    score = ((fused + bonuses) x role_factor + definition + use + frame) x saturation; each a feature of this name.
+    score = ((fused + bonuses) x role_factor + definition + use + frame + caller) x saturation; each is a feature.
     The role factor of a ticket or design holds its `age_factor`, which is named where it is not 1.
     """
 
@@ -282,15 +284,21 @@ def score_names(
         answers[at] = match_symbols(wanted, definitions)
         described[at] = any(symbol.name.lower() in joined for symbol in definitions)
     using = is_one_of(candidates.fused.ids, sorted(signals.using))
-    frames: Floats = np.zeros(len(factor))
-    if signals.frames:
-        frames[candidates.fused.places(list(signals.frames))] = list(signals.frames.values())
     return {
         "definition": per_definition * answers * floored,
         "joined_name": np.where(answers == 0, weights.joined_name * described * floored, 0.0),
         "use": np.where(using & (answers == 0), weights.use * floored, 0.0),
-        "frame": weights.frame * frames,
+        "frame": weights.frame * by_chunk(signals.frames, candidates),
+        "caller": weights.caller * by_chunk(signals.callers, candidates) * factor,
     }
+
+
+def by_chunk(scores: Mapping[int, float], candidates: Candidates) -> Floats:
+    """Return what is said of single chunks, 0 for the others."""
+    values: Floats = np.zeros(len(candidates.fused))
+    if scores:
+        values[candidates.fused.places(list(scores))] = list(scores.values())
+    return values
 
 
 def best_of(values: Floats, place: Ints, like: Floats) -> Floats:

@@ -47,6 +47,7 @@ class RankWeights:
     depth: int = 150  # per retriever, looked at for what a file holds in all
     history_files: int = 20
     frame: float = 6.0  # the innermost frame of a stack trace lies in the chunk
+    caller: float = 6.0  # the chunk calls or uses the name whose users are asked for
     definition: float = 5.0  # the chunk defines a name of the query
     use: float = 0.8  # the chunk holds the one name that is asked for, without defining it
     definition_role_floor: float = 0.75  # the role factor of a definition never falls below this
@@ -69,6 +70,10 @@ class RankWeights:
     oldest_factor: float = 0.9  # a ticket or design far older than the newest candidate
     declaration_factor: float = 0.7  # .d.ts
     platform_factor: float = 0.6  # a folder or file for one platform that the query does not name
+
+    def for_users(self) -> RankWeights:
+        """Return the weights for whose users are asked for: of several callers in one file each is an answer."""
+        return replace(self, saturation=1.0)
 
     def for_report(self) -> RankWeights:
         """Return the weights for a long text that asks nothing.

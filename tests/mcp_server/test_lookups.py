@@ -3,7 +3,7 @@
 import pytest
 
 from mcp_server.access import local_principal
-from mcp_server.results import AnswerRequest
+from mcp_server.results import AnswerRequest, SearchRequest
 from tests.mcp_server.conftest import reindex, write_files
 
 FILES = {
@@ -178,3 +178,113 @@ def test_tags_that_a_prompt_left_around_a_question_are_no_part_of_it(ask, questi
     assert "`Importer` is defined in shop/importer.py:4" in answer.answer
     assert answer.answer == ask("Where is `Importer` defined?").answer
     assert not answer.not_found
+
+
+CALLERS = {
+    "shop/store.py": '''"""Storage."""
+
+
+def open__store(path):
+    """Open it."""
+    return Store(path)
+
+
+class Store:
+    def flush(self):
+        """Write all."""
+
+    def close(self):
+        # flush() is done first
+        self.flush()
+
+
+class Queue:
+    def flush(self):
+        return "flush"
+
+
+def drain(queue: Queue):
+    queue.flush()
+    return open__store("a")
+''',
+    "shop/main.py": """from shop.store import open__store
+
+
+def main():
+    store = open__store("b")
+    store.flush()
+    register(open__store)
+
+
+def stop(): open__store("c")
+""",
+    "tests/test_store.py": """from shop.store import open__store
+
+
+def test_it():
+    assert open__store("d")
+""",
+}
+
+
+@pytest.fixture
+def callers(repository, service):
+    write_files(repository, CALLERS)
+    reindex(service)
+    principal = local_principal(service.setup.settings)
+
+    def ask(question):
+        hits = service.search(SearchRequest(question, limit=6), principal).hits
+        answer = service.answer(AnswerRequest(question), principal, use_cache=False)
+        return hits, answer
+
+    return ask
+
+
+@pytest.mark.req("R17")
+@pytest.mark.parametrize(
+    "question",
+    [
+        "who calls open__store?",
+        "Where is open__store called from",
+        "callers of `open__store`",
+        "what is calling open__store()",
+    ],
+)
+def test_who_calls_something_is_answered_with_the_lines_that_call_it(callers, question):
+    hits, answer = callers(question)
+    assert {(h.path, h.symbol) for h in hits[:2]} == {("shop/main.py", "main"), ("shop/store.py", "drain")}
+    assert (hits[2].path, hits[2].symbol) == ("tests/test_store.py", "test_it")  # a test comes after what runs
+    assert all("calls it" in hit.why and 'open__store("' in hit.text for hit in hits[:3])
+    assert answer.answer.split("\n") == [
+        '- `main` (shop/main.py:5): `store = open__store("b")` [C1]',
+        '- `stop` (shop/main.py:10): `def stop(): open__store("c")` [C2]',
+        '- `drain` (shop/store.py:25): `return open__store("a")` [C3]',
+        '- `test_it` (tests/test_store.py:5): `assert open__store("d")` [C4]',
+    ]
+    assert {claim.verdict for claim in answer.claims} == {"supported"}
+
+
+def test_who_uses_something_is_told_also_where_it_is_handed_on(callers):
+    assert "`register(open__store)`" in callers("where is open__store used?")[1].answer
+
+
+def test_callers_of_a_method_are_those_of_its_class(callers):
+    answer = callers("who calls Store.flush?")[1].answer
+    assert "`Store.close` (shop/store.py:15): `self.flush()`" in answer
+    assert "`store.flush()`" in answer
+    assert "queue.flush()" not in answer
+
+
+def test_it_is_what_was_named_before(callers):
+    answer = callers("Where is `open__store` defined and who calls it?")[1].answer
+    assert "`open__store` is defined in shop/store.py:4" in answer
+    assert "`test_it` (tests/test_store.py:5)" in answer
+
+
+def test_a_long_list_of_callers_says_how_many_more_there_are(repository, service, callers):
+    write_files(repository, {"shop/many.py": "".join(f"def f{n}():\n    open__store({n})\n\n\n" for n in range(9))})
+    reindex(service)
+    answer = callers("who calls open__store?")[1]
+    assert "7 more lines call `open__store`." in answer.answer
+    assert answer.ungrounded == ()
