@@ -32,6 +32,7 @@ SIGNATURE_CHARS = 200
 KEY_CHARS = 100  # a longer key is data
 KEY_LIMIT = 200  # keys a file: what holds more is data, and its upper levels come first
 CLAUSE_ROWS = 2  # the clauses of one definition stand at most a blank line apart
+OPERATOR = re.compile(r"(?<!\w)operator(?!\w)")
 ANGLES = re.compile(r"<[^<>]*>")
 JS_PREFIX = re.compile(r"^(?:module\.exports|exports|this|self|window|globalThis)\.")
 TRAILING_HASH = re.compile(r"(?:^|\s)#\s.*$", re.MULTILINE)
@@ -196,14 +197,13 @@ def _key_text(node: Node) -> str:
 
 def _clean_name(text: str) -> str:
     """Return a dotted name without template arguments, sigils and quotes."""
-    if text.isidentifier() and "operator" not in text and len(text) < SIGNATURE_CHARS:
+    if text.isidentifier() and len(text) < SIGNATURE_CHARS:
         return text
     if text.startswith("`") or not any(map(str.isalnum, text)):  # Kotlin names with spaces; operators
         return text.strip("`() ")
-    head, operator, tail = text.partition("operator")
-    if operator and not (tail[:1].isalnum() or tail[:1] == "_"):
-        scope = _clean_name(head)
-        return (f"{scope}." if scope else "") + operator + _operator_symbol(tail)
+    if match := OPERATOR.search(text):
+        scope = _clean_name(text[: match.start()])
+        return (f"{scope}." if scope else "") + match[0] + _operator_symbol(text[match.end() :])
     while "<" in text:
         shorter = ANGLES.sub("", text)
         if shorter == text:
@@ -277,10 +277,9 @@ def _nest(ordered: Sequence[Found], language: Language) -> list[Found]:
             around.append(before)
             continue
         definition.depth = parent.depth + 1 if parent else 0
-        definition.qualname = (
-            f"{parent.qualname}.{definition.name}" if parent and not language.flat else definition.name
-        )
-        definition.kind = _final_kind(definition, parent)
+        scope = None if language.flat or definition.kind in language.unscoped else parent
+        definition.qualname = f"{scope.qualname}.{definition.name}" if scope else definition.name
+        definition.kind = _final_kind(definition, parent if language.flat else scope)
         around.append(definition)
         if definition.kind not in ("variable", "key") or definition.qualname not in seen:
             nested.append(definition)

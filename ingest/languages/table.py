@@ -29,6 +29,7 @@ class Language:
     docs: str = "above"  # above: comment lines | docstring: first string of the body | attribute: @doc | description
     clauses: bool = False  # a definition may consist of several clauses in a row
     flat: bool = False  # names are not qualified by what stands around them
+    unscoped: tuple[str, ...] = ()  # ... names of these kinds
     tests: str = ""  # pattern of file names that are tests in this language alone (the common ones: roles.py)
     prose: str = ""  # markdown | rst | asciidoc | text
 
@@ -54,7 +55,8 @@ CODE: tuple[Language, ...] = (
     _code("go", "go"),
     _code("rust", "rs", attributes=("#[",)),
     _code("java", "java", attributes=("@",)),
-    _code("c", "c", "h"),
+    # Functions and types of C are global, also where the parser nests them for a macro that it does not know.
+    _code("c", "c", "h", unscoped=("function", "declaration", "struct", "enum", "type", "macro")),
     _code("cpp", "cc", "cpp", "cxx", "c++", "hh", "hpp", "hxx", "h++", "ipp", "inl", "tpp", attributes=("[[",)),
     _code("csharp", "cs", "csx", grammar="tree_sitter_c_sharp", attributes=("[",)),
     _code("ruby", "rb", "rake", "gemspec", "ru", "podspec", comments=HASH, interpreters=("ruby",),

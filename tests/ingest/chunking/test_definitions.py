@@ -1689,6 +1689,27 @@ def test_names_that_macros_define():
     ]  # fmt: skip
 
 
+def test_names_of_c_are_global_also_where_a_macro_hides_the_end_of_a_struct():
+    code = """struct loop_s {
+  void* data;
+  LOOP_PRIVATE_FIELDS
+};
+
+EXTERN int loop_start(loop_t* loop,
+                      int when);
+int loop_stop(loop_t* loop) {
+  return 0;
+}
+"""
+    names = [symbol.qualname for symbol in read_symbols("include/loop.h", code)]
+    assert names == ["loop_s", "loop_s.data", "loop_start", "loop_stop"]
+
+
+@pytest.mark.parametrize("name", ["is_operator", "operator_of", "operators"])
+def test_a_name_may_hold_the_word_operator(name):
+    assert [symbol.qualname for symbol in read_symbols("a.py", f"def {name}():\n    pass\n")] == [name]
+
+
 def test_yaml_that_nests_deeper_than_its_scanner_is_cut_by_lines():
     deep = "".join(" " * level + f"k{level}:\n" for level in range(400))
     document = Document(SOURCE, "deep.yaml", None, "deep.yaml", deep, "0", "yaml")
