@@ -174,7 +174,7 @@ class Asking:
 
     def _compose(self, question: Question, calls: ModelCalls | None) -> ComposedAnswer:
         index, trace, filters = question.index, question.trace, question.filters
-        retrieval = greet(question) or retrieve(
+        retrieval = greet(question.request.question, index.generation, trace) or retrieve(
             index,
             question.request.question,
             filters,
@@ -453,14 +453,14 @@ class _Visit:
             self.codes = ("cache_unavailable",)
 
 
-def greet(question: Question) -> Retrieval | None:
+def greet(question: str, generation: int, trace: TraceRun) -> Retrieval | None:
     """Return an empty retrieval for what is no question about the corpus: nothing is searched, no model is asked."""
-    text, generation = normalise_query(question.request.question), question.index.generation
+    text = normalise_query(question)
     if not SMALLTALK.match(text):
         return None
-    with question.trace.span("route") as span:
+    with trace.span("route") as span:
         span.record(output={"route": "smalltalk"})
-    question.trace.set(query_norm=text, route="smalltalk", transform="none", generation=generation)
+    trace.set(query_norm=text, route="smalltalk", transform="none", generation=generation)
     return Retrieval((), route="smalltalk", generation=generation, query=text)
 
 

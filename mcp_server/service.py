@@ -253,9 +253,10 @@ class Service:
             if isinstance(request, SearchRequest):
                 self._find(index, request, filters, trace, False, self._read_cursor(request, index, principal))
             else:
+                from mcp_server.asking import greet
                 from mcp_server.retrieval.transforms import retrieve
 
-                retrieve(index, text, filters, trace, False)
+                greet(text, index.generation, trace) or retrieve(index, text, filters, trace, False)
 
     def close(self) -> None:
         """Write what is queued, end connections and let go of the generation."""

@@ -89,6 +89,12 @@ def test_two_hundred_recorded_queries_replay_clean(replayer, service, mode):
     assert service.store.verify().faults == ()
 
 
+@pytest.mark.parametrize("mode", ["verify", "re-retrieve", "full"])
+def test_what_asked_nothing_of_the_index_replays_clean(replayer, service, mode):
+    replay = replayer.replay(ask(service, "What can you do?"), mode)
+    assert replay.is_same, str(replay)
+
+
 @pytest.mark.req("D1", "D11")
 def test_verify_names_the_stage_whose_code_has_changed(replayer, service, monkeypatch):
     trace_id = ask(service)
