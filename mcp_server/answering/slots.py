@@ -28,7 +28,7 @@ from mcp_server.retrieval.linked import keys_in, naming_code, newest_first, only
 from mcp_server.retrieval.links import Linked, read_linked
 from mcp_server.retrieval.model import Retrieval
 from mcp_server.retrieval.profiles import touched_paths
-from mcp_server.retrieval.query import PATH, SHAPED, ParsedQuery, parse_query, weigh_terms
+from mcp_server.retrieval.query import COMMIT_ASKED, PATH, SHAPED, ParsedQuery, parse_query, weigh_terms
 
 if TYPE_CHECKING:
     from ingest.index import Index
@@ -47,15 +47,6 @@ DESIGN_ASKED = re.compile(
     r"\b(?:designs?|adrs?|rfcs?|keps?|peps?|decisions?|decided|proposals?|why|reasons?|rationale|behind)\b", re.I
 )
 TICKET_ASKED = re.compile(r"\b(?:tickets?|issues?|bugs?|incidents?|stor(?:y|ies)|pull requests?|asked for|why)\b", re.I)
-# "When" and "changed" alone ask for no history: "what happens when ...", "how can it be changed".
-COMMIT_ASKED = re.compile(
-    r"\bcommits?\b|\bhistory\b|\b(?:last|latest|recent(?:ly)?) (?:\w+ )?(?:chang|touch|edit)\w*"
-    r"|\bwhen (?:was|were|did|has|have|had)\b|\bsince when\b"
-    r"|\bwho (?:\w+ )?(?:wrote|written|chang|add|touch|introduc|remov|made|broke|fix)\w*"
-    r"|\b(?:what|which|was|were|been|has|have|had) (?:\w+ ){0,2}(?:changed|touched)\b"
-    r"|\b(?:changed|touched) (?:by|last|since|recently|when)\b",
-    re.I,
-)
 
 
 @dataclass(frozen=True, slots=True)

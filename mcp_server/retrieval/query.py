@@ -63,12 +63,16 @@ TEST_INTENT = re.compile(
     re.IGNORECASE,
 )
 EXAMPLE_INTENT = re.compile(r"(?<!for )\b(?:examples?|samples?|demos?|tutorials?)\b", re.IGNORECASE)
-# a person, not a piece of code: "who changed it", but not "who calls it"
-WHO = r"who(?! (?:all |else )?(?:is |are )?(?:call|us|invok|referenc|import|implement|need))"
-HISTORY_INTENT = re.compile(
-    rf"\b(?:commits?|history|changed|changelog|introduced|removed|renamed|why|when|{WHO}|regression|since)\b",
-    re.IGNORECASE,
+# "When" and "changed" alone ask for no history: "what happens when ...", "how can it be changed".
+COMMIT_ASKED = re.compile(
+    r"\bcommits?\b|\bhistory\b|\b(?:last|latest|recent(?:ly)?) (?:\w+ )?(?:chang|touch|edit)\w*"
+    r"|\bwhen (?:was|were|did|has|have|had)\b|\bsince when\b"
+    r"|\bwho (?:\w+ )?(?:wrote|written|chang|add|touch|introduc|remov|made|broke|fix)\w*"
+    r"|\b(?:what|which|was|were|been|has|have|had) (?:\w+ ){0,2}(?:changed|touched)\b"
+    r"|\b(?:changed|touched) (?:by|last|since|recently|when)\b",
+    re.I,
 )
+HISTORY_INTENT = re.compile(r"\b(?:changelog|introduced|removed|renamed|why|regression)\b", re.IGNORECASE)
 DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", re.IGNORECASE)
 
 
@@ -270,7 +274,7 @@ def parse_query(text: str) -> ParsedQuery:
         wants_tests=asks and bool(TEST_INTENT.search(text)),
         wants_examples=asks and bool(EXAMPLE_INTENT.search(text)),
         wants_docs=asks and bool(DOCS_INTENT.search(text)),
-        wants_history=bool(HISTORY_INTENT.search(text)) and not users_of,
+        wants_history=bool(HISTORY_INTENT.search(text) or COMMIT_ASKED.search(text)) and not users_of,
         users_of=users_of,
         only_calls=only_calls,
         frames=frames,

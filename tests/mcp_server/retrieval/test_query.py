@@ -62,3 +62,19 @@ def test_intent_to_find_tests():
 
 def test_double_backticks_quote_what_lies_in_them_and_not_between_them():
     assert find_identifiers("set ``no_proxy``, and ``NO_PROXY`` too") == ("no_proxy", "NO_PROXY")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("what happens when next is called with an error", False),
+        ("how can the timeout be changed", False),
+        ("who calls open__store", False),
+        ("when was the timeout added", True),
+        ("who wrote the parser", True),
+        ("what changed in the parser", True),
+        ("why is the timeout so short", True),
+    ],
+)
+def test_commits_come_first_only_where_they_are_asked_for(text, wanted):
+    assert parse_query(text).wants_history is wanted
