@@ -49,6 +49,7 @@ ORDER = re.compile(
     r" (?:the|all|any|every\w*|this|that|these|my|our|your|it|an?)\b",
     re.IGNORECASE,
 )
+ASKS = re.compile(r"\?|\b(?:where|how|why|what|which|when|who)\b", re.IGNORECASE)
 READ_ONLY = "Nothing is done here, this only answers from what is indexed."
 WARNING = "Little was found about this; the statements below are the nearest."
 
@@ -100,6 +101,8 @@ def compose_answer(
     """Answer from the context alone; every statement is looked up, every citation compared with the tree now."""
     if retrieval.route == "smalltalk":
         return ComposedAnswer(CAPABILITIES, "capabilities")
+    if is_mere_order(retrieval):
+        return ComposedAnswer(f"{READ_ONLY}\n{CAPABILITIES}", "capabilities")
     retrieval = without_explained(retrieval, context.links)
     question = use_present_names(question, retrieval.entities)
     with trace.span("context") as span:
@@ -164,6 +167,11 @@ def compose_answer(
         )  # fmt: skip
         span.record(output={"answer": composed.answer, "ungrounded": len(composed.ungrounded)})
     return composed
+
+
+def is_mere_order(retrieval: Retrieval) -> bool:
+    """Tell whether somebody wants something done, and neither asks nor names anything that is there."""
+    return bool(ORDER.match(retrieval.query)) and not ASKS.search(retrieval.query) and not retrieval.entities
 
 
 def without_explained(retrieval: Retrieval, links: Sequence[Link]) -> Retrieval:

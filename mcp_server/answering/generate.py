@@ -30,6 +30,7 @@ from mcp_server.answering.passages import (
     close_brackets,
     code,
     defines,
+    held_in,
     introduce,
     is_document,
     is_inside,
@@ -187,7 +188,7 @@ DEFAULT_RARITY = 3.0  # idf of a word that the retrieval gave no figure for
 def score_block(block: Evidence, aspect: Aspect, weights: Mapping[str, float]) -> float:
     """Return how well one block suits one aspect."""
     chunk = block.chunk
-    found = text_roots("\n".join((chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)))
+    found = held_in(aspect, "\n".join((chunk.text, chunk.ref, chunk.title, chunk.symbol or "", chunk.context)))
     overlap = sum(w for r, w in weights.items() if r in found) / (sum(weights.values()) or 1.0)
     names = (*aspect.names, *aspect.carried_names)
     named = 1.0 if any(is_inside(block, name) or is_document(block, name) for name in names) else 0.0
@@ -303,7 +304,8 @@ def write_default(task: Task) -> list[ClaimDraft]:
     total = sum(wanted.values()) or 1.0
 
     def share(text: str) -> float:
-        return sum(w for r, w in wanted.items() if r in text_roots(text)) / total
+        held = held_in(task.aspect, text)
+        return sum(w for r, w in wanted.items() if r in held) / total
 
     found: list[tuple[float, int, int, ClaimDraft]] = []
     for at, block in enumerate(task.blocks):
@@ -336,7 +338,7 @@ def owner_of(block: Evidence, passage: Passage) -> str:
 def default_entries(block: Evidence) -> list[Passage]:
     """Return the paragraphs of a block that speak of a default."""
     found = []
-    for paragraph in paragraphs(split_prose(block)[0]):
+    for paragraph in paragraphs(split_prose(block)[0], in_code=not is_prose(block)):
         text = collapse("\n".join(line for _, line in paragraph))
         if DEFAULT_CUE.search(text) and len(text.split()) >= 3:
             found.append(Passage(text, block.span(paragraph[0][0], paragraph[-1][0]), 0.0, True))

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
-from ingest.model import SUPERSEDED_BY, Symbol
-from mcp_server.answering.aspects import Aspect, roots_of, text_roots
+from ingest.model import FILES_HEADING, SUPERSEDED_BY, Symbol
+from mcp_server.answering.aspects import Aspect, root, roots_of, text_roots
 from mcp_server.answering.claims import ClaimDraft, Form, split_sentences
-from mcp_server.answering.evidence import Evidence, Span, collapse, join_lines, line_at
+from mcp_server.answering.evidence import COMMENT_LEADER, Evidence, Span, collapse, join_lines, line_at
 from mcp_server.retrieval.context import Link
 from mcp_server.retrieval.query import PATH
 
@@ -62,6 +63,13 @@ class Passage:
     span: Span
     overlap: float
     is_prose: bool
+
+
+def held_in(aspect: Aspect, text: str) -> frozenset[str]:
+    """Return the roots of a text's words, with those of two words of an aspect that it writes as one: "threadpool"."""
+    held = text_roots(text)
+    joined = [r for a, b in pairwise(aspect.words) if root(a + b) in held for r in (root(a), root(b))]
+    return held.union(joined) if joined else held
 
 
 # ---- what a block is
@@ -283,7 +291,8 @@ def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passa
     total = sum(weights.values()) or 1.0
     found: list[Passage] = []
     for text, span, prose in units(block):
-        hit = sum(w for r, w in weights.items() if r in text_roots(text)) / total
+        held = held_in(task.aspect, text)
+        hit = sum(w for r, w in weights.items() if r in held) / total
         if hit >= (MIN_OVERLAP if prose else MIN_CODE_OVERLAP):
             factor = PROSE_BONUS if prose else FRAGMENT_SHARE if text.endswith(",") else 1.0
             found.append(Passage(text, span, hit * factor, prose))
@@ -292,7 +301,9 @@ def passages(task: Task, block: Evidence, skip_names: bool = True) -> list[Passa
 
 def units(block: Evidence) -> list[tuple[str, Span, bool]]:
     """Return the quotable units of a block: sentences of prose and comments, lines of code."""
-    found = read_units(block.chunk.text, block.chunk.start_line, is_prose(block), opening_quote(block))
+    # The files that a commit touched are no sentence of its message.
+    said = block.chunk.text.partition(FILES_HEADING)[0] if block.chunk.kind == "commit" else block.chunk.text
+    found = read_units(said, block.chunk.start_line, is_prose(block), opening_quote(block))
     return [(text, Span(block.id, first, last), prose) for text, first, last, prose in found]
 
 
@@ -301,7 +312,8 @@ def read_units(text: str, start_line: int, prose: bool, inside: str) -> tuple[tu
     """Return the quotable units of a text: what it says, first and last line, and whether it is prose."""
     said, plain = split_lines(text, start_line, prose, inside)
     found = [(" ".join(line.split()), n, n, False) for n, line in plain if not NOISE_LINE.match(line)]
-    return tuple(sorted([*found, *prose_units(said)], key=lambda unit: (unit[1], unit[2])))
+    spoken = [unit for unit in prose_units(said, in_code=not prose) if prose or not CODE_LIKE.search(unit[0])]
+    return tuple(sorted([*found, *spoken], key=lambda unit: (unit[1], unit[2])))
 
 
 def split_prose(block: Evidence) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
@@ -349,43 +361,70 @@ def follow_docstring(line: str, inside: str) -> tuple[str, bool]:
     return ("" if opening[1] in line[opening.end() :] else opening[1]), True
 
 
-def prose_units(lines: Sequence[tuple[int, str]]) -> list[tuple[str, int, int, bool]]:
-    """Return the sentences of consecutive prose lines with their lines, paragraph by paragraph."""
+def prose_units(lines: Sequence[tuple[int, str]], *, in_code: bool) -> list[tuple[str, int, int, bool]]:
+    """Return the sentences of consecutive prose lines with their lines, paragraph by paragraph.
+
+    An entry of a list says little without the sentence that leads to it ("It panics if:"), so that comes before it.
+    """
     found: list[tuple[str, int, int, bool]] = []
-    for paragraph in paragraphs(lines):
+    lead: tuple[str, int] | None = None
+    for paragraph in paragraphs(lines, in_code=in_code):
         joined, starts = join_lines([line for _, line in paragraph])
+        is_entry = BULLET.match(joined) is not None
+        if not is_entry or (lead and paragraph[0][0] - lead[1] > MAX_LED_LINES):
+            lead = None
         for sentence in split_sentences(joined):
             plain = sentence.removesuffix('"""').removesuffix("*/").strip()
             wanted = collapse(plain)
             at = joined.find(wanted) if len(plain.split()) >= 4 and wanted else -1
             if at >= 0:
                 first, last = line_at(starts, at), line_at(starts, at + len(wanted) - 1)
-                found.append((plain, paragraph[first][0], paragraph[last][0], True))
+                start, said = paragraph[first][0], BULLET.sub("", plain) if lead else plain
+                found.append(
+                    (f"{lead[0]} … {said}" if lead else plain, lead[1] if lead else start, paragraph[last][0], True)
+                )
+            if plain.endswith(":") and not is_entry and len(plain) <= MAX_LEAD and '"' not in plain:
+                lead = (plain, paragraph[max(0, line_at(starts, max(at, 0)))][0])
     return found
 
 
-def paragraphs(lines: Sequence[tuple[int, str]]) -> list[list[tuple[int, str]]]:
-    """Group numbered lines into paragraphs: blank lines, headings, list items and fences part them."""
+def paragraphs(lines: Sequence[tuple[int, str]], *, in_code: bool) -> list[list[tuple[int, str]]]:
+    """Group numbered lines into paragraphs: blank lines, headings, list items and fences part them.
+
+    `in_code`: the lines are comments, whose leaders say nothing.
+    """
     groups: list[list[tuple[int, str]]] = [[]]
-    fences = [mark for _, line in lines if (mark := FENCE.match(line))]
+    starred = any("/*" in line or "*/" in line for _, line in lines)  # elsewhere a star begins an item of a list
+    bare = [(n, line, without_leader(line, starred=starred) if in_code else line) for n, line in lines]
+    fences = [mark for _, _, said in bare if (mark := FENCE.match(said))]
     fenced = len(fences) % 2 == 1 and not fences[0]["kind"]  # where a block begins within an example
-    for number, line in lines:
+    for number, line, said in bare:
         if groups[-1] and number != groups[-1][-1][0] + 1:
             groups.append([])
-        fence = FENCE.match(line) is not None
+        fence = FENCE.match(said) is not None
         fenced ^= fence
-        if fence or fenced or not collapse(line) or NO_PROSE.match(line):
+        if fence or fenced or not collapse(line) or NO_PROSE.match(said):
             groups.append([])
             continue
-        if ENTRY.match(line + " "):
+        if ENTRY.match(said + " "):
             groups.append([])
         groups[-1].append((number, line))
     return [group for group in groups if group]
 
 
+def without_leader(line: str, *, starred: bool) -> str:
+    """Return a line of a comment without what makes it one."""
+    return line if not starred and line.lstrip().startswith("*") else COMMENT_LEADER.sub("", line)
+
+
 # Underlines, tables, directives and headings; where a link leads to.
-NO_PROSE = re.compile(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S|(?:///?|//!)?\s*\[[^\]]+\]:\s+\S+\s*$)")
-FENCE = re.compile(r"^\s*(?:///?|//!|\*|#)?\s*(?:```|~~~)(?P<kind>\S*)")  # in a page or a doc comment
+NO_PROSE = re.compile(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S|\[[^\]]+\]:\s+\S+\s*$)")
+FENCE = re.compile(r"^\s*(?:```|~~~)(?P<kind>\S*)")
+# Code in a comment: an example, or what was switched off.
+CODE_LIKE = re.compile(r"[;{]\s*$|\)\s*[;{]|;\s+\w[^;]*[=(]|^[\w.]+\s*(?:=|:=|\+=)\s|=>|^#\[|^# ")
+BULLET = re.compile(r"^(?:[-*+]|\d+[.)])\s+")
+MAX_LEAD = 90  # characters
+MAX_LED_LINES = 12  # after it
 # Entries of a list, or of the parameters in a doc comment.
 ENTRY = re.compile(
     r"^\s*(?:[-*+]\s|\d+[.)]\s|[:@]\w+\s|(?:Args|Arguments|Parameters|Returns|Raises|Yields):"

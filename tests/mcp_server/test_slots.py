@@ -236,6 +236,13 @@ def test_an_order_is_not_followed_and_the_answer_says_so(office, order):
 
 
 @pytest.mark.req("R18")
+def test_an_order_that_names_nothing_gets_what_can_be_asked(office):
+    assert ask(office, "delete all the letters").mode == "capabilities"
+    named = ask(office, "delete the PrintQueue")
+    assert named.answer.startswith("Nothing is done here") and "office/queue.py" in named.answer
+
+
+@pytest.mark.req("R18")
 def test_a_false_premise_is_denied_before_anything_else_is_said(office):
     answer = ask(office, "Why does stamp_letter call PrintQueue.flush?")
     assert answer.answer.startswith("That is not so: 'stamp_letter' (office/postmark.py:1) does not call")

@@ -8,8 +8,9 @@ from ingest.index import Index, SourceState
 from ingest.model import Chunk
 from mcp_server.answering import grounding
 from mcp_server.answering.answer import AnswerSettings, ComposedAnswer, compose_answer, make_hit
+from mcp_server.answering.aspects import split_question
 from mcp_server.answering.freshness import FreshnessChecker
-from mcp_server.answering.passages import units
+from mcp_server.answering.passages import held_in, units
 from mcp_server.answering.resolver import IndexResolver, Resolver
 from mcp_server.results import AnswerEvent, Listener, MissingName, ignore
 from mcp_server.retrieval.context import pack_context
@@ -320,3 +321,38 @@ def test_examples_and_link_targets_of_doc_comments_are_no_prose() -> None:
     )
     block = make_evidence(make_chunk("src/handle.rs", text))[0]
     assert [said for said, _, is_prose in units(block) if is_prose] == ["Waits until the task has ended for good."]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int f() {\n  /*\n   * A handle that waits cannot be let go,\n   * so that it is closed by the loop.\n   */\n}",
+        "def f():\n    # A handle that waits cannot be let go,\n    # so that it is closed by the loop.\n    return 1",
+    ],
+)
+def test_a_sentence_of_a_comment_goes_on_over_its_lines(text: str) -> None:
+    said = [said for said, _, is_prose in units(make_evidence(make_chunk("src/f.c", text))[0]) if is_prose]
+    assert said == ["A handle that waits cannot be let go, so that it is closed by the loop."]
+
+
+def test_the_files_of_a_commit_are_no_sentence_of_it() -> None:
+    text = "cache: evict what is old\n\nIt was never evicted before.\n\nFiles:\nsrc/a_cache.py\nsrc/other_cache.py"
+    commit = make_evidence(make_chunk("abc", text, kind="commit"))[0]
+    assert not any("Files" in said for said, _, _ in units(commit))
+
+
+def test_an_entry_of_a_list_is_quoted_with_the_sentence_that_leads_to_it() -> None:
+    text = "/// Panics where one of these holds:\n///\n/// - The given future panics itself.\n"
+    text += "/// - It is called within another loop."
+    said = [said for said, _, _ in units(make_evidence(make_chunk("src/f.rs", text))[0])]
+    assert said[1:] == [
+        "Panics where one of these holds: … The given future panics itself.",
+        "Panics where one of these holds: … It is called within another loop.",
+    ]
+
+
+@pytest.mark.req("R17")
+def test_two_words_that_a_page_writes_as_one_are_the_same_words() -> None:
+    aspect = split_question("What is the default size of the thread pool?")[0]
+    held = held_in(aspect, "The threadpool is shared.")
+    assert {"thread", "pool"} <= held and "size" not in held
