@@ -15,6 +15,7 @@ from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.constants import follow_constants
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
+from mcp_server.answering.flow import follow_calls
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
@@ -149,7 +150,8 @@ def compose_answer(
         holds = any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked)
         if holds and generated.mode == "extractive":
             followed, evidence = follow_constants(checked, evidence, resolver)
-            checked = (*checked, *check_claims(followed, evidence, question, resolver))
+            flow, evidence = follow_calls(aspects, checked, evidence, resolver)
+            checked = (*checked, *check_claims((*followed, *flow), evidence, question, resolver))
             further, evidence = read_on(question, retrieval, checked, evidence, len(aspects), resolver)
             checked = (*checked, *further)
         span.record(output=describe_ledger(checked))

@@ -288,3 +288,55 @@ def test_a_long_list_of_callers_says_how_many_more_there_are(repository, service
     answer = callers("who calls open__store?")[1]
     assert "7 more lines call `open__store`." in answer.answer
     assert answer.ungrounded == ()
+
+
+FLOW = {
+    "shop/pipeline.py": '''"""Stages."""
+
+import json
+from shop.stages import parse, Checker
+
+
+class Pipeline:
+    def run(self, text, store, sink):
+        """Run it all."""
+        raw = json.dumps(text)
+        rows = parse(raw)
+        self.check(rows)
+        store.write(rows)
+        sink.write(rows)
+        if not rows:
+            return self.run(text, store, sink)
+        return Checker(rows)
+
+    def check(self, rows):
+        assert rows
+''',
+    "shop/stages.py": """def parse(raw):
+    return [raw]
+
+
+class Checker:
+    def __init__(self, rows):
+        self.rows = rows
+
+
+class Store:
+    def write(self, rows):
+        return rows
+""",
+}
+
+
+@pytest.mark.req("R17")
+def test_how_a_function_works_is_said_by_what_it_calls_here(repository, service):
+    write_files(repository, FLOW)
+    reindex(service)
+    principal = local_principal(service.setup.settings)
+    answer = service.answer(AnswerRequest("How does Pipeline.run work?"), principal, use_cache=False)
+    said = next(claim for claim in answer.claims if " calls " in claim.text)
+    # neither the standard library, nor what a variable may hold, nor itself
+    assert said.text == "`Pipeline.run` calls `parse`, `Pipeline.check`, `store.write` and `Checker`, in this order."
+    assert said.verdict == "supported"
+    lines = {c.id: (c.path, c.start_line, c.end_line) for c in answer.citations}
+    assert {lines[i][0] for i in said.citations} == {"shop/pipeline.py"}
