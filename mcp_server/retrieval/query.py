@@ -80,12 +80,17 @@ DOCS_INTENT = re.compile(r"\b(?:docs?|documentation|readme|guide|changelog)\b", 
 # "what uses the cache" is no question about something named `cache`.
 CALL_VERB = re.compile(r"call(?:s|ed|ing|ers?)?|invok(?:es?|ed|ing)|call ?sites?", re.IGNORECASE)
 USED = r"(?P<name>`[^`\n]{1,120}`|[\w$]+(?:(?:::|\.|->|#)[\w$]+)*[!?]?(?:\(\))?)"
+REQUEST = r"^(?:(?:tell|show|find|list|give|get|see|me|us|and|so|please|what|which|where|are|is|all|every|any|the) )*"
+CODE_NOUNS = (
+    r"(?: (?:other|else|all|parts?|pieces?|bits?|of|in|the|this|our|functions?|methods?|class(?:es)?|modules?|files?"
+    r"|places?|code|code ?base|components?|services?|handlers?|commands?|repo(?:sitory)?|project))*"
+)
 USES = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"^(?:\w+ ){0,3}?(?:who|what(?: [a-z]+){0,3}?|which(?: [a-z]+){0,4}?|code that|places that)(?: all| else)? "
+        rf"{REQUEST}(?:who|what|which|(?:code|places|functions|files) (?:that|which)){CODE_NOUNS} "
         rf"(?:(?:is|are) )?(?P<verb>calls?|calling|invok(?:es?|ing)|uses?|using|references?) (?:the (?:\w+ )?)?{USED}",
-        r"\b(?P<verb>callers?|call ?sites?|calls|usages?|uses|users|references) (?:of|to|for) "
+        rf"{REQUEST}(?P<verb>callers?|call ?sites?|calls|usages?|uses|users|references) (?:of|to|for) "
         rf"(?:the (?:\w+ )?)?{USED}",
         rf"\bwhere(?:'s| is| are| all is| does| do| else is)? (?:the (?:function |method |class )?)?{USED}"
         r"(?: (?:function|method|class|macro))? (?:gets? |being )?(?P<verb>called|invoked|used|referenced)\b",

@@ -78,3 +78,28 @@ def test_double_backticks_quote_what_lies_in_them_and_not_between_them():
 )
 def test_commits_come_first_only_where_they_are_asked_for(text, wanted):
     assert parse_query(text).wants_history is wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("who calls open__store?", ("open__store", True)),
+        ("tell me who calls `ring`", ("ring", True)),
+        ("which parts of the code use Session.send", ("Session.send", False)),
+        ("What other functions are calling parse_query", ("parse_query", True)),
+        ("show all callers of the function parse_query()", ("parse_query", True)),
+        ("where is the RetryPolicy class used?", ("RetryPolicy", False)),
+        ("find references to RETRY_LIMIT", ("RETRY_LIMIT", False)),
+        ("what functions call ring?", ("ring", True)),
+        ("what happens when I call uv_close on a stream", ("", False)),
+        ("How are calls to uv_close queued?", ("", False)),
+        ("explain how code that uses open_store works", ("", False)),
+        ("what uses the cache", ("", False)),
+        ("what does parse_query call", ("", False)),
+        ("who calls it", ("", False)),
+        ("where are sessions used", ("", False)),
+    ],
+)
+def test_whose_callers_are_asked_for(text, asked):
+    query = parse_query(text)
+    assert (query.users_of, query.only_calls) == asked
