@@ -75,8 +75,8 @@ if TYPE_CHECKING:
     from mcp_server.answering.freshness import FreshnessChecker
     from mcp_server.answering.resolver import IndexResolver
     from mcp_server.asking import Asking
+    from mcp_server.retrieval.excerpts import Excerpt
     from mcp_server.retrieval.occurrences import Occurrence
-    from mcp_server.retrieval.passages import Passage
 
 UPKEEP_S = 1.0  # how long the state of the work is kept: reading it takes as long as a quick query
 MAX_SNAPSHOTS = 256  # principals whose view of the settings is kept
@@ -157,7 +157,7 @@ class _Opened:
 class _Found:
     """One page of chunks or lines with score and reasons, and how many there are."""
 
-    hits: Sequence[tuple[Chunk | Passage | Occurrence, float, tuple[str, ...]]]
+    hits: Sequence[tuple[Chunk | Excerpt | Occurrence, float, tuple[str, ...]]]
     total: int
     not_found: tuple[MissingName, ...] = ()
     degraded: tuple[str, ...] = ()
@@ -522,14 +522,14 @@ class Service:
         if request.mode == "all":
             return self._find_all(index, request, filters, trace, offset)
         from mcp_server.answering.products import competing_products, product_note
-        from mcp_server.retrieval.passages import find_passage
+        from mcp_server.retrieval.excerpts import find_excerpt
         from mcp_server.retrieval.query import parse_query
         from mcp_server.retrieval.transforms import retrieve
 
         retrieval = retrieve(index, request.query, filters, trace, strict, offset + request.limit, how_sure=False)
         ranked = retrieval.chunks[offset : offset + request.limit]
         query = parse_query(retrieval.query)
-        hits = [(find_passage(query, item.chunk) or item.chunk, item.score, item.why) for item in ranked]
+        hits = [(find_excerpt(query, item.chunk) or item.chunk, item.score, item.why) for item in ranked]
         apart = product_note(competing_products(request.query, retrieval.chunks))
         notes = (*retrieval.notes, *filter(None, [apart]))
         return _Found(hits, len(retrieval.files), retrieval.not_found, retrieval.degraded, notes)
@@ -1052,19 +1052,19 @@ def redact_egress(text: str) -> str:
 
 
 def make_page(
-    found: Sequence[tuple[Chunk | Passage | Occurrence, float, tuple[str, ...]]], checker: FreshnessChecker
+    found: Sequence[tuple[Chunk | Excerpt | Occurrence, float, tuple[str, ...]]], checker: FreshnessChecker
 ) -> tuple[Hit, ...]:
     """Return chunks and lines as hits, with their freshness."""
     from mcp_server.answering.answer import make_hit
+    from mcp_server.retrieval.excerpts import Excerpt
     from mcp_server.retrieval.model import RankedChunk
-    from mcp_server.retrieval.passages import Passage
 
     hits = []
     for item, score, why in found:
         if isinstance(item, Chunk):
             hits.append(make_hit(RankedChunk(item, score, why), checker))
             continue
-        first, last = (item.start_line, item.end_line) if isinstance(item, Passage) else (item.line, item.line)
+        first, last = (item.start_line, item.end_line) if isinstance(item, Excerpt) else (item.line, item.line)
         hit = make_hit(RankedChunk(item.chunk, score, why), checker)
         hits.append(replace(hit, start_line=first, end_line=last, text=item.text, symbol=item.symbol))
     return tuple(hits)

@@ -25,14 +25,14 @@ from mcp_server.answering.generator import Emit, Generator, Material
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import Hit, Listener, ignore
 from mcp_server.retrieval.context import Context
+from mcp_server.retrieval.excerpts import Excerpt
 from mcp_server.retrieval.model import RankedChunk, Retrieval
 from mcp_server.retrieval.occurrences import Occurrence
-from mcp_server.retrieval.passages import Passage
 from traces.blobs import dump
 
 T = TypeVar("T")
 Ranked = TypeVar("Ranked", Retrieval, Context)
-Found = Sequence[tuple[Chunk | Passage | Occurrence, float, tuple[str, ...]]]
+Found = Sequence[tuple[Chunk | Excerpt | Occurrence, float, tuple[str, ...]]]
 Json = Any
 Calls = Mapping[str, Mapping[str, Json]]  # "resolver.has_name" -> arguments -> result
 
@@ -40,7 +40,7 @@ KEPT_CHUNKS = 40  # ranked chunks that answering sees
 MAX_KEY_CHARS = 60  # of a look-up's arguments; longer ones are named by a hash
 CHUNK = "$chunk"
 PLAIN = frozenset((str, int, float, bool))
-FOUND = TypeAdapter(tuple[tuple[Chunk | Passage | Occurrence, float, tuple[str, ...]], ...])
+FOUND = TypeAdapter(tuple[tuple[Chunk | Excerpt | Occurrence, float, tuple[str, ...]], ...])
 WHOLE_CHUNK = TypeAdapter(Chunk)
 
 

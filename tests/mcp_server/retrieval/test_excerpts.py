@@ -41,7 +41,7 @@ export function paint(colour: any) {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("passages")
+    folder = tmp_path_factory.mktemp("excerpts")
     root = make_repository(folder / "repo", {"src/door.ts": SMALL})
     service = Service(load_setup(root=root, config=None, data=folder / "data", env=dict(os.environ)))
     reindex(service)

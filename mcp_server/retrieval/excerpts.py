@@ -13,7 +13,7 @@ USE_LINES = 2  # shown before and after a line that calls something
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Excerpt:
     """Some lines of a chunk, and the definition that they hold."""
 
     chunk: Chunk
@@ -28,7 +28,7 @@ class Passage:
         return "\n".join(self.chunk.text.split("\n")[self.start_line - first : self.end_line - first + 1])
 
 
-def find_passage(query: ParsedQuery, chunk: Chunk) -> Passage | None:
+def find_excerpt(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:
     """Return the definition of the one name that is asked for, with the comment above it.
 
     Who asks for callers gets what lies around the first call. None where the query asks for more than a name, or the
@@ -45,10 +45,10 @@ def find_passage(query: ParsedQuery, chunk: Chunk) -> Passage | None:
     meant = [symbol for symbol in chunk.symbols if symbol.qualname == best.qualname]  # overloads stand together
     start = max(min(symbol.start_line for symbol in meant), chunk.start_line)
     end = min(max(symbol.end_line for symbol in meant), chunk.end_line)
-    return Passage(chunk, comment_above(chunk, start), end, best.qualname)
+    return Excerpt(chunk, comment_above(chunk, start), end, best.qualname)
 
 
-def around_use(query: ParsedQuery, chunk: Chunk) -> Passage | None:
+def around_use(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:
     """Return some lines around the first use of the name whose users are asked for, within their definition."""
     use = first_use(chunk, query)
     if use is None:
@@ -56,7 +56,7 @@ def around_use(query: ParsedQuery, chunk: Chunk) -> Passage | None:
     around = [s for s in chunk.symbols if s.qualname == use.inside and s.start_line <= use.line <= s.end_line]
     first = max(chunk.start_line, use.line - USE_LINES, *(symbol.start_line for symbol in around))
     last = min(chunk.end_line, use.line + USE_LINES, *(symbol.end_line for symbol in around))
-    return Passage(chunk, first, last, use.inside or chunk.symbol or "")
+    return Excerpt(chunk, first, last, use.inside or chunk.symbol or "")
 
 
 def comment_above(chunk: Chunk, line: int) -> int:
