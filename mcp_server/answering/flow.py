@@ -15,7 +15,7 @@ from mcp_server.answering.passages import code
 from mcp_server.answering.resolver import Resolver
 
 MIN_CALLS = 2  # one call is no flow
-MAX_CALLS = 8
+MAX_CALLS = 12
 MAX_LOOKED_UP = 24  # called names of which is asked whether they are defined here
 
 
