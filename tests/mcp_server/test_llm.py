@@ -192,6 +192,13 @@ def test_huge_answer_is_cut_where_more_came_than_was_asked_for(endpoint, make):
     assert endpoint.broken.wait(10)
 
 
+def test_huge_answer_that_comes_in_one_piece_is_cut_too(endpoint, make):
+    body = {"model": "m", "choices": [{"message": {"content": "y" * 900_000}, "finish_reason": "stop"}]}
+    endpoint.script = [Step(raw=json.dumps(body).encode(), content_type="application/json")]
+    answer = ask(make(max_output_tokens=100))
+    assert (len(answer.text), answer.is_whole) == (800, False)
+
+
 def test_huge_body_is_not_read_to_its_end(endpoint, make):
     endpoint.default = Step(raw=b"x" * 6_000_000, content_type="application/json")
     with pytest.raises(LLMDown, match="more than"):

@@ -95,7 +95,7 @@ HTML = """<!DOCTYPE html>
 <html><head><title>Shop &amp; Cart</title>
 <style>p { color: red }</style>
 <script>
-var hidden = "scripted words";
+var hidden = "scripted words"; document.write("<script>");
 </script></head>
 <body>
 <h1>Shop <em>design</em></h1>

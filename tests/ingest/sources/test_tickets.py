@@ -229,6 +229,17 @@ def test_a_cut_export_takes_nothing_away(layout: str, tmp_path: Path) -> None:
     assert {"#1", "#2", "#3"} <= {entry.path for entry in first.entries} <= {"#1", "#2", "#3", "#4"}
 
 
+@pytest.mark.parametrize("layout", ["list", "page"])
+def test_an_export_that_is_cut_between_two_records_takes_nothing_away(layout: str, tmp_path: Path) -> None:
+    records = [GH | {"number": number, "title": f"Ticket {number}"} for number in range(1, 6)]
+    text = json.dumps(records if layout == "list" else {"items": records})
+    known = remember(open_export(tmp_path, text))
+    border = text.rindex(", {", 0, text.index("Ticket 4"))
+    cut = open_export(tmp_path, text[:border], known={"s": known})
+    assert {entry.path for entry in cut.entries} == {"#1", "#2", "#3", "#4", "#5"}
+    assert list(reasons(cut).values()) == ["truncated"]
+
+
 def test_mixed_encodings_in_one_file_are_read_each_as_it_is(tmp_path: Path) -> None:
     utf8, western = (json.dumps(GH | {"number": n, "title": "Größe – 5 €"}, ensure_ascii=False) for n in (1, 2))
     data = b"[" + utf8.encode() + b"," + western.encode("cp1252") + b"]"
