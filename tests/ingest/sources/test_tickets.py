@@ -375,12 +375,13 @@ def test_secrets_in_tickets_and_comments_are_masked(tmp_path: Path) -> None:
 
 def test_tickets_that_link_each_other_in_a_circle_are_indexed(tmp_path: Path) -> None:
     circle = [
-        {"number": n, "title": "T", "body": f"see #{n % 3 + 1}", "parent": {"number": n % 3 + 1}} for n in (1, 2, 3)
+        {"number": n, "title": "T", "body": f"see #{n % 3 + 1}", "parent": {"number": (n + 1) % 3 + 1}}
+        for n in (1, 2, 3)
     ]
     write(tmp_path, {"issues.json": json.dumps(circle)})
     _, index = build(tmp_path, tmp_path / "issues.json")
     assert {chunk.key: chunk.links for chunk in chunks_of(index, "#1", "#2", "#3")} == {
-        "#1": ("#2",),
-        "#2": ("#3",),
-        "#3": ("#1",),
+        "#1": ("#3", "#2"),
+        "#2": ("#1", "#3"),
+        "#3": ("#2", "#1"),
     }
