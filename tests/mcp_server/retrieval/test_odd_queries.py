@@ -39,6 +39,25 @@ def test_the_frames_of_a_stack_trace_come_first_the_innermost_before_the_others(
     assert result.not_found == ()
 
 
+@pytest.mark.req("R15")
+def test_a_frame_of_another_revision_is_found_by_its_function(service):
+    result = search(service, PYTHON_TRACE.replace("line 14", "line 314"))
+    assert paths(result)[0] == "shop/retry.py"
+    assert "in the stack trace" in result.hits[0].why
+
+
+@pytest.mark.req("R15")
+def test_a_frame_whose_file_name_two_files_bear_is_not_guessed(service, repository):
+    for folder in ("shop", "tools"):
+        (repository / folder).mkdir(exist_ok=True)
+        (repository / folder / "money.rs").write_text("fn total() {\n    panic!()\n}\n")
+    reindex(service)
+    result = search(service, "thread 'main' panicked at money.rs:2:5: oops at shop/retry.py:7:1")
+    assert "2 frames, 1 of them in indexed files" in result.notes[0]
+    named = search(service, "thread 'main' panicked at tools/money.rs:2:5: oops at shop/retry.py:7:1")
+    assert paths(named)[0] == "tools/money.rs"
+
+
 @pytest.mark.parametrize(
     ("text", "first", "count"),
     [
@@ -167,6 +186,11 @@ def test_a_pasted_file_is_searched_by_its_rarest_words(service):
     assert paths(result)[0] == "shop/retry.py"
     assert any(reason.startswith("words:") and "wait_before_retry" in reason for reason in result.hits[0].why)
     assert len(result.not_found) <= 40
+
+
+def test_a_text_that_is_too_long_is_refused_with_what_to_send(service):
+    with pytest.raises(BadRequest, match="has 20,001 characters; at most 20,000 are taken. Send the part that matters"):
+        search(service, "x" * 20_001)
 
 
 def test_a_story_about_tests_and_examples_asks_for_neither(service):
