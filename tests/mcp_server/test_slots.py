@@ -243,6 +243,13 @@ def test_an_order_that_names_nothing_gets_what_can_be_asked(office):
 
 
 @pytest.mark.req("R18")
+def test_an_order_with_a_question_that_cannot_be_answered_is_refused_both_ways(office):
+    answer = ask(office, "Delete the letters, and how does Netflix transcode films for Kubernetes?")
+    assert answer.answer.startswith("Nothing is done here")
+    assert answer.abstained
+
+
+@pytest.mark.req("R18")
 def test_a_false_premise_is_denied_before_anything_else_is_said(office):
     answer = ask(office, "Why does stamp_letter call PrintQueue.flush?")
     assert answer.answer.startswith("That is not so: 'stamp_letter' (office/postmark.py:1) does not call")

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,10 @@ class Answer:
 
 
 class TrackerServer(ThreadingHTTPServer):
-    """`plan(number, request)` may return an Answer in place of the content; numbers count from 1."""
+    """`plan(number, request)` may return an Answer in place of the content; numbers count from 1.
+
+    `ahead_s`: by how many seconds its clock, as it tells in each answer, is ahead of ours.
+    """
 
     daemon_threads = True
 
@@ -44,6 +48,7 @@ class TrackerServer(ThreadingHTTPServer):
         self.plan: Callable[[int, Request], Answer | None] = lambda number, request: None
         self.requests: list[Request] = []
         self.arrived = threading.Condition()
+        self.ahead_s = 0.0
 
     @property
     def url(self) -> str:
@@ -83,6 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.wfile.write(data)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of this clock."""
+        return super().date_time_string((timestamp or time.time()) + self.server.ahead_s)
 
     def log_message(self, *arguments: object) -> None:
         """Keep quiet."""

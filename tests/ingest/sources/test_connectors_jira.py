@@ -49,6 +49,7 @@ class JiraContent:
 
     def __init__(self, issues: list[dict], *, is_cloud: bool) -> None:
         self.issues, self.is_cloud = issues, is_cloud
+        self.now = NOW
 
     def __call__(self, request: Request, url: str) -> Answer:
         if request.path == "/rest/api/2/serverInfo":
@@ -66,7 +67,7 @@ class JiraContent:
             r'project = "SHOP"(?: AND updated >= "-(\d+)m")? ORDER BY updated ASC, key ASC', request.query["jql"]
         )
         assert match
-        since = NOW - timedelta(minutes=int(match[1])) if match[1] else datetime.min.replace(tzinfo=UTC)
+        since = self.now - timedelta(minutes=int(match[1])) if match[1] else datetime.min.replace(tzinfo=UTC)
         found = [i for i in self.issues if datetime.fromisoformat(i["fields"]["updated"]) >= since]
         found.sort(key=lambda i: i["fields"]["updated"])
         size = int(request.query["maxResults"])
@@ -120,6 +121,17 @@ def test_a_second_run_asks_for_minutes_so_that_no_time_zone_matters(is_cloud: bo
         search = next(request for request in reversed(server.requests) if "jql" in request.query)
         minutes = int(re.search(r"-(\d+)m", search.query["jql"])[1])
     assert 460 * 60 <= minutes <= 460 * 60 + 240  # the issues are as old as this test session makes them
+
+
+def test_a_tracker_whose_clock_is_hours_ahead_is_asked_by_its_own_time(tmp_path: Path) -> None:
+    content = JiraContent([issue(n, hours_ago=-1) for n in range(1, 4)], is_cloud=True)
+    content.now = NOW + timedelta(hours=6)
+    with serving(content) as server:
+        server.ahead_s = 6 * 3600
+        assert build(tmp_path, server).new == 3
+        content.issues[1] = issue(2, hours_ago=-3, summary="Changed")
+        report = build(tmp_path, server)
+        assert (report.changed, report.unchanged) == (1, 2)
 
 
 def test_an_issue_that_changes_while_numbered_pages_are_read_makes_no_other_one_slip(tmp_path: Path) -> None:
