@@ -275,12 +275,15 @@ class _Reader:
     def _read_call(self, node: Node, owner: Definition) -> str:
         """Add a call, and return the name that is called, "" where it is no name."""
         callee = _callee(node)
-        words: list[str] = IDENTIFIER.findall(_text(callee)) if callee is not None else []
-        if callee is None or not words:
+        if callee is None:
+            return ""
+        written = _text(callee)
+        words: list[str] = IDENTIFIER.findall(written)
+        if not words:
             return ""
         owner.calls.add(words[-1])
         line = self.start_line + callee.end_point.row  # of a chain over several lines the last one names it
-        self.calls.append(Call(words[-1], _text(callee), line, owner.qualname))
+        self.calls.append(Call(words[-1], written, line, owner.qualname))
         return words[-1]
 
     def _read_value(self, kind: str, node: Node) -> None:
@@ -300,9 +303,9 @@ class _Reader:
         """Add what a call gives a name: its second argument, or an argument that is called a default."""
         arguments = node.child_by_field_name("arguments")
         given = [child for child in arguments.named_children if child.type != "comment"] if arguments else []
-        key = (
-            KEY.fullmatch(_text(given[0])) if len(given) > 1 and given[0].end_byte - given[0].start_byte < 60 else None
-        )
+        if len(given) < 2 or given[0].end_byte - given[0].start_byte >= MAX_KEY_BYTES:
+            return
+        key = KEY.fullmatch(_text(given[0]))
         if key is None:
             return
         named = (child for child in given[1:] if child.type in NODES["keyword"])

@@ -8,7 +8,7 @@ from typing import get_args
 from ingest.model import Role
 from mcp_server.answering.aspects import BACK_REFERENCE, Aspect
 from mcp_server.answering.claims import ClaimDraft
-from mcp_server.answering.evidence import Evidence, Span, block_of
+from mcp_server.answering.evidence import Evidence, block_of
 from mcp_server.answering.passages import Task, clip, code, place_of
 from mcp_server.answering.resolver import MAX_NAMING, Resolver
 from mcp_server.retrieval.query import find_users_asked
@@ -67,11 +67,5 @@ def state_use(task: Task, use: Use, blocks: dict[int, Evidence]) -> ClaimDraft:
     block = block_of(use.chunk, blocks)
     line = " ".join(block.slice(use.line, use.line).split())
     inside = f"{code(use.inside)} " if use.inside else ""
-    return task.draft(
-        f"{inside}({place_of(block, use.line)}): {code(clip(line))}", [block.span(use.line, use.line)], form="item"
-    )
-
-
-def span_of(use: Use, block: Evidence) -> Span:
-    """Return the line of a use."""
-    return block.span(use.line, use.line)
+    text = f"{inside}({place_of(block, use.line)}): {code(clip(line))}"
+    return task.draft(text, [block.span(use.line, use.line)], form="item")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ingest.model import Chunk
 from mcp_server.answering.claims import ClaimDraft
-from mcp_server.answering.evidence import Evidence
+from mcp_server.answering.evidence import Evidence, block_of
 from mcp_server.answering.generate import assignments
 from mcp_server.answering.grounding import CheckedClaim
 from mcp_server.answering.passages import Passage, clip, close_brackets, code, place_of
@@ -34,7 +34,7 @@ def follow_constants(
         chunk = nearest_definition(resolver.definitions(match["name"]), last, user)
         if chunk is None:
             continue
-        block = blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))
+        block = block_of(chunk, blocks)
         draft = state_constant(block, last, claim.draft.aspect)
         if draft is not None and draft.text not in {d.text for d in drafts}:
             drafts.append(draft)

@@ -55,8 +55,10 @@ def state_calls(
                 first.setdefault(call.callee, (call, part))
     found: dict[str, Span] = {}
     for call, part in list(first.values())[:MAX_LOOKED_UP]:
+        if len(found) == MAX_CALLS:
+            break
         name = next(filter(resolver.is_defined, names_of(call, symbol)), "")
-        if name and name != symbol.qualname and len(found) < MAX_CALLS:
+        if name and name != symbol.qualname:
             found.setdefault(name, block_of(part, blocks).span(call.line, call.line))
     if len(found) >= MIN_CALLS:
         *names, last = map(code, found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ingest.model import Chunk
 from mcp_server.answering.claims import ClaimDraft
-from mcp_server.answering.evidence import Evidence, Span
+from mcp_server.answering.evidence import Evidence, Span, block_of
 from mcp_server.answering.naming import Asked, FileText, Line, name_probabilities
 from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.answering.vocabulary import Vocabulary, vocabulary
@@ -267,7 +267,7 @@ def state_reading(
         for own in sorted((r for r in ranges if r.file is file), key=lambda r: r.start_line):
             numbers = range(own.start_line, own.end_line + 1)
             for chunk in {file.lines[n].chunk.id: file.lines[n].chunk for n in numbers}.values():
-                block = blocks.setdefault(chunk.id, Evidence(f"E{len(blocks) + 1}", chunk, 0.0))
+                block = block_of(chunk, blocks)
                 inside = [n for n in numbers if file.lines[n].chunk.id == chunk.id]
                 spans.append(block.span(inside[0], inside[-1]))
                 names.update(dict.fromkeys(names_to_read(chunk, inside)))

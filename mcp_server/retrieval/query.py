@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ingest.index.keys import DESIGN_FAMILIES
@@ -256,8 +257,9 @@ def find_users_asked(text: str) -> tuple[str, bool]:
     return "", False
 
 
+@lru_cache(maxsize=64)
 def parse_query(text: str) -> ParsedQuery:
-    """Parse a normalised query."""
+    """Parse a normalised query; search, excerpts and slots of one query ask for the same."""
     frames = find_frames(text)
     paths = () if frames else tuple(dict.fromkeys(PATH.findall(text)))
     designs = tuple(dict.fromkeys(DESIGN.findall(text)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,10 +42,9 @@ def retrieve_users(index: Index, query: ParsedQuery, filters: Filters, weights: 
     chunks = index.chunks(index.containing(tokens, filters, READ)) if tokens else []
     uses = find_uses(chunks, name)
     called = {use.chunk.id for use in uses if use.is_call}
-    named = {use.chunk.id for use in uses} - called
-    share = 0.0 if called and query.only_calls else MENTION
-    scored = [(i, 1.0, "call") for i in sorted(called)] + [(i, share, "named") for i in sorted(named) if share]
-    return rank_candidates("users", scored)
+    named = frozenset() if called and query.only_calls else {use.chunk.id for use in uses} - called
+    calls = [(chunk_id, 1.0, "call") for chunk_id in sorted(called)]
+    return rank_candidates("users", [*calls, *((chunk_id, MENTION, "named") for chunk_id in sorted(named))])
 
 
 def find_uses(chunks: Iterable[Chunk], name: str) -> list[Use]:
@@ -93,5 +92,5 @@ def is_of(head: str, text: str, inside: str) -> bool:
 
 def first_use(chunk: Chunk, query: ParsedQuery) -> Use | None:
     """Return the first call of the name in a chunk, or the first line that names it."""
-    uses: Sequence[Use] = find_uses([chunk], query.users_of)
+    uses = find_uses([chunk], query.users_of)
     return next((use for use in uses if use.is_call), next(iter(uses), None))
