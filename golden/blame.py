@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from golden.case import Case
+from golden.case import Expect
 from ingest.index import Index
 from ingest.model import Filters
 from traces.model import RETRIEVERS, Span, Trace
@@ -40,19 +40,33 @@ class Stages:
         return min((rank for name, rank in self.ranks.items() if name in RETRIEVERS and rank), default=0)
 
 
-def targets_of(index: Index, case: Case, filters: Filters) -> Targets:
-    """Return the chunks of the files and tickets that a case expects."""
+def present_names(index: Index, names: Iterable[str], filters: Filters) -> dict[str, str]:
+    """Return what those files are called now that are not there any more, as far as the index saw them move."""
+    present = {}
+    for name in dict.fromkeys(names):
+        if file_chunks(index, name, filters):
+            continue
+        source, _, path = name.rpartition(":")
+        for one in [source] if source else sorted(filters.sources):
+            if moved := index.moved_to(one, path, filters):
+                present[name] = f"{one}:{moved}"
+                break
+    return present
+
+
+def targets_of(index: Index, expect: Expect, filters: Filters) -> Targets:
+    """Return the chunks of the files and tickets that are expected."""
     ids: set[int] = set()
     missing: list[str] = []
-    for name in case.expect.cites:
+    for name in expect.cites:
         found = file_chunks(index, name, filters)
         ids.update(found)
         missing += [] if found else [name]
-    for key in case.expect.tickets:
+    for key in expect.tickets:
         keyed = index.find_keys(key, filters)
         ids.update(keyed)
         missing += [] if keyed else [key]
-    missing += [name for name in case.expect.stale if not file_chunks(index, name, filters)]
+    missing += [name for name in expect.stale if not file_chunks(index, name, filters)]
     return Targets(frozenset(ids), tuple(dict.fromkeys(missing)))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -55,6 +55,13 @@ class Expect(_Row):
     spans: tuple[SpanExpect, ...] = ()
     max_latency_ms: float | None = Field(None, gt=0)  # of the answer
     max_tokens: int | None = Field(None, gt=0)  # of the context
+
+    def with_names(self, present: Mapping[str, str]) -> Expect:
+        """Return the same with the present names of wanted files that were renamed.
+
+        What must not be cited keeps its name: an old path may be forbidden because it is gone.
+        """
+        return self.model_copy(update={"cites": tuple(present.get(path, path) for path in self.cites)})
 
 
 class Case(_Row):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from golden.blame import Stage, blame_miss
-from golden.case import Case, SpanExpect
+from golden.case import Case, Expect, SpanExpect
 from golden.metrics import TOP, RankMetrics, score_ranking
 from golden.run import Outcome
 
@@ -48,7 +48,7 @@ class Verdict:
         """Tell whether an answered question cites a right place; None where it cannot be told."""
         if self.outcome.abstained or not self.has_source:
             return None
-        return is_right(self.case, self.outcome.cited)
+        return is_right(self.outcome.expect, self.outcome.cited)
 
     @property
     def answered_anyway(self) -> bool:
@@ -75,7 +75,7 @@ class Verdict:
 
 def judge(outcome: Outcome) -> Verdict:
     """Compare an outcome with what its case expects."""
-    wanted = outcome.case.expect.cites
+    wanted = outcome.expect.cites
     ranking = score_ranking(wanted, outcome.files) if wanted else None
     problems = tuple(find_problems(outcome, ranking))
     return Verdict(outcome, ranking, problems, find_blame(outcome) if problems else "")
@@ -88,7 +88,7 @@ def find_problems(outcome: Outcome, ranking: RankMetrics | None) -> Iterator[str
         return
     for name in outcome.missing:
         yield f"stale case: {name} is not in the index any more; correct the case, or remove it with a reason"
-    expect = outcome.case.expect
+    expect = outcome.expect
     if expect.abstain is not None and expect.abstain != outcome.abstained:
         yield "abstained from an answerable question" if outcome.abstained else "answered what it should abstain from"
     if ranking is not None and not ranking.hit5:
@@ -105,8 +105,8 @@ def find_problems(outcome: Outcome, ranking: RankMetrics | None) -> Iterator[str
 
 def find_answer_problems(outcome: Outcome) -> Iterator[str]:
     """Yield what is wrong with the answer itself."""
-    expect = outcome.case.expect
-    if not outcome.abstained and (expect.cites or expect.tickets) and not is_right(outcome.case, outcome.cited):
+    expect = outcome.expect
+    if not outcome.abstained and (expect.cites or expect.tickets) and not is_right(outcome.expect, outcome.cited):
         yield f"cites none of {', '.join((*expect.cites, *expect.tickets))}"
     for path in expect.not_cites:
         if any(is_in_file(path, cited) for cited in outcome.cited):
@@ -127,7 +127,7 @@ def find_answer_problems(outcome: Outcome) -> Iterator[str]:
 
 def find_stage_problems(outcome: Outcome) -> Iterator[str]:
     """Yield what is wrong with the stages behind the answer: their size, time and order."""
-    expect, stages = outcome.case.expect, outcome.stages
+    expect, stages = outcome.expect, outcome.stages
     if expect.max_latency_ms is not None and not outcome.answer_ms <= expect.max_latency_ms:
         yield f"the answer took {outcome.answer_ms:.0f} ms, at most {expect.max_latency_ms:.0f} are allowed"
     if expect.max_tokens is not None and stages.context_tokens > expect.max_tokens:
@@ -158,7 +158,7 @@ def find_blame(outcome: Outcome) -> Stage:
         return "access"
     if outcome.dangling or list(fresh_though_changed(outcome)):
         return "freshness"
-    if outcome.case.expect.abstain is True:
+    if outcome.expect.abstain is True:
         return "abstention" if not outcome.abstained else "answer"
     if outcome.stages.repeats:
         return "context"
@@ -167,16 +167,16 @@ def find_blame(outcome: Outcome) -> Stage:
 
 def fresh_though_changed(outcome: Outcome) -> Iterator[str]:
     """Yield citations of files that changed since they were indexed and are not marked."""
-    for path in outcome.case.expect.stale:
+    for path in outcome.expect.stale:
         for cited in outcome.cited:
             if is_in_file(path, cited) and cited not in outcome.marked:
                 yield cited
 
 
-def is_right(case: Case, cited: tuple[str, ...]) -> bool:
-    """Tell whether one of the citations points where the case says."""
-    files = any(is_in_file(path, item) for path in case.expect.cites for item in cited)
-    return files or bool(set(case.expect.tickets).intersection(cited))
+def is_right(expect: Expect, cited: tuple[str, ...]) -> bool:
+    """Tell whether one of the citations points where it should."""
+    files = any(is_in_file(path, item) for path in expect.cites for item in cited)
+    return files or bool(set(expect.tickets).intersection(cited))
 
 
 def is_symbol(wanted: str, found: str) -> bool:

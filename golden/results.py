@@ -27,7 +27,7 @@ COLUMNS = (
 def render_case(verdict: Verdict) -> str:
     """Return one case for a reader: question, rank of the target, files, what it admits. The same run after run."""
     outcome, case = verdict.outcome, verdict.case
-    ranks = [f"{path} at {rank_of(path, outcome.files)}" for path in case.expect.cites]
+    ranks = [f"{path} at {rank_of(path, outcome.files)}" for path in outcome.expect.cites]
     wanted = [*ranks, *(f"ticket {key}" for key in case.expect.tickets), *(f"says {t!r}" for t in case.expect.shows)]
     lines = [
         f"{case.id}  [{', '.join((case.bucket, *case.tags))}]  of {case.corpus}, {case.origin}",
@@ -35,6 +35,7 @@ def render_case(verdict: Verdict) -> str:
         *([f"note: {case.note}"] if case.note else []),
         *([f"reference: {case.expect.answer}"] if case.expect.answer else []),
         f"expected: {'; '.join(wanted) or ('to abstain' if case.expect.abstain else 'see symbols')}",
+        *(f"renamed: {old} is {new} now; correct the case" for old, new in sorted(outcome.renamed.items())),
         "files:",
         *(f"  {number}. {path}" for number, path in enumerate(outcome.files, 1)),
         "cited: " + (", ".join(mark(cited, outcome.marked) for cited in outcome.cited) or "nothing"),

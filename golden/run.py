@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from golden.blame import Stages, read_stages, targets_of
-from golden.case import Case
+from golden.blame import Stages, present_names, read_stages, targets_of
+from golden.case import Case, Expect
 from golden.corpus import Corpus, build, make_setup, open_corpus, open_service, principal_of, search_pages
 from golden.metrics import TOP
 from ingest.access import Principal
@@ -49,6 +49,7 @@ class Outcome:
     marked: tuple[str, ...] = ()  # citations that the answer itself marks as moved, changed or gone
     leaks: tuple[str, ...] = ()  # texts in any result that must not be there
     missing: tuple[str, ...] = ()  # what the case names and the index does not hold
+    renamed: Mapping[str, str] = field(default_factory=dict)  # files that it wants -> what they are called now
     supported: int = 0  # claims that the ledger supports
     claims: int = 0
     stages: Stages = field(default_factory=Stages)
@@ -56,6 +57,11 @@ class Outcome:
     budget_tokens: int = 0  # of the context, as configured
     error: str = ""  # the call failed
     cost_usd: float | None = None  # None without a model or a price
+
+    @property
+    def expect(self) -> Expect:
+        """What the case expects, by the names that its files have now."""
+        return self.case.expect.with_names(self.renamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +178,10 @@ def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
         return Outcome(case, (), (), (), (), (), False, (), 0.0, 0.0, error=given.error)
     hits = [hit for page in given.pages for hit in page.hits]
     with service.reading(principal) as index:
-        targets = targets_of(index, case, make_filters(principal, service.infos(index)))
+        filters = make_filters(principal, service.infos(index))
+        renamed = present_names(index, case.expect.cites, filters)
+        expect = case.expect.with_names(renamed)
+        targets = targets_of(index, expect, filters)
         symbols = tuple(shown_symbols(index, hits[:TOP]))
         trace = service.get_trace(answer.trace_id, principal)
         stages = read_stages(trace, index, targets.chunk_ids)
@@ -180,7 +189,7 @@ def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
     forbidden = [text for text in hidden if text.lower() not in case.query.lower()]
     return Outcome(
         case=case,
-        files=tuple(rank_files(case, hits)),
+        files=tuple(rank_files(expect, hits)),
         symbols=symbols,
         keys=tuple(hit.key for hit in hits[:TOP] if hit.key),
         cited=tuple(place(citation) for citation in answer.citations),
@@ -194,6 +203,7 @@ def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
         marked=tuple(place(c) for c in answer.citations if c.freshness in ("moved", "changed", "gone")),
         leaks=tuple(find_leaks([*given.pages, answer], forbidden)),
         missing=targets.missing,
+        renamed=renamed,
         supported=sum(claim.verdict in ("supported", "misattributed") for claim in answer.claims),
         claims=len(answer.claims),
         stages=stages,
@@ -221,14 +231,14 @@ def find_leaks(results: Iterable[SearchResult | AnswerResult], forbidden: Sequen
             yield text
 
 
-def rank_files(case: Case, hits: Sequence[Hit]) -> list[str]:
+def rank_files(expect: Expect, hits: Sequence[Hit]) -> list[str]:
     """Return the first ten distinct files as `source:path`; a wanted one is written as the case writes it."""
-    return name_files(case, [(hit.source, hit.path) for hit in hits if hit.path])
+    return name_files(expect, [(hit.source, hit.path) for hit in hits if hit.path])
 
 
-def name_files(case: Case, files: Iterable[tuple[str, str]]) -> list[str]:
+def name_files(expect: Expect, files: Iterable[tuple[str, str]]) -> list[str]:
     """Return the first ten distinct of some files, (source, path), as `source:path` or as the case writes them."""
-    wanted = {*case.expect.cites, *case.expect.not_cites}
+    wanted = {*expect.cites, *expect.not_cites}
     ordered = list(dict.fromkeys(files))[:TOP]
     return [path if path in wanted else f"{source}:{path}" for source, path in ordered]
 

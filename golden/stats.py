@@ -114,12 +114,12 @@ def leg_rate(verdicts: Sequence[Verdict], leg: str) -> float:
 def cited_precision(verdict: Verdict) -> float:
     """Return the share of the citations that point where the case says (E5)."""
     cited = verdict.outcome.cited
-    return sum(is_right(verdict.case, (item,)) for item in cited) / len(cited)
+    return sum(is_right(verdict.outcome.expect, (item,)) for item in cited) / len(cited)
 
 
 def recall_at_5(verdict: Verdict) -> float:
     """Return the share of the wanted files among the first five."""
-    wanted = set(verdict.case.expect.cites)
+    wanted = set(verdict.outcome.expect.cites)
     return len(wanted.intersection(verdict.outcome.files[:5])) / min(5, len(wanted))
 
 

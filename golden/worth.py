@@ -96,7 +96,7 @@ def stages_on(index: Index, case: Case, stages: Stages, ranked: Sequence[tuple[s
     weights = adapt(DEFAULT_WEIGHTS, query)
     fused = fuse(candidates_of(stages), list_weights(query, weights), weights.rrf_k, weights.candidates)
     yield JOINED, files_of(index, case, fused.ids[fused.scores > 0].tolist())
-    yield WHOLE, name_files(case, ranked)
+    yield WHOLE, name_files(case.expect, ranked)
 
 
 def candidates_of(stages: Stages) -> Mapping[str, RankedList]:
@@ -113,20 +113,20 @@ def transformed(index: Index, case: Case, filters: Filters) -> Ways:
     for name in TRANSFORMS:
         found = transforms.retrieve(index, case.query, filters, Stages(), False, 5 * TOP, transform=name)
         files = [(ranked.chunk.source, ranked.chunk.path) for ranked in found.chunks]
-        yield f"with {name}", name_files(case, [(source, path) for source, path in files if path])
+        yield f"with {name}", name_files(case.expect, [(source, path) for source, path in files if path])
 
 
 def parts_off(index: Index, case: Case, filters: Filters) -> Ways:
     """Yield the files with each retriever and each feature off."""
     for name, weights in ablations():
         files = search(index, case.query, filters, Stages(), weights=weights).files
-        yield f"without {name}", name_files(case, [(file.source, file.path) for file in files if file.path])
+        yield f"without {name}", name_files(case.expect, [(file.source, file.path) for file in files if file.path])
 
 
 def files_of(index: Index, case: Case, chunk_ids: Sequence[int]) -> Files:
     """Return the first ten distinct files of some chunks."""
     files = index.rows(list(chunk_ids)).files
-    return name_files(case, [(file.source, file.path) for file in files if file.path])
+    return name_files(case.expect, [(file.source, file.path) for file in files if file.path])
 
 
 def weigh(found: Mapping[tuple[str, str], Mapping[str, Files]], cases: Mapping[str, Case]) -> Iterator[Worth]:

@@ -1,9 +1,4 @@
-"""Any OpenAI-compatible chat endpoint: streamed, bounded in time and size, retried, never longer than its caller waits.
-
-LLMError               `code` is the degraded code of the answer
-├── LLMDown            refused, unreachable, or failing after its retries (llm_down)
-└── LLMTimeout         no whole answer in time; the call was cancelled (generation_timeout)
-"""
+"""Any OpenAI-compatible chat endpoint: streamed, bounded in time and size, retried, within the time of its caller."""
 
 from __future__ import annotations
 
@@ -14,9 +9,9 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import httpx2
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
@@ -25,6 +20,7 @@ from tenacity.wait import wait_random_exponential
 
 from ingest.breaker import Breaker
 from ingest.endpoint import RETRIES, advise, is_passing_status, wait_as_asked
+from mcp_server.chat import LLMDown, LLMTimeout, Message, OnText, Reply
 from mcp_server.config import LlmConfig
 from mcp_server.fallback import Cancellation, Deadline
 from traces.prices import Tokens
@@ -39,74 +35,8 @@ STREAM_FACTOR = 400  # bytes of stream for one token: the JSON around each
 OPTIONAL = ("response_format", "stream_options", "seed", "top_p", "temperature", "max_tokens")
 
 
-class LLMError(Exception):
-    """The model gave no answer; the message says why."""
-
-    code = "llm_down"
-
-
-class LLMDown(LLMError):
-    """The endpoint refuses, cannot be reached, or fails."""
-
-
-class LLMTimeout(LLMError):
-    """There was no whole answer in time."""
-
-    code = "generation_timeout"
-
-
 class _PassingFailure(Exception):
     """The stream broke off or carried an error: the same call can succeed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One part of a prompt."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back. `tokens` is None where the endpoint did not count; a text that was cut is not whole."""
-
-    text: str
-    model: str = ""
-    finish_reason: str = ""
-    request_id: str = ""
-    tokens: Tokens | None = None
-    is_whole: bool = True
-    is_constrained: bool = False  # the endpoint was held to the schema
-    attempts: int = 1
-    first_text_ms: float | None = None
-
-
-OnText = Callable[[int, str], None]  # number of the attempt, piece: a new attempt begins anew
-
-
-class LLM(Protocol):
-    """Completes prompts."""
-
-    @property
-    def config(self) -> LlmConfig:
-        """Model and parameters."""
-        ...
-
-    def complete(
-        self,
-        messages: Sequence[Message],
-        *,
-        deadline: Deadline,
-        cancellation: Cancellation,
-        schema: Mapping[str, Any] | None = None,
-        on_text: OnText | None = None,
-    ) -> Reply:
-        """Return the model's text. Raises LLMError, and CancelledError once the caller has gone.
-
-        `on_text` is given each piece as it comes, in the caller's thread.
-        """
-        ...
 
 
 class OpenAILLM:

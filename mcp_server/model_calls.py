@@ -12,9 +12,9 @@ from typing import Any, Protocol, Unpack
 from urllib.parse import urlsplit
 
 from ingest.redact import redact
+from mcp_server.chat import LLM, LLMError, Message, OnText, Reply
 from mcp_server.config import LlmConfig
 from mcp_server.fallback import Cancellation, Deadline
-from mcp_server.llm import LLM, LLMError, Message, OnText, Reply
 from mcp_server.tokens import TokenEstimator, size_of
 from prompts import Composition
 from traces.model import TraceFields

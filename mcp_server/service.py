@@ -85,6 +85,8 @@ STALE_MIN_ANSWERS = 20
 MAX_QUERY_CHARS = 20_000
 MAX_LIMIT = 50
 VERSION = "0.1.0"
+READ_AHEAD = 64  # chunks that are read before it is asked again whether to go on
+READ_AHEAD_MAX = 150_000  # chunks; of a larger index what is kept is too small a part, and reading it maps all the text
 GROUNDED = ("supported", "weak", "misattributed")  # verdicts of claims that the evidence bears
 
 
@@ -663,6 +665,24 @@ class Service:
                     write_stderr,
                 )
             return self._asking
+
+    def read_ahead(self, go_on: Callable[[], bool] = lambda: True) -> int:
+        """Read the names of a part of the index before the first answer waits for them; return how many chunks.
+
+        In a small index that is all of them, of a very large one none. `go_on`: asked now and then, so that it can be
+        ended. Raises NotReady.
+        """
+        from mcp_server.answering.vocabulary import KEPT_TEXTS, vocabulary
+
+        def texts() -> Iterator[str]:
+            ids = index.sample_ids(KEPT_TEXTS // 2)
+            for start in range(0, len(ids), READ_AHEAD):
+                if not go_on():
+                    return
+                yield from (chunk.text for chunk in index.chunks(ids[start : start + READ_AHEAD]))
+
+        with self.reading() as index:
+            return vocabulary().read_ahead(texts()) if index.manifest.chunks <= READ_AHEAD_MAX else 0
 
     # -- check -------------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from tree_sitter import Node, Tree
+from tree_sitter import Node
 
 from ingest.chunking.definitions import Definition, find_definitions
 from ingest.chunking.layout import Cut, Layout, Piece
 from ingest.chunking.lines import split_lines
-from ingest.chunking.macros import parse_unwrapped
+from ingest.chunking.macros import parse_code
 from ingest.languages.kinds import NAMESPACE_KINDS, VALUE_KINDS
 from ingest.languages.loading import LoadedGrammar
 
@@ -41,7 +41,7 @@ def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> t
     if too_deep and too_deep.search(data):
         return [], "too_deep"
     try:
-        root = _parse(data, grammar).root_node
+        root = parse_code(data, grammar).root_node
     except TimeoutError:
         return [], "parse_timeout"
     if root.type == "ERROR" and root.child_count > MOST_SCRAPS:
@@ -57,10 +57,6 @@ def cut_code(text: str, layout: Layout, grammar: LoadedGrammar, limit: int) -> t
 def _owners(definitions: Sequence[Definition]) -> dict[tuple[int, int], int]:
     """Return which definition a node's span belongs to."""
     return {span: number for number, definition in enumerate(definitions) for span in definition.spans}
-
-
-def _parse(data: bytes, grammar: LoadedGrammar) -> Tree:
-    return parse_unwrapped(data, grammar) if grammar.language.name == "rust" else grammar.parse(data)
 
 
 def _is_mostly_broken(root: Node) -> bool:

@@ -19,6 +19,7 @@ from tree_sitter import Node, Query, QueryCursor
 
 from ingest.chunking.definitions import Found, find_definitions
 from ingest.chunking.layout import Layout
+from ingest.chunking.macros import parse_code
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.languages.loading import LoadedGrammar, load_grammar
 from ingest.model import Chunk
@@ -158,7 +159,7 @@ def _read(
         return Facts()
     data = dedent(text).encode("utf-8", "surrogatepass")
     try:
-        root = grammar.parse(data).root_node
+        root = parse_code(data, grammar).root_node
     except TimeoutError:
         return Facts()
     found = find_definitions(root, data, Layout(dedent(text)), grammar)

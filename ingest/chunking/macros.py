@@ -1,4 +1,8 @@
-"""Rust items inside macro calls: `cfg_rt! { fn spawn() {} }` is a token tree to the grammar, code to its readers."""
+"""Macros that hide definitions from a grammar.
+
+Rust items inside a macro call (`cfg_rt! { fn spawn() {} }`) are a token tree to the grammar, code to its readers. An
+attribute of C or C++ that a macro names (`void API_INLINE pool::push()`) is taken for a type or a scope.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,43 @@ ITEM_LINE = re.compile(
 )
 NESTED = 3  # macro calls inside macro calls
 NOT_NEWLINE = re.compile(rb"[^\n]")
+C_LIKE = ("c", "cpp")
+# Lines of the preprocessor; a name in capitals before another: `API_INLINE` in `void API_INLINE pool::push()`.
+ATTRIBUTE = re.compile(
+    rb"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*"
+    rb"|(?<![\w.>:])[A-Z][A-Z0-9]*_[A-Z0-9_]*(?=[ \t]+[A-Za-z_~])(?![ \t]+\w+\s*[;=,)\[])",  # not `MY_TYPE name;`
+    re.MULTILINE,
+)
+
+
+def parse_code(data: bytes, grammar: LoadedGrammar) -> Tree:
+    """Return the tree of some code, of what macros hide too."""
+    if grammar.language.name == "rust":
+        return parse_unwrapped(data, grammar)
+    return parse_bare(data, grammar) if grammar.language.name in C_LIKE else grammar.parse(data)
+
+
+def parse_bare(data: bytes, grammar: LoadedGrammar) -> Tree:
+    """Return the tree of C or C++ code, without attributes that macros name where that leaves fewer errors."""
+    tree = grammar.parse(data)
+    if not tree.root_node.has_error:
+        return tree
+    bare = ATTRIBUTE.sub(lambda match: match[0] if b"#" in match[0] else b" " * len(match[0]), data)
+    if bare == data:
+        return tree
+    better = grammar.parse(bare)
+    return better if count_errors(better.root_node) < count_errors(tree.root_node) else tree
+
+
+def count_errors(root: Node) -> int:
+    """Return how many nodes of a tree are errors or missing."""
+    count, left = 0, [root]
+    while left:
+        node = left.pop()
+        if node.has_error:
+            count += node.is_error or node.is_missing
+            left.extend(node.children)
+    return count
 
 
 def parse_unwrapped(data: bytes, grammar: LoadedGrammar) -> Tree:

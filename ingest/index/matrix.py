@@ -7,7 +7,8 @@ full. 71,143 chunks of code, 150 wanted, a shortlist of about 1,800: of the exac
 the nearest cells only, once `group` has made them.
 
 The rows themselves are then integers of 16 bits, which are as exact as halves and turn into float32 at once: numpy
-takes 1.5 microseconds for a row of 256 halves.
+takes 1.5 microseconds for a row of 256 halves. Very many are integers of 8 bits, each row in a unit of its own: of the
+exact first ten of 168,000 chunks 99.4 % are found by these alone.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ SAMPLE_ROWS = 20_000  # of which the axes are computed
 BORDER_ROWS = 4096  # at least, in that sample
 BORDER_SHARE = 1.15  # of the rows that are wanted: seldom fewer come through
 FULL_SCALE = 32_767  # of a row's integers; no component of a unit vector is larger than 1
+BYTE_SCALE = 127
 CELL_ROWS = 150_000  # from so many rows on a pass over all projections takes longer than the rest of a search
 PROJECTED = 50_000  # rows at a time
 STALE_CELLS = 0.05  # rows behind those in cells, all of which are compared in full, before cells are made anew
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
-Codes = np.ndarray[Any, np.dtype[np.int16]]
+Codes = np.ndarray[Any, np.dtype[np.int16]] | np.ndarray[Any, np.dtype[np.int8]]
 Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -52,7 +54,10 @@ class VectorMemory:
         self._cells: Cells | None = None
         rows = max(self.used, capacity)
         in_two = rows >= TWO_PASS_ROWS and self.used >= TWO_PASS_ROWS // 2 and dimensions > AXES
-        self._rows: Matrix | Codes = np.empty((rows, dimensions), dtype=np.int16 if in_two else np.float32)
+        in_bytes = in_two and self.used >= CELL_ROWS
+        kind = np.int8 if in_bytes else np.int16 if in_two else np.float32
+        self._rows: Matrix | Codes = np.empty((rows, dimensions), dtype=kind)
+        self._units: Matrix | None = np.empty(rows, dtype=np.float32) if in_bytes else None  # of each row's integers
         at, step, sample = 0, max(1, self.used // SAMPLE_ROWS), []
         for piece in pieces:
             self._write(at, piece)
@@ -63,21 +68,25 @@ class VectorMemory:
             self._leading = np.empty((rows, AXES), dtype=np.float32)
             for start in range(0, self.used, PROJECTED):
                 end = min(start + PROJECTED, self.used)
-                self._leading[start:end] = self._plain(self._rows[start:end]) @ self._axes
+                self._leading[start:end] = self.read(slice(start, end)) @ self._axes
 
     def _write(self, at: int, rows: Matrix) -> None:
-        in_two = self._rows.dtype == np.int16
-        self._rows[at : at + len(rows)] = np.rint(rows * FULL_SCALE) if in_two else rows
+        end = at + len(rows)
+        if self._units is not None:
+            units = np.abs(rows).max(axis=1, initial=np.finfo(np.float32).tiny) / BYTE_SCALE
+            self._rows[at:end], self._units[at:end] = np.rint(rows / units[:, None]), units
+        else:
+            self._rows[at:end] = np.rint(rows * FULL_SCALE) if self._rows.dtype == np.int16 else rows
         if self._leading is not None and self._axes is not None:
-            self._leading[at : at + len(rows)] = rows @ self._axes
+            self._leading[at:end] = rows @ self._axes
 
     def read(self, places: Any = slice(None)) -> Matrix:  # noqa: ANN401 - any index of rows
         """Return the vectors at some places, all by default."""
-        return self._plain(self._rows[: self.used][places])
-
-    def _plain(self, rows: Matrix | Codes) -> Matrix:
-        plain: Matrix = rows.astype(np.float32, copy=False)
-        return plain if self._axes is None else plain * np.float32(1 / FULL_SCALE)
+        plain: Matrix = self._rows[: self.used][places].astype(np.float32, copy=False)
+        if self._units is not None:
+            units: Matrix = self._units[: self.used][places]
+            return plain * units[:, None]
+        return plain if self._rows.dtype == np.float32 else plain * np.float32(1 / FULL_SCALE)
 
     def append(self, rows: Matrix, expected: int) -> bool:
         """Put rows behind row `expected`; False when there is no room, or another reader took that place."""
@@ -101,11 +110,12 @@ class VectorMemory:
             elif leading is not None:
                 places = shortlist(leading, vector @ self._axes, places, end, count)
         if places is None:
-            return None, self._plain(self._rows[:end]) @ vector
+            return None, self.read(slice(end)) @ vector
         if self._axes is None and len(places) * 3 > end:  # gathering many rows costs more than multiplying all
             return places, (self._rows[:end] @ vector)[places]
-        scale = 1.0 if self._axes is None else 1 / FULL_SCALE
-        return places, self._rows[places].astype(np.float32, copy=False) @ (vector * np.float32(scale))
+        scale = 1.0 if self._axes is None or self._units is not None else 1 / FULL_SCALE
+        products = self._rows[places].astype(np.float32, copy=False) @ (vector * np.float32(scale))
+        return places, products if self._units is None else products * self._units[places]
 
     @staticmethod
     def _search_cells(cells: Cells, vector: Matrix, places: Places | None, end: int, count: int) -> Places:
@@ -131,8 +141,8 @@ class VectorMemory:
 
     def _project(self, end: int) -> Matrix:
         assert self._axes is not None
-        blocks = (self._rows[start : min(start + PROJECTED, end)] for start in range(0, end, PROJECTED))
-        return np.concatenate([self._plain(block) @ self._axes for block in blocks])
+        blocks = (slice(start, min(start + PROJECTED, end)) for start in range(0, end, PROJECTED))
+        return np.concatenate([self.read(block) @ self._axes for block in blocks])
 
 
 def shortlist(leading: Matrix, vector: Matrix, places: Places | None, end: int, count: int) -> Places | None:

@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
+import weakref
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -26,6 +29,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ingest.errors import IndexCorrupt
+from ingest.index.listed import Records, Words
 from ingest.index.packed import FIELD, RECORD
 from ingest.index.tokens import name_words, path_words, stem, token_hash
 from ingest.model import FileRow as FileRow
@@ -59,6 +63,7 @@ PARTS = (
     ("stems", "json"),
 )
 RAGGED = ("tokens", "symbols", "links")
+READ_BYTES = 64_000_000  # of a larger segment the tokens and symbols of a row are read, not mapped: a touch maps 64 kB
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bits = Ints
@@ -248,21 +253,21 @@ def segment_files(folder: Path) -> list[Path]:
 class Vocabulary:
     """The words of a segment's names, sorted; `stem_of` and `alpha` by word."""
 
-    words: Sequence[str]
-    stems: Sequence[str]
+    words: Words
+    stems: Words
     stem_of: Places
     alpha: np.ndarray[Any, np.dtype[np.uint8]]
 
-    def with_stem(self, place: int) -> Ints:
+    def with_stem(self, place: int) -> Places:
         """Return the places of the words that have a stem."""
         order, starts = self._by_stem
         return order[starts[place] : starts[place + 1]]
 
     @cached_property
-    def _by_stem(self) -> tuple[Ints, Ints]:
+    def _by_stem(self) -> tuple[Places, Places]:
         """Places of the words in the order of their stems, and where those of each stem begin."""
-        order: Ints = np.argsort(self.stem_of, kind="stable")
-        return order, np.searchsorted(self.stem_of[order], np.arange(len(self.stems) + 1))
+        order: Places = np.argsort(self.stem_of, kind="stable").astype(np.int32)
+        return order, np.searchsorted(self.stem_of[order], np.arange(len(self.stems) + 1)).astype(np.int32)
 
 
 class Segment:
@@ -272,8 +277,9 @@ class Segment:
         """Map a file."""
         self.path = path
         try:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._file)
+            self._map = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
             end = self._map.find(b"\n") + 1
             head = json.loads(self._map[:end])
             self.rows = int(head["rows"])
@@ -283,7 +289,7 @@ class Segment:
                 at += size + -size % ALIGN
             self._columns = {name: self._column(name, kind) for name, kind in PARTS if kind not in ("", "json")}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise IndexCorrupt(f"{path} cannot be read ({error}). Run `codecairn index`.") from error
+            raise self._unreadable(error) from error
 
     def _column(self, name: str, kind: str) -> Any:  # noqa: ANN401
         start, size = self._places[name]
@@ -294,22 +300,38 @@ class Segment:
         return json.loads(self._map[start : start + size])
 
     @cached_property
-    def _files(self) -> list[FileRow]:
-        """Every document. Read when first asked for: of a large segment it takes longer than a small publication."""
-        try:
-            return [FileRow(*row) for row in self._json("files")]
-        except (ValueError, TypeError) as error:
-            raise IndexCorrupt(f"{self.path} cannot be read ({error}). Run `codecairn index`.") from error
+    def _files(self) -> Records[FileRow]:
+        """Every document. Found when first asked for: of a large segment it takes longer than a small publication."""
+        with self._readable():
+            return Records(self._map, *self._places["files"], FileRow._make)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words of all names."""
-        return Vocabulary(self._json("words"), self._json("stems"), self._columns["stem_of"], self._columns["alpha"])
+        with self._readable():
+            words, stems = (Words(self._map, *self._places[name]) for name in ("words", "stems"))
+        return Vocabulary(words, stems, self._columns["stem_of"], self._columns["alpha"])
 
     @cached_property
     def dated(self) -> list[FileRow]:
         """The documents that can grow old."""
-        return [file for file in self._files if file.changed_at or file.expires_at]
+        return [file for file in self._documents() if file.changed_at or file.expires_at]
+
+    def _documents(self) -> list[FileRow]:
+        """Return every document, decoded at once."""
+        with self._readable():
+            return [FileRow._make(row) for row in self._json("files")]
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what JSON says of a damaged file into our exception."""
+        try:
+            yield
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> IndexCorrupt:
+        return IndexCorrupt(f"{self.path} cannot be read ({error}). Run `codecairn index`.")
 
     def find(self, ids: Ints) -> Ints:
         """Return the row of each id, -1 where this segment does not hold it."""
@@ -325,15 +347,26 @@ class Segment:
 
     def file(self, place: int) -> FileRow:
         """Return a document of the segment."""
-        return self._files[place]
+        try:
+            return self._files[place]
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._unreadable(error) from error
 
     def take(self, name: str, at: Any) -> tuple[Any, Ints]:  # noqa: ANN401
         """Return the values of a ragged column at some places, joined, and how many each place has."""
         starts = self._columns[f"{name}_at"]
         begin, lengths = starts[at], starts[at + 1] - starts[at]
+        if name == "tokens" and len(self._map) > READ_BYTES:
+            return self._read_values(name, begin, lengths), lengths
         ends = np.cumsum(lengths)
         picked = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + lengths, lengths)
         return self._columns[name][picked], lengths
+
+    def _read_values(self, name: str, begin: Ints, lengths: Ints) -> Any:  # noqa: ANN401
+        first, size = self._places[name][0], self._columns[name].itemsize
+        pieces = zip((first + begin * size).tolist(), (lengths * size).tolist(), strict=True)
+        joined = b"".join([os.pread(self._file, length, start) for start, length in pieces])
+        return np.frombuffer(joined, dtype=self._columns[name].dtype)
 
     def name_bits(self, rows: Ints, related: Bits) -> tuple[Ints, Bits, Hashes]:
         """Return, for every name of the rows: its row's place, the bits of its words, and its hash."""
@@ -373,15 +406,16 @@ class Segment:
 
     def _bytes(self, name: str, row: int) -> bytes:
         starts, first = self._columns[f"{name}_at"], self._places[name][0]
-        return self._map[first + int(starts[row]) : first + int(starts[row + 1])]
+        start, end = first + int(starts[row]), first + int(starts[row + 1])
+        return self._map[start:end] if len(self._map) <= READ_BYTES else os.pread(self._file, end - start, start)
 
     def copy_to(self, columns: _Columns, live: Collection[int] | None) -> None:
         """Append the rows, of some ids where given."""
-        starts, tokens = self._columns["tokens_at"].tolist(), self._columns["tokens"]
+        starts, tokens, files = self._columns["tokens_at"].tolist(), self._columns["tokens"], self._documents()
         for row, chunk_id in enumerate(self._columns["ids"].tolist()):
             if live is None or chunk_id in live:
                 held = tokens[starts[row] : starts[row + 1]].tobytes()
-                file = self._files[int(self._columns["file"][row])]
+                file = files[int(self._columns["file"][row])]
                 columns.add(chunk_id, file, held, self._bytes("symbols", row), self._bytes("links", row))
 
 

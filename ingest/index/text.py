@@ -238,7 +238,8 @@ class TextReader:
         if not chunk_ids:
             return {}
         with translated(self._folder):
-            query = Query.term_set_query(SCHEMA, "id", list(chunk_ids))
+            # A union of 20 ids takes 0.1 ms among a million chunks, a set of them 1.8: it walks over all that exist.
+            query = Query.boolean_query([(Occur.Should, Query.term_query(SCHEMA, "id", i)) for i in chunk_ids])
             addresses = [a for _, a in self._searcher.search(query, len(chunk_ids), count=False).hits]
             ids = self._searcher.fast_field_values("id", addresses)
             values = [self._searcher.doc(address).get_first("stored") for address in addresses]

@@ -1,8 +1,8 @@
 """Token streams: the one text normal form that chunks and queries share.
 
-Tantivy's whitespace tokenizer indexes what this module emits. A plain word becomes its stem. An identifier of several
-parts stays whole and lower-cased, followed by the stems of its parts (split at underscores, camel case and digit
-borders): who asks for `parse_headers` finds that name first, who asks for "parsing a header" finds it too.
+Tantivy's whitespace tokenizer indexes what this module emits. A plain word becomes its stem. Any other identifier
+(`load_all`, `_load`) stays whole and lower-cased, followed by the stems of its parts (split at underscores, camel case
+and digit borders): who asks for `parse_headers` finds that name first, who asks for "parsing a header" finds it too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from Stemmer import Stemmer
 
 from ingest.words import dotted_runs
 
-TOKENS_VERSION = "3"  # part of the manifest: raise it when the same text gives other tokens
+TOKENS_VERSION = "4"  # part of the manifest: raise it when the same text gives other tokens
 WORD = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)*")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
@@ -62,14 +62,19 @@ def stem(word: str) -> str:
     return str(_STEMMER.stemWord(word))
 
 
+def parts_within(word: str) -> tuple[str, ...]:
+    """Return the parts of an identifier, none for a plain word: `_payment` -> payment, `Payment` -> nothing."""
+    parts = split_identifier(word)
+    return () if parts == (word.lower(),) else parts
+
+
 @lru_cache(maxsize=65_536)
 def index_tokens(word: str) -> tuple[str, ...]:
     """Return the index tokens of one word: its stem, or the whole identifier and the stems of its parts."""
     if len(word) > MAX_TOKEN:
         return ()
-    whole = word.lower()
-    parts = split_identifier(word)
-    return (stem(whole),) if len(parts) <= 1 else (whole, *map(stem, parts))
+    whole, parts = word.lower(), parts_within(word)
+    return (whole, *map(stem, parts)) if parts else (stem(whole),)
 
 
 class Expansions(dict[str, str]):

@@ -8,8 +8,8 @@ from ingest.languages.table import BY_EXTENSION, BY_FILENAME, LANGUAGES
 from ingest.model import Role
 
 VENDORED_DIRS = frozenset(
-    "vendor vendored third_party third-party thirdparty 3rdparty node_modules bower_components _vendor "
-    "site-packages godeps carthage".split()
+    "vendor vendors vendored third_party third-party thirdparty 3rdparty node_modules bower_components _vendor "
+    "bundled extern externals deps site-packages godeps carthage".split()
 )
 GENERATED_DIRS = frozenset("generated __generated__ autogen _generated dist __snapshots__".split())
 TEST_DIRS = frozenset(

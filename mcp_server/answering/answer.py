@@ -12,10 +12,11 @@ from mcp_server.answering.abstain import ThresholdsOf, abstain_text, decide, oth
 from mcp_server.answering.aspects import Aspect, content_words, root, split_question
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
-from mcp_server.answering.constants import follow_constants
+from mcp_server.answering.constants import follow_constants, follow_settings
 from mcp_server.answering.coverage import list_unanswered, list_uncovered
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.flow import follow_calls
+from mcp_server.answering.forms import find_forms
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.generate import DEFAULT_RARITY, Generated
 from mcp_server.answering.generator import ExtractiveGenerator, Generator, Material
@@ -132,11 +133,15 @@ def compose_answer(
     listen(AnswerEvent("evidence", places=tuple(place_of(block) for block in evidence)))
     with trace.span("claims") as span:
         aspects = split_question(question)
-        facts = LookedUp({}, evidence)
+        facts, known = LookedUp({}, evidence), evidence
+        forms: dict[int, list[ClaimDraft]] = {}
         if isinstance(generator, ExtractiveGenerator):  # a model gets what its budget was packed with
             facts = look_up(aspects, evidence, resolver)
             evidence = facts.evidence
-        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, facts.told)
+            ranked = [hit.chunk for hit in retrieval.chunks]
+            forms, known = find_forms(aspects, ranked, evidence, rarity_of(retrieval), resolver.document)
+        material = Material(question, aspects, evidence, rarity_of(retrieval), context.links, facts.told, forms)
+        evidence = known
         ledger = Ledger(evidence, question, resolver)
         generated = generator.generate(material, lambda draft: announce(draft, ledger, checker, listen))
         span.record(output={"generator": generated.mode, "claims": [draft.text for draft in generated.claims]})
@@ -150,8 +155,9 @@ def compose_answer(
         holds = any(claim.verdict in ("supported", "weak", "misattributed") for claim in checked)
         if holds and generated.mode == "extractive":
             followed, evidence = follow_constants(checked, evidence, resolver)
+            settings_of, evidence = follow_settings(aspects, checked, evidence, resolver)
             flow, evidence = follow_calls(aspects, checked, evidence, resolver)
-            checked = (*checked, *check_claims((*followed, *flow), evidence, question, resolver))
+            checked = (*checked, *check_claims((*followed, *settings_of, *flow), evidence, question, resolver))
             further, evidence = read_on(question, retrieval, checked, evidence, len(aspects), resolver)
             checked = (*checked, *further)
         span.record(output=describe_ledger(checked))

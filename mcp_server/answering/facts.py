@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ingest.chunking.facts import IDENTIFIER, OWN, Definition, Value, read_facts
 from ingest.index.tokens import whole_word
 from ingest.model import Chunk
+from mcp_server.answering.pieces import Document, is_later_piece, last_part, split_definitions, whole_definitions
 
 DEFINING = re.compile(r"\s*(?:export\s+|public\s+|async\s+|static\s+)*(?:def|func|function|fn)\b")
 HANDLER_LINES = 8  # between the decorator with a route and the definition below it
@@ -16,10 +18,19 @@ HANDLER_LINES = 8  # between the decorator with a route and the definition below
 class CodeFacts:
     """The facts of all evidence, read when first asked for."""
 
-    def __init__(self, chunks: Iterable[Chunk], find: Callable[[str], Sequence[Chunk]] = lambda _: ()) -> None:
-        """Take the chunks; nothing is parsed yet. `find`: where definitions lie that the evidence lacks."""
+    def __init__(
+        self,
+        chunks: Iterable[Chunk],
+        find: Callable[[str], Sequence[Chunk]] = lambda _: (),
+        document: Document = lambda *_: (),
+    ) -> None:
+        """Take the chunks; nothing is parsed yet.
+
+        `find`: where definitions lie that the evidence lacks; `document`: the rest of a file, for what was cut.
+        """
         self._chunks = tuple(chunks)
         self._find = find
+        self._document = document
         self._known: dict[str, list[Definition]] = {}
 
     def definitions(self, name: str) -> list[Definition]:
@@ -29,9 +40,26 @@ class CodeFacts:
             return []
         key = ".".join(parts[-2:])
         if key not in self._known:
-            found = _definitions_in(self._defining(parts[-1]), parts)
-            self._known[key] = found or _definitions_in(self._find(key), parts)
+            found = self._definitions_in(self._defining(parts[-1]), parts)
+            self._known[key] = found or self._definitions_in(self._find(key), parts)
         return self._known[key]
+
+    def everywhere(self, name: str) -> list[Definition]:
+        """Return the definitions of a name in the evidence and beyond: what excludes must hold for each of them."""
+        parts = name_parts(name)
+        found = self._definitions_in(self._find(".".join(parts[-2:])), parts) if parts else []
+        known = {(one.path, one.qualname) for one in found}
+        return [*found, *(one for one in self.definitions(name) if (one.path, one.qualname) not in known)]
+
+    def _definitions_in(self, chunks: Iterable[Chunk], parts: Sequence[str]) -> list[Definition]:
+        """Return what chunks define under a name, parts of one definition joined."""
+        found: dict[tuple[str, str], Definition] = {}
+        for chunk in chunks:
+            for one in read_definitions(chunk, parts[-1], self._document):
+                if one.name == parts[-1] and _agrees(one, parts):
+                    key = (one.path, one.qualname)
+                    found[key] = _joined(found[key], one) if key in found else one
+        return list(found.values())
 
     def values(self, name: str) -> Iterator[tuple[Chunk, Value]]:
         """Yield what a name is given anywhere in the evidence."""
@@ -66,26 +94,33 @@ class CodeFacts:
     def _defining(self, name: str) -> Iterator[Chunk]:
         """Yield the chunks that hold a definition of a name or a part of one: only those are parsed for it."""
         for chunk in self._chunks:
-            is_part = chunk.symbol is not None and re.split(r"\.|::|#", chunk.symbol)[-1] == name
+            is_part = chunk.symbol is not None and last_part(chunk.symbol) == name
             if is_part or any(symbol.name == name for symbol in chunk.symbols):
                 yield chunk
 
     def _about(self, name: str) -> Iterator[Chunk]:
-        last = re.split(r"\.|::|#", name)[-1]
+        last = last_part(name)
         for chunk in self._chunks:
-            if holds_name(chunk.text, name) or (chunk.symbol and re.split(r"\.|::|#", chunk.symbol)[-1] == last):
+            if holds_name(chunk.text, name) or (chunk.symbol and last_part(chunk.symbol) == last):
                 yield chunk
 
 
-def _definitions_in(chunks: Iterable[Chunk], parts: Sequence[str]) -> list[Definition]:
-    """Return what chunks define under a name, parts of one definition joined."""
-    found: dict[tuple[str, str], Definition] = {}
-    for chunk in chunks:
-        for one in read_facts(chunk).definitions:
-            if one.name == parts[-1] and _agrees(one, parts):
-                key = (one.path, one.qualname)
-                found[key] = _joined(found[key], one) if key in found else one
-    return list(found.values())
+def read_definitions(chunk: Chunk, name: str, document: Document) -> list[Definition]:
+    """Return the definitions of a chunk; those of a name that were cut with all of their lines, where they are known.
+
+    One of which some lines are not known is no whole, though it may look like one: a cut function still parses.
+    """
+    cut = split_definitions(chunk, name)
+    if not cut and not is_later_piece(chunk, name):
+        return list(read_facts(chunk).definitions)
+    wholes = whole_definitions(chunk, name, document)
+    known = [one for whole in wholes for one in read_facts(whole).definitions]
+    starts = {symbol.start_line for symbol in cut}
+    own = [
+        replace(one, is_whole=False) if one.name == name and one.start_line in starts else one
+        for one in read_facts(chunk).definitions
+    ]
+    return [*known, *own]
 
 
 def holds_name(text: str, name: str) -> bool:

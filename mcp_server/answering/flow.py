@@ -12,6 +12,7 @@ from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span, block_of
 from mcp_server.answering.grounding import CheckedClaim
 from mcp_server.answering.passages import code
+from mcp_server.answering.pieces import pieces_of
 from mcp_server.answering.resolver import Resolver
 
 MIN_CALLS = 2  # one call is no flow
@@ -46,10 +47,8 @@ def state_calls(
     symbol: Symbol, chunk: Chunk, blocks: dict[int, Evidence], aspect: int, resolver: Resolver
 ) -> Iterator[ClaimDraft]:
     """State what a function calls that is defined in this code base, in order, with the lines."""
-    length = symbol.end_line - symbol.start_line
-    parts = resolver.document(chunk.source, chunk.ref, symbol.start_line, length)
     first: dict[str, tuple[Call, Chunk]] = {}
-    for part in parts:
+    for part in pieces_of(chunk, symbol, resolver.document):
         for call in sorted(read_facts(part).calls, key=lambda call: call.line):
             if symbol.start_line < call.line <= symbol.end_line:
                 first.setdefault(call.callee, (call, part))

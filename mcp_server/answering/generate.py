@@ -92,10 +92,11 @@ def generate_claims(
     rarity: Mapping[str, float],
     links: Sequence[Link] = (),
     told: Mapping[int, Sequence[ClaimDraft]] = MappingProxyType({}),
+    forms: Mapping[int, Sequence[ClaimDraft]] = MappingProxyType({}),
 ) -> Generated:
     """Answer each aspect from its best evidence: at most 12 claims, 1,500 characters. `rarity`: word root -> idf.
 
-    An aspect that is `told` already needs no other statements.
+    An aspect that is `told` already needs no other statements; `forms` are said after the first one.
     """
     if not evidence:
         return Generated()
@@ -103,7 +104,10 @@ def generate_claims(
     drafts: list[ClaimDraft] = []
     covered: set[int] = set()
     for number, aspect in enumerate(aspects):
-        written = list(told.get(number, ())) or write_aspect(plan_aspect(number, aspect, evidence, rarity, links))
+        written = list(told.get(number, ()))
+        if not written:
+            written = write_aspect(plan_aspect(number, aspect, evidence, rarity, links))
+            written = [*written[:1], *forms.get(number, ()), *written[1:]]
         fresh = drop_repeats(written, drafts)
         if written and not fresh:
             covered.add(number)
@@ -275,9 +279,14 @@ def write_why(task: Task) -> list[ClaimDraft]:
 def about_names(task: Task) -> tuple[Evidence, ...]:
     """Return the blocks that define or mention what the aspect names; all where it names nothing that is there."""
     names = (*task.aspect.names, *task.aspect.carried_names)
-    last = [re.split(r"\.|::|->|#", name.strip("`").removesuffix("()"))[-1] for name in names]
+    last = list(map(last_of_asked, names))
     held = [b for b in task.blocks if any(is_document(b, n) for n in names) or any(n in b.chunk.text for n in last)]
     return tuple(held) or task.blocks
+
+
+def last_of_asked(name: str) -> str:
+    """Return the last part of a name as a question writes it: `Cache.evict()` -> evict."""
+    return re.split(r"\.|::|->|#", name.strip("`").removesuffix("()"))[-1]
 
 
 def write_ticket(task: Task, links: Sequence[Link] = ()) -> list[ClaimDraft]:
@@ -302,6 +311,7 @@ def write_default(task: Task) -> list[ClaimDraft]:
     """State the assignments and parameters whose name shares most words with the aspect, and what the docs say."""
     wanted = {r: w for r, w in task.weights.items() if r not in NO_SETTING}
     total = sum(wanted.values()) or 1.0
+    counted = COUNTED.search(task.aspect.text) is not None
 
     def share(text: str) -> float:
         held = held_in(task.aspect, text)
@@ -317,6 +327,8 @@ def write_default(task: Task) -> list[ClaimDraft]:
         for name, value, passage in default_values(block):
             if named := share(name):
                 owner = owner_of(block, passage)
+                if counted and not any(c.isdigit() for c in value) and LITERAL_VALUE.match(value):
+                    continue  # nothing that is null or true says how long
                 asked = any(own.strip("`").removesuffix("()") in owner for own in task.aspect.names)
                 score = named + 0.5 * share(owner) + (0.3 if is_default_name(name) else 0.0) + (0.5 if asked else 0.0)
                 draft = state_assignment(task, passage, block, name, value)
@@ -371,6 +383,8 @@ PLAIN_VALUE = re.compile(
 )
 
 
+COUNTED = re.compile(r"\bhow (?:many|much|long|large|big|often)\b", re.I)
+LITERAL_VALUE = re.compile(r"(?:True|False|None|true|false|null|nil|undefined)\b|[rbuf]?[\"'`]")
 INTERPOLATED = re.compile(r"[#$]\{")  # a string that is put together: no value that holds always
 
 
@@ -457,10 +471,11 @@ def state_definitions(task: Task, most: int) -> list[ClaimDraft]:
         symbol = None if is_prose(block) else best_symbol(block, task)
         if symbol and symbol.kind not in PLAIN_VALUES:
             found.append((definition_overlap(symbol, task), block, symbol))
-    # the first block is what retrieval trusts most; others have to match by their words
-    best = max((overlap for overlap, _, _ in found), default=0.0)
-    kept = [(b, s) for at, (overlap, b, s) in enumerate(found) if at == 0 or overlap >= max(0.6 * best, MIN_OVERLAP)]
-    return [state_definition(task, block, symbol) for block, symbol in kept[:most]]
+    # The first block is what retrieval trusts most: it is named, but behind those that match by their words.
+    least = max(0.6 * max((overlap for overlap, _, _ in found), default=0.0), MIN_OVERLAP)
+    matching = [item for item in found if item[0] >= least]
+    kept = matching + [item for item in found[:1] if item not in matching]
+    return [state_definition(task, block, symbol) for _, block, symbol in kept[:most]]
 
 
 def definition_overlap(symbol: Symbol, task: Task) -> float:
@@ -472,10 +487,13 @@ def definition_overlap(symbol: Symbol, task: Task) -> float:
 def state_steps(task: Task) -> list[ClaimDraft]:
     """State one step per function involved, callers before what they call."""
     found: dict[str, tuple[Evidence, Symbol]] = {}
+    asked = set(map(last_of_asked, task.aspect.names))
     for block in task.blocks:
         if is_prose(block) or block.chunk.role not in ("source", "compat", "config"):
             continue
         symbol = best_symbol(block, task)
+        if symbol and symbol.name in asked and best_line(task, block, symbol) is None:
+            continue  # the definition is stated already, and others of its name are no steps
         if symbol and symbol.kind not in PLAIN_VALUES and bears_on(task, block, symbol):
             found.setdefault(symbol.qualname, (block, symbol))
     relevance = {name: weigh_step(task, *pair, found) for name, pair in found.items()}

@@ -17,7 +17,10 @@ Emit = Callable[[ClaimDraft], None]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a generator may use. `rarity`: root of a word -> idf; `told`: what settles an aspect, by its number."""
+    """What a generator may use. `rarity`: root of a word -> idf; by the number of an aspect:
+
+    `told` what settles it, `forms` lines of the form that it asks for.
+    """
 
     question: str
     aspects: Sequence[Aspect]
@@ -25,6 +28,7 @@ class Material:
     rarity: Mapping[str, float]
     links: Sequence[Link] = ()
     told: Mapping[int, Sequence[ClaimDraft]] = field(default_factory=dict)
+    forms: Mapping[int, Sequence[ClaimDraft]] = field(default_factory=dict)
 
 
 class Generator(Protocol):
@@ -40,7 +44,9 @@ class ExtractiveGenerator:
 
     def generate(self, material: Material, emit: Emit) -> Generated:
         """Return the claims of all aspects."""
-        generated = generate_claims(material.aspects, material.evidence, material.rarity, material.links, material.told)
+        generated = generate_claims(
+            material.aspects, material.evidence, material.rarity, material.links, material.told, material.forms
+        )
         for draft in generated.claims:
             emit(draft)
         return generated

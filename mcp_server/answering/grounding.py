@@ -131,7 +131,7 @@ class Ledger:
         self.resolver = resolver
         self.own = own
         self.cites_all = cites_all
-        self.facts = CodeFacts([block.chunk for block in evidence], resolver.definitions)
+        self.facts = CodeFacts([block.chunk for block in evidence], resolver.definitions, resolver.document)
         self.relations = RelationChecker(self.facts)
         self.values = ValueChecker(self.evidence, self.facts)
         self._whole = {block.id: searchable(block) for block in evidence}

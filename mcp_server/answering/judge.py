@@ -13,7 +13,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_server.answering.answer import ComposedAnswer, join_codes
-from mcp_server.llm import LLMError, Message
+from mcp_server.chat import LLMError, Message
 from mcp_server.model_calls import ModelCalls, Prompt
 from mcp_server.results import Claim
 from prompts import Composition

@@ -21,6 +21,7 @@ from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, block_of
 from mcp_server.answering.generate import role_share, state_assignment
 from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted, state_definition
+from mcp_server.answering.pieces import last_part
 from mcp_server.answering.resolver import MAX_NAMING, Resolver
 from mcp_server.results import Ungrounded
 from mcp_server.retrieval.query import SHAPED, STOP_WORDS
@@ -55,7 +56,9 @@ SUBJECTS = tuple(
         rf"\b(?:does|do|is)\s+(?:the\s+)?{NAME.format('name')}(?:\s+{KIND})?{OWNER}\s+(?:default|set)\b",
     )
 )
-NO_SUBJECT = STOP_WORDS | {"default", "defaults", "value", "values", "argument", "parameter", "option", "field", "set"}
+NO_SUBJECT = STOP_WORDS | frozenset(
+    "default defaults value values argument parameter option field set number amount count".split()
+)
 TESTS_ASKED = re.compile(
     r"\b(?:which|what|where|list|show|find|are there|is there|any)\b.{0,30}\b(?:tests?|specs?|test cases?)\b"
     r"(?! (?:client|runner|server|config|framework|command))"
@@ -267,11 +270,6 @@ def values_named(chunk: Chunk, name: str) -> Iterator[Value]:
 def enclosing(chunk: Chunk, value: Value) -> str:
     """Return the qualified name of the definition around a value, "" at the top level."""
     return around(Evidence("", chunk, 0.0), value.line) or ""
-
-
-def last_part(qualname: str) -> str:
-    """Return the last part of a qualified name."""
-    return re.split(r"\.|::|#", qualname)[-1]
 
 
 def unique(found: Iterable[Given]) -> list[Given]:

@@ -21,7 +21,7 @@ from mcp_server.answering.model_output import (
     read_output,
     read_whole_claims,
 )
-from mcp_server.llm import LLMError, Message, Reply
+from mcp_server.chat import LLMError, Message, Reply
 from mcp_server.model_calls import ModelCalls, Prompt, Trace, serialise
 from mcp_server.tokens import size_of
 from prompts import Composition

@@ -69,6 +69,8 @@ def name_probabilities(
     weights: Sequence[float] = NAME_WEIGHTS,
 ) -> list[tuple[Array, Array]]:
     """Return per file the numbers of its names, and the probability of each that an answer gives it."""
+    if not files:  # tickets alone
+        return []
     import numpy as np  # here: what answers without reading on needs no arrays
 
     names, rows = name_features(asked, ranked, files, known)

@@ -417,8 +417,8 @@ def without_leader(line: str, *, starred: bool) -> str:
     return line if not starred and line.lstrip().startswith("*") else COMMENT_LEADER.sub("", line)
 
 
-# Underlines, tables, directives and headings; where a link leads to.
-NO_PROSE = re.compile(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S|\[[^\]]+\]:\s+\S+\s*$)")
+# Underlines, tables, directives and headings; where a link leads to; lines of a session with an interpreter.
+NO_PROSE = re.compile(r"^\s*(?:[-=~^]{3,}|\||\.\. |#{1,6}\s+\S|\[[^\]]+\]:\s+\S+\s*$|(?:>>>|\.\.\.)(?:\s|$))")
 FENCE = re.compile(r"^\s*(?:```|~~~)(?P<kind>\S*)")
 # Code in a comment: an example, or what was switched off.
 CODE_LIKE = re.compile(r"[;{]\s*$|\)\s*[;{]|;\s+\w[^;]*[=(]|^[\w.]+\s*(?:=|:=|\+=)\s|=>|^#\[|^# ")

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ingest.chunking.facts import IDENTIFIER, Definition, literal_of
+from ingest.chunking.facts import IDENTIFIER, Definition, Value, literal_of
 from ingest.languages.kinds import CALLABLE_KINDS
+from ingest.model import Chunk
 from mcp_server.answering.claims import COUNT_WORDS, Anchor
 from mcp_server.answering.facts import CodeFacts, is_at, name_parts
 
@@ -79,10 +80,21 @@ DEFAULTS = (
         re.I,
     ),
     re.compile(
-        rf"\bdefault(?:\s+value)?\s+(?:of|for)(?:\s+the)?\s+(?P<a>§\d+§){FILLER}(?P<not>(?!))?(?:is|=|:)\s*" + VALUE,
+        rf"\bdefault(?:\s+value)?\s+(?:of|for)(?:\s+the)?\s+(?P<a>§\d+§){FILLER}(?:in\s+§\d+§\s+)?"
+        + r"(?P<not>(?!))?(?:is|=|:)\s*"
+        + VALUE,
         re.I,
     ),
     re.compile(r"(?P<a>§\d+§)\s*\(\s*(?P<not>(?!))?" + VALUE + r"\s+by\s+default\s*\)", re.I),
+)
+# "`LIMIT` is 5": said of a constant, with nothing after it; under a condition it is no statement of its value.
+EQUALS = re.compile(
+    rf"(?P<a>§\d+§){FILLER}(?:\([^()§]*\)\s*)?{NOT}(?:(?:is|are)(?:\s+set\s+to)?|equals|=)\s+[`\"'*]*"
+    r"(?P<v>-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*')[`\"'*]*\s*(?=[.,;:)](?!\d)|$)",
+    re.I,
+)
+CONDITION = re.compile(
+    r"\b(?:if|when|where|unless|while|until|once|whether|should|would|suppose|assume|example|default)\b", re.I
 )
 RETURNS = re.compile(
     rf"(?P<a>§\d+§){FILLER}{NOT}(?:always\s+|simply\s+|then\s+)?(?:returns?|returning|evaluates?\s+to|yields)\s+"
@@ -164,6 +176,10 @@ def find_values(masked: str, named: Sequence[Anchor]) -> Iterator[Relation]:
     for pattern in DEFAULTS:
         for match in pattern.finditer(masked):
             yield Relation("defaults", names_in(match["a"], named)[-1], value_in(match["v"], named), bool(match["not"]))
+    for match in EQUALS.finditer(masked):
+        clause = re.split(r"[.;]\s", masked[: match.start()])[-1]
+        if not CONDITION.search(clause):
+            yield Relation("equals", names_in(match["a"], named)[-1], match["v"], bool(match["not"]))
     for match in RETURNS.finditer(masked):
         value = value_in(match["v"], named)
         if literal_of(value):
@@ -223,19 +239,18 @@ class RelationChecker:
         callers = self.facts.definitions(caller)
         last = (name_parts(callee) or [callee])[-1]
         own = (name_parts(caller) or [caller])[-1]
-        if any(last in one.names and one.name != last for one in callers):
+        if calls_itself(callers, last):
             return "yes", f"'{caller}' calls '{callee}'."
+        if self.reaches(callers, last):
+            return "yes", f"'{caller}' calls '{callee}' through others."
         back = [one for one in self.facts.definitions(callee) if own in one.calls and one.name != own]
         if back and (callers or not any(True for _ in self.facts.values(caller))):
             one = back[0]
             return "no", f"It is the other way round: '{one.qualname}' calls '{caller}' ({one.path}:{one.start_line})."
-        if self.reaches(callers, last):
-            return "yes", f"'{caller}' calls '{callee}' through others."
-        if (
-            callers
-            and all(one.is_whole and one.kind in CALLABLE_KINDS for one in callers)
-            and self.facts.definitions(last)
-        ):
+        every = self.facts.everywhere(caller) if callers and self.facts.definitions(last) else []
+        if calls_itself(every, last) or self.reaches(every, last):
+            return "open", f"Another '{caller}' than that in the evidence calls '{callee}'."
+        if every and all(one.is_whole and one.kind in CALLABLE_KINDS for one in every):
             one = callers[0]
             place = f"{one.path}:{one.start_line}"
             return "no", f"'{caller}' ({place}) does not call '{callee}', neither itself nor through {DEPTH} calls."
@@ -325,9 +340,10 @@ class RelationChecker:
 
     def defined_in(self, relation: Relation) -> tuple[Holds, str]:
         """Tell whether a name is defined in a file: no only where the file does not even hold the name."""
-        definitions = self.facts.definitions(relation.subject)
         last = (name_parts(relation.subject) or [relation.subject])[-1]
-        if any(is_at(one.path, relation.object) for one in definitions) or self.facts.holds(relation.object, last):
+        is_held = self.facts.holds(relation.object, last)  # first: definitions have to be parsed
+        definitions = [] if is_held else self.facts.definitions(relation.subject)
+        if is_held or any(is_at(one.path, relation.object) for one in definitions):
             return "yes", f"'{relation.subject}' is in {relation.object}."
         if definitions:
             places = ", ".join(dict.fromkeys(f"{one.path}:{one.start_line}" for one in definitions[:3]))
@@ -359,9 +375,19 @@ class RelationChecker:
             return "yes", f"'{relation.subject}' defaults to {relation.object}."
         known = [(chunk, value) for chunk, value in values if value.value]
         if known and len(known) == len(values):
-            chunk, value = known[0]
-            return "no", f"'{relation.subject}' is {value.source} ({chunk.path}:{value.line}), not {relation.object}."
+            return "no", other_value(relation, *known[0])
         return "open", f"No value {relation.object} of '{relation.subject}' was found."
+
+    def equals(self, relation: Relation) -> tuple[Holds, str]:
+        """Tell whether a constant has a value; no where all that gives it one gives it the same other literal."""
+        wanted = literal_of(relation.object)
+        given = [(chunk, value) for chunk, value in self.facts.values(relation.subject) if value.how == "value"]
+        if any(value.value == wanted for _, value in given):
+            return "yes", f"'{relation.subject}' is {relation.object}."
+        is_constant = any(letter.isupper() for letter in (name_parts(relation.subject) or [""])[-1])
+        if is_constant and len({value.value for _, value in given}) == 1 and given[0][1].value:
+            return "no", other_value(relation, *given[0])
+        return "open", ""
 
     def counts(self, relation: Relation) -> tuple[Holds, str]:
         """Tell whether a function has so many parameters, or a class so many methods, bases or decorators."""
@@ -394,9 +420,20 @@ CHECKS = {
     "defined_in": RelationChecker.defined_in,
     "returns": RelationChecker.returns,
     "defaults": RelationChecker.defaults,
+    "equals": RelationChecker.equals,
     "counts": RelationChecker.counts,
     "handled_by": RelationChecker.handled_by,
 }
+
+
+def other_value(relation: Relation, chunk: Chunk, value: Value) -> str:
+    """Return that a name has another value than is said, and where."""
+    return f"'{relation.subject}' is {value.source} ({chunk.path}:{value.line}), not {relation.object}."
+
+
+def calls_itself(callers: Sequence[Definition], callee: str) -> bool:
+    """Tell whether one of some definitions of another name names a callee."""
+    return any(callee in one.names and one.name != callee for one in callers)
 
 
 def count_of(definition: Definition, what: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import prompts
-from mcp_server.llm import LLMError, Message
+from mcp_server.chat import LLMError, Message
 from mcp_server.model_calls import ModelCalls, Prompt
 from mcp_server.retrieval.transforms import RewriteFailed, Transform
 

@@ -262,7 +262,8 @@ def named_code(places: Places, document: Chunk, about: str) -> Iterator[Link]:
 
 def named_part(chunks: Sequence[Chunk], said: str) -> tuple[Chunk, int, int] | None:
     """Return the definition among some chunks that a text names in so many letters, functions before values."""
-    named = [(c, s) for c in chunks for s in c.symbols if SHAPED.search(s.name) and whole_word(s.name).search(said)]
+    written = ((c, s) for c in chunks for s in c.symbols if s.name in said and SHAPED.search(s.name))
+    named = [(c, s) for c, s in written if whole_word(s.name).search(said)]
     if not named:
         return None
     chunk, symbol = min(named, key=lambda pair: (pair[1].kind in PLAIN_VALUES, pair[1].start_line))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,18 @@ class Vocabulary:
         table = np.array(list(found.values()), dtype=np.int32).reshape(-1, 4).T
         return TextNames(tuple([len(one) + 1 for one in text.split("\n")]), tuple(lines), table)
 
+    def read_ahead(self, texts: Iterable[str]) -> int:
+        """Read texts before somebody waits for them, up to half of what is kept; return how many were."""
+        count = 0
+        for text in texts:
+            if len(self._texts) >= KEPT_TEXTS // 2 or len(self.names) >= KEPT_NAMES // 2:
+                break
+            self.read(text)
+            count += 1
+        self._weigh(embedder())
+        self._shape()
+        return count
+
     def number_of(self, name: str) -> int:
         """Return the number of a name, a new one for one that was never seen."""
         number = self._numbers.get(name)
@@ -155,6 +167,12 @@ class Vocabulary:
 
     def shapes(self, numbers: Array) -> Array:
         """Return what each name tells by itself, one row of SHAPE_FEATURES each."""
+        self._shape()
+        found: Array = self._shapes[numbers]
+        return found
+
+    def _shape(self) -> None:
+        """Note what the names tell that came since the last time."""
         import numpy as np
 
         with self._lock:
@@ -162,8 +180,6 @@ class Vocabulary:
             new = list(map(shape_of, self.names[first:], self._parts[first:]))
             if new:
                 self._shapes = np.concatenate([self._shapes, np.array(new, dtype=float)])
-        found: Array = self._shapes[numbers]
-        return found
 
     def match(self, weights: Mapping[str, float]) -> Match:
         """Compare all names with some roots. `weights`: root -> idf."""

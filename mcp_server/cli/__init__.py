@@ -5,6 +5,7 @@ One module holds one group of commands; this one registers them, in the order in
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, Final, cast
@@ -115,3 +116,6 @@ def main() -> None:
         fail(describe(error, 2000))
     except KeyboardInterrupt:
         fail("Interrupted; nothing half-done is left behind.")
+    except Exception as error:
+        traceback.print_exception(error)
+        fail(f"That {type(error).__name__} is a fault of CodeCairn, not of yours: report it with the lines above.")

@@ -148,19 +148,21 @@ class Background:
 
     def _calibrate(self) -> None:
         try:
+            if self._service.group_vectors():  # first: until then searches look at all rows, and these take more room
+                return_memory()  # of a million vectors hundreds of megabytes
             self._prepare()
-            self._service.group_vectors()
             self._service.calibrate(go_on=self._wait_for_quiet)
         except (IngestError, ServerError, OSError) as error:  # the thresholds before serve on
             print(json.dumps({"event": "calibration_failed", "error": str(error)}), file=sys.stderr, flush=True)
         finally:
-            return_memory()  # grouping a million vectors leaves hundreds of megabytes
+            return_memory()
 
     def _prepare(self) -> None:
-        """Load what the first answer needs, half a second of it, and leave all that to no garbage collector; once."""
+        """Load and read what the first answers need, and leave all that to no garbage collector; once."""
         if not self._is_prepared and self._wait_for_quiet(PREPARE_PATIENCE_S):
             self._is_prepared = True
             self._service.open_asking()
+            self._service.read_ahead(self._wait_for_quiet)
             spare_loaded()
 
     def _wait_for_quiet(self, patience_s: float = PATIENCE_S) -> bool:
@@ -193,6 +195,8 @@ def serve(
         from mcp_server.web import check_bind
 
         check_bind(host)
+    import mcp_server.server  # noqa: F401 - now: once the background loads engines, it would take twice as long
+
     with open_service(setup, log=True) as service, shadowing(service, root, config):
         background = Background(setup, service)
         keeps_up = watch and setup.settings.server.watch

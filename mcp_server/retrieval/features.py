@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +42,9 @@ def path_platforms(path: str) -> frozenset[str]:
     return PLATFORMS & parts
 
 
+RARE = 4.6  # weight of a word that stands in fewer than one of a hundred chunks: ln 100
+
+
 class Matcher:
     """The content words of one query with their weights, and which of them each word of a name is related to.
 
@@ -56,6 +58,7 @@ class Matcher:
         self._words = sorted(heaviest)
         self._weights = [keywords[word] for word in self._words]
         self._known: dict[int, Bits] = {}
+        self.rare = frozenset(word for word, weight in keywords.items() if weight >= RARE)
 
     def relate(self, vocabulary: Vocabulary) -> Bits:
         """Return the bits of the keywords that each word of a vocabulary is related to."""
@@ -67,14 +70,14 @@ class Matcher:
     def _relate(self, vocabulary: Vocabulary) -> Bits:
         bits: Bits = np.zeros(len(vocabulary.words), dtype=np.int64)
         for at, word in enumerate(self._words):
-            place = index_of(vocabulary.stems, stem(word))
+            place = vocabulary.stems.index(stem(word))
             if place is not None:
                 bits[vocabulary.with_stem(place)] |= 1 << at
             if len(word) >= MIN_PREFIX:
-                start, end = bisect_left(vocabulary.words, word), bisect_left(vocabulary.words, word + LAST)
+                start, end = vocabulary.words.place(word), vocabulary.words.place(word + LAST)
                 bits[start:end][vocabulary.alpha[start:end] > 0] |= 1 << at
             for length in range(MIN_PREFIX, len(word)) if word.isalpha() else ():
-                place = index_of(vocabulary.words, word[:length])
+                place = vocabulary.words.index(word[:length])
                 if place is not None:
                     bits[place] |= 1 << at
         return bits
@@ -82,12 +85,6 @@ class Matcher:
     def shares(self, bits: Bits) -> Floats:
         """Return the share (by weight) of the keywords that each mask stands for, 0..1."""
         return shares_of(bits, self._weights)
-
-
-def index_of(words: Sequence[str], word: str) -> int | None:
-    """Return the place of a word in a sorted list."""
-    place = bisect_left(words, word)
-    return place if place < len(words) and words[place] == word else None
 
 
 def shares_of(bits: Bits, weights: Sequence[float]) -> Floats:

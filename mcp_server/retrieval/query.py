@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ingest.index.keys import DESIGN_FAMILIES
-from ingest.index.tokens import index_tokens, split_identifier, stem, words
+from ingest.index.tokens import index_tokens, parts_within, stem, words
 from mcp_server.retrieval.stacktrace import Frame, find_frames
 
 Route = Literal["symbol", "path", "ticket", "design", "conceptual", "smalltalk"]
@@ -228,8 +228,8 @@ def weigh_terms(text: str) -> tuple[Term, ...]:
         if lower in STOP_WORDS:
             continue
         weight = quoted.get(word, SCAFFOLD_WEIGHT if lower in SCAFFOLD_WORDS else 1.0)
-        parts = split_identifier(word)
-        if len(parts) <= 1:
+        parts = parts_within(word)
+        if not parts:
             add(stem(lower), weight, word, lower)
             continue
         add(lower, weight, word, lower)

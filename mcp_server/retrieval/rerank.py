@@ -185,8 +185,12 @@ def _definition_score(name: str, qualname: str, kind: str, last: str, full: str)
     return 0.7 if len(name) == len(last) and name.lower() == last.lower() else 0.0
 
 
-def role_factors(query: ParsedQuery, candidates: Candidates, weights: RankWeights) -> Floats:
-    """Return the factor of each document's role, turned around when the query asks for that role."""
+def role_factors(query: ParsedQuery, candidates: Candidates, weights: RankWeights, rare: frozenset[str]) -> Floats:
+    """Return the factor of each document's role, turned around when the query asks for that role.
+
+    `rare`: words of the query that stand almost nowhere; an example with such a name is the one that is meant (tests
+    and pages too cost tickets 0.005 of hit@1).
+    """
     asked = {"test": query.wants_tests, "example": query.wants_examples, "docs": query.wants_docs}
     turned = any(asked.values())
     commits = 1.0 if query.wants_history or query.route in ("ticket", "design") else weights.history_factor
@@ -203,7 +207,9 @@ def role_factors(query: ParsedQuery, candidates: Candidates, weights: RankWeight
         if turned:
             return 1.0 if asked.get(file.role, False) else 0.6 if file.role == "source" else 0.5
         share = weights.roles.get(file.role, 1.0)
-        is_stub, is_declaration, platforms = path_facts(file.path or "")
+        stem_name, is_stub, is_declaration, platforms = path_facts(file.path or "")
+        if file.role == "example" and stem_name in rare:
+            share = 1.0
         share *= (weights.stub_factor if is_stub else 1.0) * (weights.declaration_factor if is_declaration else 1.0)
         return share * weights.platform_factor if platforms and platforms.isdisjoint(words) else share
 
@@ -211,10 +217,10 @@ def role_factors(query: ParsedQuery, candidates: Candidates, weights: RankWeight
 
 
 @lru_cache(maxsize=16_384)
-def path_facts(path: str) -> tuple[bool, bool, frozenset[str]]:
-    """Return whether a file only re-exports, whether it only declares, and the platforms that its path names."""
+def path_facts(path: str) -> tuple[str, bool, bool, frozenset[str]]:
+    """Return a file's stem, whether it only re-exports, whether it only declares, and the platforms of its path."""
     name = path.rpartition("/")[2]
-    return name in STUB_NAMES, name.endswith(".d.ts"), path_platforms(path)
+    return name.partition(".")[0].lower(), name in STUB_NAMES, name.endswith(".d.ts"), path_platforms(path)
 
 
 def rerank(
@@ -233,7 +239,7 @@ def rerank(
     covered = weights.coverage * word_share * coverage.shares(candidates.found)
     path = weights.path_match * word_share * matcher.shares(candidates.path_bits)
     age = (np.ones(count) if signals.ages is None else signals.ages)[file]
-    factor = role_factors(query, candidates, weights)[file] * age
+    factor = role_factors(query, candidates, weights, matcher.rare)[file] * age
     bonuses = {
         "path": path[file],
         "symbol_words": weights.symbol_match * best_of(matcher.shares(candidates.name_bits), candidates.name_of, fused),

@@ -8,7 +8,7 @@ from golden.blame import Stages, blame_miss
 from golden.case import Case, Expect, SpanExpect
 from golden.corpus import build, make_setup, open_service, principal_of
 from golden.judge import judge
-from golden.results import write_results
+from golden.results import render_case, write_results
 from golden.run import ask_case, find_dangling
 from golden.stats import Report
 from ingest.config import SourceConfig
@@ -93,6 +93,39 @@ def test_a_case_that_names_what_is_gone_is_stale_and_says_so(shop):
     verdict = judge(ask_case(service, make_case("total_of_invoice", cites=("gone.py",)), principal_of(setup)))
     assert "stale case: gone.py is not in the index any more" in verdict.problems[0]
     assert verdict.blame == ""
+
+
+@pytest.mark.req("E18", "I13")
+@pytest.mark.parametrize("name", ["invoice.py", "shop:invoice.py"])
+def test_a_case_follows_a_file_that_was_renamed_and_says_so(shop, name):
+    service, setup = shop
+    case = make_case("total_of_invoice", cites=(name,), symbols=("total_of_invoice",))
+    root = setup.settings.source[0].path
+    (root / "billing").mkdir()
+    (root / "invoice.py").rename(root / "billing" / "invoices.py")
+    build(setup, service)
+    verdict = judge(ask_case(service, case, principal_of(setup)))
+    assert verdict.problems == ()
+    assert verdict.ranking.hit5 and verdict.cites_right
+    assert verdict.outcome.stages.ranks["search.text"] == 1
+    assert verdict.case.hash == case.hash
+    assert f"renamed: {name} is shop:billing/invoices.py now; correct the case" in render_case(verdict)
+
+
+@pytest.mark.req("E18", "I13")
+def test_a_path_that_is_forbidden_is_not_followed_and_a_file_that_is_back_is_itself(shop):
+    service, setup = shop
+    root = setup.settings.source[0].path
+    (root / "invoice.py").rename(root / "bills.py")
+    build(setup, service)
+    forbids = make_case("total_of_invoice", cites=("bills.py",), not_cites=("invoice.py",))
+    assert judge(ask_case(service, forbids, principal_of(setup))).problems == ()
+    (root / "invoice.py").write_text("def send_invoice(post):\n    return post.send()\n")
+    build(setup, service)
+    wants = make_case("total_of_invoice", cites=("invoice.py",))
+    outcome = ask_case(service, wants, principal_of(setup))
+    assert outcome.renamed == {}
+    assert "cites none of invoice.py" in "\n".join(judge(outcome).problems)
 
 
 @pytest.mark.req("E3")

@@ -2,14 +2,19 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from ingest import worker
+from ingest import gitio, worker
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
+from ingest.errors import DiskFull
 from ingest.index import Index, control, status
+from ingest.index.failpoints import arm, disarm
 from ingest.index.invariants import check_invariants
 from ingest.model import Filters
 from ingest.watch import Watcher
@@ -98,6 +103,55 @@ def test_a_submodule_that_is_added_is_counted_and_the_rest_goes_on(tmp_path, rep
     assert (paths(tmp_path, "gamma"), paths(tmp_path, "elsewhere")) == (["gamma.py"], [])
 
 
+def generation_folders(tmp_path):
+    return sorted(path.name for path in (tmp_path / "data" / "gens").iterdir())
+
+
+@pytest.mark.req("W7")
+@pytest.mark.parametrize("place", ["after_clone", "after_text_commit", "after_fsync"])
+def test_a_build_that_fails_leaves_no_half_written_generation(tmp_path, repository, place):
+    build(tmp_path, repository)
+    (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
+    arm(place, "enospc")
+    try:
+        with pytest.raises(DiskFull):
+            build(tmp_path, repository)
+    finally:
+        disarm()
+    assert generation_folders(tmp_path) == ["1"]
+    build(tmp_path, repository)
+    assert paths(tmp_path, "gamma") == ["gamma.py"]
+
+
+KILLED_BUILD = """
+import sys
+from pathlib import Path
+from ingest.build import build_index
+from ingest.config import IndexConfig, SourceConfig
+from ingest.index.failpoints import arm
+
+arm("after_text_commit")
+source = SourceConfig(name="repo", type="git", path=Path(sys.argv[1]), history=False)
+build_index([source], IndexConfig(workers=1), None, Path(sys.argv[2]), now=sys.argv[3])
+"""
+
+
+@pytest.mark.req("W7")
+@pytest.mark.parametrize("changed", [True, False])
+def test_what_a_killed_build_left_is_collected_by_the_next_one_even_if_it_has_nothing_to_do(
+    tmp_path, repository, changed
+):
+    build(tmp_path, repository)
+    (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
+    arguments = [sys.executable, "-c", KILLED_BUILD, str(repository), str(tmp_path / "data"), NOW]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    assert generation_folders(tmp_path) == ["1", "2"]
+    if not changed:
+        (repository / "gamma.py").unlink()
+    assert build(tmp_path, repository).published is changed
+    assert generation_folders(tmp_path) == (["1", "2"] if changed else ["1"])  # a number that was not published is free
+
+
 @pytest.mark.req("I6")
 def test_a_forced_push_takes_back_what_it_removed(tmp_path, repository, git):
     (repository / "secret_plan.py").write_text("def secret_plan():\n    return 1\n")
@@ -105,8 +159,11 @@ def test_a_forced_push_takes_back_what_it_removed(tmp_path, repository, git):
     build(tmp_path, repository)
     assert paths(tmp_path, "secret_plan") == ["secret_plan.py"]
     git(repository, "reset", "-q", "--hard", "HEAD~1")
+    [mirror] = (tmp_path / "data" / gitio.MIRRORS).iterdir()
+    before = mirror.stat().st_ino
     build(tmp_path, repository)
     assert paths(tmp_path, "secret_plan") == []
+    assert mirror.stat().st_ino == before  # fetched into, not copied anew
 
 
 @pytest.mark.req("I4", "I6")

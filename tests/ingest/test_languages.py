@@ -160,6 +160,8 @@ def test_language_of_a_file(path, head, language):
         ("vendor/lib/a.go", "vendored"),
         ("web/node_modules/a/index.js", "vendored"),
         ("third_party/zlib/test/a.c", "vendored"),
+        ("include/log/fmt/bundled/format.h", "vendored"),
+        ("src/bundled.py", "source"),
         ("setup.py", "config"),
         ("pyproject.toml", "config"),
         (".github/workflows/ci.yml", "config"),

@@ -149,7 +149,11 @@ def test_a_forced_push_a_branch_and_a_damaged_mirror_are_followed(tmp_path, git,
     build(tmp_path, remote(host))
     git(origin, "reset", "-q", "--hard", "HEAD~1")
     push(git, origin, "gamma", "Instead of beta", "--force")
+    before = gitio.remote_mirror_path(host.url, tmp_path / "data").stat().st_ino
     build(tmp_path, remote(host))
+    assert (
+        gitio.remote_mirror_path(host.url, tmp_path / "data").stat().st_ino == before
+    )  # fetched into, not cloned anew
     assert names(tmp_path) == {"alpha", "gamma"}
 
     git(origin, "push", "-q", "origin", "HEAD~1:refs/heads/old")

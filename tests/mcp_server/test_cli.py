@@ -117,6 +117,25 @@ def test_bad_input_is_one_sentence(codecairn, arguments, expected):
     assert expected in text
 
 
+# A fault of ours, which no check foresaw.
+BROKEN = """
+import sys
+import mcp_server.cli.looking as looking
+def broken(*_, **__): raise LookupError("unforeseen")
+looking.open_setup = broken
+sys.argv = ["codecairn", "status"]
+from mcp_server.cli import main
+main()
+"""
+
+
+def test_a_fault_of_ours_is_said_to_be_one_with_its_stack():
+    done = subprocess.run([sys.executable, "-c", BROKEN], capture_output=True, text=True, timeout=110, check=False)
+    *stack, sentence = done.stderr.splitlines()
+    assert done.returncode == 1 and "LookupError: unforeseen" in stack
+    assert sentence.startswith("codecairn: That LookupError is a fault of CodeCairn") and done.stdout == ""
+
+
 def test_init_writes_a_file_that_loads_and_never_overwrites(codecairn, repository):
     codecairn("init")
     codecairn("index")

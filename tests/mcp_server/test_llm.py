@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ingest.breaker import Breaker
+from mcp_server.chat import LLMDown, LLMTimeout, Message
 from mcp_server.config import LlmConfig
 from mcp_server.fallback import Cancellation, Deadline
-from mcp_server.llm import LLMDown, LLMTimeout, Message, OpenAILLM
+from mcp_server.llm import OpenAILLM
 from tests.mcp_server.fake_llm import FakeLLM, Step, claim, reply
 
 MESSAGES = (Message("system", "rules"), Message("user", "question"))

@@ -3,6 +3,7 @@
 import pytest
 
 from mcp_server.access import local_principal
+from mcp_server.answering.lookups import read_subjects
 from mcp_server.results import AnswerRequest, SearchRequest
 from tests.mcp_server.conftest import reindex, write_files
 
@@ -137,6 +138,12 @@ def test_a_default_that_an_owner_does_not_have_is_said_to_be_missing(ask):
         "Nothing called `loading` is given a value in `Importer`.\n`Importer.load` is defined"
     )
     assert "default of loading" in [part.text for part in answer.ungrounded]
+
+
+@pytest.mark.req("R19")
+def test_the_default_number_of_something_is_no_field_called_number():
+    assert read_subjects("What is the default number of threads?") == []
+    assert read_subjects("What is the default batch of Importer?") == [("batch", "Importer")]
 
 
 @pytest.mark.req("R17")

@@ -20,11 +20,11 @@ import prompts
 from ingest.access import LOCAL_PRINCIPAL
 from ingest.errors import ConfigError
 from mcp_server.admission import SPARE_THREADS
+from mcp_server.chat import Message
 from mcp_server.cli.prompting import render_again
 from mcp_server.config import load_setup
 from mcp_server.errors import Unavailable
 from mcp_server.fallback import Cancellation
-from mcp_server.llm import Message
 from mcp_server.model_calls import serialise
 from mcp_server.results import AnswerRequest, AnswerResult
 from mcp_server.server import http_app, make_server

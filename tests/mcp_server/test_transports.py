@@ -199,6 +199,36 @@ def test_importing_the_server_loads_no_engine():
     assert done.stdout.strip() == "[]"
 
 
+def test_an_answer_without_a_model_loads_no_client_for_one(service, setup):
+    code = (
+        "import sys; from mcp_server.cli import main\n"
+        f"sys.argv = ['codecairn', 'answer', 'Where is SessionSigner?', *{arguments(setup)!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('openai' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "SessionSigner" in done.stdout and done.stdout.endswith("False\n")
+
+
+# The background loads engines; beside that, importing the protocol library would take twice as long.
+AT_START = """
+import sys
+import mcp_server.cli.serving as serving
+def start(self, *options, work):
+    print("loaded" if "mcp_server.server" in sys.modules else "still to load", file=sys.stderr)
+    raise SystemExit(0)
+serving.Background.start = start
+from mcp_server.cli import main
+main()
+"""
+
+
+def test_the_protocol_is_loaded_before_the_background_starts(service, setup):
+    command = [sys.executable, "-c", AT_START, "serve", *arguments(setup)]
+    ended = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr.strip()) == (0, "loaded")
+
+
 @pytest.mark.req("I1", "I4")
 def test_a_killed_worker_is_started_again_and_takes_in_what_it_missed(service, setup):
     """The server goes on answering; a file written while no worker lived is found."""

@@ -1705,6 +1705,29 @@ int loop_stop(loop_t* loop) {
     assert names == ["loop_s", "loop_s.data", "loop_start", "loop_stop"]
 
 
+def test_attributes_that_macros_name_are_no_part_of_a_name():
+    code = """namespace log {
+void LOG_INLINE thread_pool::post(message &&one) {
+  push(one);
+}
+LOG_INLINE bool thread_pool::process() { return true; }
+LOG_INLINE thread_pool::thread_pool(size_t n) : n_(n) {}
+struct entry { ENTRY_MASK flags; };
+#define LOG_NAME log_name
+}
+"""
+    assert [symbol.qualname for symbol in read_symbols("a.cpp", code)] == [
+        "log", "log.thread_pool.post", "log.thread_pool.process", "log.thread_pool.thread_pool", "log.entry",
+        "log.entry.flags", "log.LOG_NAME",
+    ]  # fmt: skip
+
+
+def test_a_type_in_capitals_stays_where_nothing_is_hidden():
+    code = "static MY_TYPE make_one(OTHER_TYPE x) {\n  return x;\n}\n"
+    (symbol,) = read_symbols("a.c", code)
+    assert symbol.signature.startswith("static MY_TYPE make_one(OTHER_TYPE x)")
+
+
 @pytest.mark.parametrize("name", ["is_operator", "operator_of", "operators"])
 def test_a_name_may_hold_the_word_operator(name):
     assert [symbol.qualname for symbol in read_symbols("a.py", f"def {name}():\n    pass\n")] == [name]

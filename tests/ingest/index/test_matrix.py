@@ -66,6 +66,24 @@ def test_rows_in_memory_are_as_exact_as_the_query_needs(rows: Matrix, memory: Ve
     assert np.abs(scores - rows[places] @ rows[7]).max() < 1e-3
 
 
+@pytest.mark.req("R20")
+def test_very_many_rows_take_a_byte_a_number_and_nearly_all_of_the_nearest_are_found(
+    rows: Matrix, memory: VectorMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "CELL_ROWS", len(rows))
+    small = VectorMemory([rows[:7000], rows[7000:]], rows.shape, capacity=len(rows) + 5)
+    assert small._rows.itemsize == 1 and memory._rows.itemsize == 2
+    assert np.abs(small.read() - rows).max() <= np.abs(rows).max() / 127
+    found = [set(nearest(small, vector, None, len(rows), 10)) for vector in units(20, 2)]
+    wanted = [set(exact(rows, vector, 10)) for vector in units(20, 2)]
+    assert sum(len(one & other) for one, other in zip(found, wanted, strict=True)) >= 0.95 * 200
+    places, scores = small.search(rows[7], None, len(rows), 10)
+    assert places is not None
+    assert np.abs(scores - rows[places] @ rows[7]).max() < 0.005
+    assert small.append(np.zeros((1, DIMENSIONS), dtype=np.float32), len(rows))
+    assert not small.read([len(rows)]).any()
+
+
 @pytest.mark.parametrize("share", [0.9, 0.2, 0.01])
 def test_only_given_places_are_found(rows: Matrix, memory: VectorMemory, share: float) -> None:
     places = np.flatnonzero(np.random.default_rng(4).random(len(rows)) < share)

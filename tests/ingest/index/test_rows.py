@@ -1,9 +1,13 @@
 """Rows for the ranking: one segment per publication, joined when they become many, newest first."""
 
+import gc
+import os
+
 import pytest
 
 from ingest.errors import IndexCorrupt
 from ingest.index import Index
+from ingest.index import rows as rows_module
 from ingest.index.files import ROWS_FOLDER, generation_folder
 from ingest.index.rows import MAX_SEGMENTS, RowReader, segment_files
 from tests.ingest.index.support import EMBEDDER, publish, see
@@ -17,7 +21,10 @@ def ids_of(index, path):
     return [chunk.id for chunk in index.document_chunks("app", path, see())]
 
 
-def test_a_row_says_what_ranking_needs_of_a_chunk(tmp_path):
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_row_says_what_ranking_needs_of_a_chunk_in_a_small_and_in_a_large_segment(tmp_path, monkeypatch, is_read):
+    if is_read:
+        monkeypatch.setattr(rows_module, "READ_BYTES", 0)
     publish(tmp_path, {"lib/net.py": "def open_socket(host):\n    retry #12\n\nclass Pool:\n    size = 4"})
     with Index.open_current(tmp_path, EMBEDDER) as index:
         rows = index.rows(ids_of(index, "lib/net.py"))
@@ -25,6 +32,21 @@ def test_a_row_says_what_ranking_needs_of_a_chunk(tmp_path):
     assert [[d.qualname for d in rows.definitions(at)] for at in (0, 1)] == [["open_socket"], ["Pool"]]
     assert rows.links(0) == ["#12"] and rows.links(1) == []
     assert rows.holding(["retri", "size", "pool", "nowhere"]).tolist() == [0b001, 0b110]
+
+
+def test_a_segment_that_nobody_holds_any_more_leaves_no_file_open(tmp_path):
+    folder = rows_folder(tmp_path, publish(tmp_path, {"a.py": "x = 1"}).generation)
+    reader = RowReader(folder)
+    (held,) = segment_files(folder)
+    assert str(held) in open_files()
+    del reader
+    gc.collect()
+    assert str(held) not in open_files()
+
+
+def open_files():
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return [os.readlink(link) for link in links if os.path.lexists(link)]
 
 
 def test_rows_of_many_publications_are_those_of_the_newest(tmp_path):

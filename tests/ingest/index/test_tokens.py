@@ -31,6 +31,12 @@ def test_inflections_share_a_token_and_identifiers_stay_whole():
     assert index_tokens("parse_header")[0] != index_tokens("parse_headers")[0]
 
 
+def test_a_name_with_an_underscore_at_its_end_is_found_by_its_word_too():
+    assert index_tokens("_payment") == ("_payment", stem("payment"))
+    assert index_tokens("retries_")[1:] == index_tokens("retry")
+    assert index_tokens("Payment") == index_tokens("payments") == (stem("payment"),)
+
+
 def test_short_words_and_other_alphabets_are_not_stemmed():
     assert [stem(word) for word in ("bus", "os", "größen", "v2")] == ["bus", "os", "größen", "v2"]
 

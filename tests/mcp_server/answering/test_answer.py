@@ -8,7 +8,8 @@ from ingest.index import Index, SourceState
 from ingest.model import Chunk
 from mcp_server.answering import grounding
 from mcp_server.answering.answer import AnswerSettings, ComposedAnswer, compose_answer, make_hit
-from mcp_server.answering.aspects import split_question
+from mcp_server.answering.aspects import root, split_question
+from mcp_server.answering.forms import CONDITION, best_lines
 from mcp_server.answering.freshness import FreshnessChecker
 from mcp_server.answering.passages import held_in, units
 from mcp_server.answering.resolver import IndexResolver, Resolver
@@ -99,6 +100,14 @@ def test_where_gives_the_definition_first_with_signature_and_doc() -> None:
     assert first.startswith("`close_session` is defined in src/session.py:1: `def close_session(session_id):`")
     assert '"Forget a session when its user logs out." [C1]' in first
     assert (answer.citations[0].path, answer.citations[0].start_line) == ("src/session.py", 1)
+
+
+@pytest.mark.req("R17")
+def test_where_gives_what_matches_by_its_words_before_what_merely_ranks_first() -> None:
+    ranked = make_chunk("src/buffer.py", "def is_late(self):\n    with self._lock:\n        return self.writer.waits")
+    locked = make_chunk("src/lease.py", 'class WriterLock:\n    """The one writer of a folder."""')
+    first = ask("Where is the writer lock taken?", ranked, locked).answer.split("\n")[0]
+    assert first.startswith("`WriterLock` is defined in src/lease.py:1")
 
 
 @pytest.mark.req("R17", "R18")
@@ -323,6 +332,16 @@ def test_examples_and_link_targets_of_doc_comments_are_no_prose() -> None:
     assert [said for said, _, is_prose in units(block) if is_prose] == ["Waits until the task has ended for good."]
 
 
+def test_a_session_with_an_interpreter_is_no_prose() -> None:
+    text = (
+        'def retry():\n    """Send the task to the back of the queue.\n\n    Example:\n'
+        "        >>> @app.task(bind=True)\n        ... def tweet(self, message):\n        ...     post(message)\n"
+        '    """'
+    )
+    said = [said for said, _, is_prose in units(make_evidence(make_chunk("src/task.py", text))[0]) if is_prose]
+    assert any("back of the queue" in one for one in said) and not any("tweet" in one for one in said)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -356,3 +375,25 @@ def test_two_words_that_a_page_writes_as_one_are_the_same_words() -> None:
     aspect = split_question("What is the default size of the thread pool?")[0]
     held = held_in(aspect, "The threadpool is shared.")
     assert {"thread", "pool"} <= held and "size" not in held
+
+
+@pytest.mark.req("R17")
+def test_functions_of_the_name_that_is_asked_for_and_nothing_else_are_no_steps() -> None:
+    names = ("pipe", "socket", "printer")
+    chunks = [
+        make_chunk(f"src/{name}.py", f"def drain({name}_queue):\n    return {name}_queue.take()\n", owner=name.title())
+        for name in names
+    ]
+    answer = ask("What happens when `drain` meets an empty queue?", *chunks)
+    assert "`Pipe.drain` is defined in src/pipe.py:1" in answer.answer
+    assert "1. " not in answer.answer
+
+
+@pytest.mark.req("R17")
+def test_a_condition_that_shares_one_rare_word_by_chance_is_not_what_decides() -> None:
+    (aspect,) = split_question("How is it decided that evidence is too thin?")
+    prune = make_chunk("src/store.py", "def prune(limit):\n    while thinned < limit:\n        pass\n")
+    judge = make_chunk("src/judge.py", "def judge(evidence):\n    if is_thin(evidence):\n        return None\n")
+    weights = {root("thin"): 5.0, root("evidence"): 2.0}
+    assert best_lines(aspect, CONDITION, [[prune]], weights) == []
+    assert best_lines(aspect, CONDITION, [[prune], [judge]], weights) == [(judge, 2)]

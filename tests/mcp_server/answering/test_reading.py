@@ -42,6 +42,10 @@ def test_reading_names_lines_of_the_best_file_and_the_ledger_finds_them_there():
     assert all(span.evidence in {block.id for block in blocks} for span in drafts[0].spans)
 
 
+def test_tickets_alone_are_nothing_to_read_on():
+    assert read([make_chunk("#7", "Payments are retried at the gateway.", kind="ticket")]) == []
+
+
 @pytest.mark.req("F1")
 def test_what_is_cited_already_is_not_cited_again():
     chunks = service_file(2)

@@ -77,6 +77,8 @@ def check(text: str) -> CheckedClaim:
         ("`parse_entry` is decorated with `cache`", "`cache` is decorated with `parse_entry`"),
         ("`flush_log` is defined in `src/store.py`", "`flush_log` is defined in `src/routes.py`"),
         ("`RETRY_LIMIT` defaults to 5", "`RETRY_LIMIT` defaults to 7"),
+        ("`RETRY_LIMIT` is 5.", "`RETRY_LIMIT` is 7."),
+        ("The default of `RETRY_LIMIT` in `src/store.py` is 5", "The default of `RETRY_LIMIT` in `src/store.py` is 7"),
         ("`timeout` (default: 30) bounds the wait", "`timeout` (default: 60) bounds the wait"),
         ("`VERIFY_TLS` is `True` by default", "`VERIFY_TLS` is `False` by default"),
         ("`is_ready` returns `True`", "`is_ready` returns `False`"),
@@ -91,6 +93,14 @@ def check(text: str) -> CheckedClaim:
 def test_true_relations_stand_and_false_ones_are_contradicted(true: str, false: str) -> None:
     assert check(true).verdict in ("supported", "misattributed")
     assert check(false).verdict == "contradicted"
+
+
+@pytest.mark.req("R18")
+@pytest.mark.parametrize(
+    "text", ["If `RETRY_LIMIT` is 7, it waits.", "`RETRY_LIMIT` is 7 times the old one.", "`timeout` is 7."]
+)
+def test_what_is_no_statement_of_a_constants_value_is_not_contradicted(text: str) -> None:
+    assert check(text).verdict != "contradicted"
 
 
 @pytest.mark.req("R18")

@@ -38,6 +38,8 @@ def test_stop_words_carry_no_weight_and_scaffolding_little():
 def test_identifiers_are_searched_whole_and_in_parts():
     weights = {term.token: term.weight for term in parse_query("where is getHTTPResponse called").terms}
     assert weights["gethttpresponse"] > weights["http"] > 0
+    weights = {term.token: term.weight for term in parse_query("where is _payment called").terms}
+    assert weights["_payment"] > weights["payment"] > 0
 
 
 @pytest.mark.parametrize("text", ["the and of", "???", "ист", "検索 インデックス", "a.*b[c](d)"])

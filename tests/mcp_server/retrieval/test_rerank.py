@@ -1,5 +1,6 @@
 """Rerank on hand-made chunks."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
+from ingest.index.listed import Words
 from ingest.index.packed import pack
 from ingest.index.rows import RowReader, RowWriter, Vocabulary
 from ingest.index.tokens import stem
@@ -30,12 +32,12 @@ def chunk(number, path, *symbols, role="source"):
     )  # fmt: skip
 
 
-def order(text, *chunks, weights=None, **signals):
+def order(text, *chunks, weights=None, rare=(), **signals):
     """Rank chunks in the order given, as the pipeline does, from rows that were written and read again."""
     fused = Fused(np.array([item.id for item in chunks]), 1.0 - np.arange(len(chunks)) / 100, {})
     query = parse_query(text)
     coverage = Coverage(query, {term.token: 1.0 for term in query.terms})
-    matcher = Matcher(dict.fromkeys(query.keywords, 1.0))
+    matcher = Matcher({word: 6.0 if word in rare else 1.0 for word in query.keywords})
     with TemporaryDirectory() as folder:
         candidates = read_candidates(StoredRows(Path(folder), chunks), query, fused, matcher, coverage)
     if query.route == "symbol":
@@ -82,6 +84,12 @@ def test_tests_rank_below_source_unless_asked_for():
     one, two = chunk(1, "tests/test_url.py", role="test"), chunk(2, "lib/net.py")
     assert order("url parsing", one, two)[0] == [2, 1]
     assert order("tests for url parsing", two, one)[0] == [1, 2]
+
+
+def test_an_example_that_a_rare_word_names_is_the_file_that_is_meant():
+    source, example = chunk(1, "lib/coroutines.py"), chunk(2, "demos/chatdemo.py", role="example")
+    assert order("rewrite chatdemo with coroutines", source, example, rare=["chatdemo"])[0] == [2, 1]
+    assert order("rewrite chatdemo with coroutines", source, example, rare=["rewrite"])[0] == [1, 2]
 
 
 def test_definition_in_a_test_file_beats_words_in_source():
@@ -144,7 +152,13 @@ def test_words_are_related_by_their_beginning(one, other, expected):
 
 
 def relates(keyword, word):
-    vocabulary = Vocabulary([word], [stem(word)], np.zeros(1, np.int32), np.array([word.isalpha()], np.uint8))
+    words, stems = (json.dumps([text]).encode() for text in (word, stem(word)))
+    vocabulary = Vocabulary(
+        Words(words, 0, len(words)),
+        Words(stems, 0, len(stems)),
+        np.zeros(1, np.int32),
+        np.array([word.isalpha()], np.uint8),
+    )
     return bool(Matcher({keyword: 1.0}).relate(vocabulary)[0])
 
 
