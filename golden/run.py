@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from golden.blame import Stages, present_names, read_stages, targets_of
-from golden.case import Case, Expect
+from golden.case import Case, Expect, GoldenError
 from golden.corpus import Corpus, build, make_setup, open_corpus, open_service, principal_of, search_pages
 from golden.metrics import TOP
 from ingest.access import Principal
+from ingest.build import batched
 from ingest.errors import IngestError, SourceError
 from ingest.gitio import read_worktree_file
 from ingest.index import Index
@@ -25,9 +26,12 @@ from mcp_server.config import Setup
 from mcp_server.errors import ServerError
 from mcp_server.results import AnswerRequest, AnswerResult, Citation, Hit, SearchResult
 from mcp_server.service import Service
+from traces.model import CONTENT_FULL
 
 MAX_FILE_BYTES = 10_000_000
 PAGE = 20  # hits: ten distinct files are mostly among them
+PORTION = 32  # cases asked before their traces are waited for: a writer that is behind would drop content beyond 256
+FLUSH_S = 120.0  # for the traces of a portion, also on a loaded machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,9 @@ def ask_setup(setup: Setup, cases: Sequence[Case], corpus: Corpus) -> Asked:
 
 def ask_cases(service: Service, cases: Sequence[Case], corpus: Corpus) -> Asked:
     """Ask the cases of one open index."""
-    answers = [ask(service, case, principal_for(service, case)) for case in cases]  # traces are written meanwhile
-    outcomes = tuple(observe(service, answer, corpus.canaries) for answer in answers)
+    outcomes = tuple(
+        outcome for portion in batched(cases, PORTION) for outcome in ask_portion(service, portion, corpus)
+    )
     with service.reading() as index:
         manifest = index.manifest
     return Asked(
@@ -127,6 +132,17 @@ def ask_cases(service: Service, cases: Sequence[Case], corpus: Corpus) -> Asked:
         config_hash=service.setup.config_hash,
         settings=service.setup.snapshot(),
     )
+
+
+def ask_portion(service: Service, cases: Sequence[Case], corpus: Corpus) -> Iterator[Outcome]:
+    """Ask some cases, let their traces be written together, and yield what each did. Raises GoldenError."""
+    answers = [ask(service, case, principal_for(service, case)) for case in cases]
+    if not service.store.flush(FLUSH_S):
+        raise GoldenError(
+            f"The traces of {len(cases)} cases were not written within {FLUSH_S:.0f} s; is the disk full?"
+        )
+    for answer in answers:
+        yield observe(service, answer, corpus.canaries)
 
 
 def principal_for(service: Service, case: Case) -> Principal:
@@ -172,7 +188,10 @@ def ask(service: Service, case: Case, principal: Principal) -> Given:
 
 
 def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
-    """Return what the product did with one case, with what the trace of the answer says of it."""
+    """Return what the product did with one case, with what the trace of the answer says of it.
+
+    An answer whose trace holds no content is an error: nothing could be said of its stages.
+    """
     case, principal, answer = given.case, given.principal, given.answer
     if answer is None:
         return Outcome(case, (), (), (), (), (), False, (), 0.0, 0.0, error=given.error)
@@ -185,6 +204,7 @@ def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
         symbols = tuple(shown_symbols(index, hits[:TOP]))
         trace = service.get_trace(answer.trace_id, principal)
         stages = read_stages(trace, index, targets.chunk_ids)
+    kept = trace.summary.content
     hidden = (*case.expect.hides, *(() if case.groups else canaries))  # other groups may see the restricted words
     forbidden = [text for text in hidden if text.lower() not in case.query.lower()]
     return Outcome(
@@ -210,6 +230,7 @@ def observe(service: Service, given: Given, canaries: Sequence[str]) -> Outcome:
         generation=answer.generation,
         budget_tokens=service.setup.settings.answer.budget_tokens,
         cost_usd=float(trace.summary.cost_usd) if trace.summary.cost_usd is not None else None,
+        error="" if kept == CONTENT_FULL else f"its trace holds no content ({kept}), so that no stage can be judged",
     )
 
 

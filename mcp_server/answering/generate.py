@@ -56,6 +56,7 @@ MAX_CLAIMS = 12
 MAX_CHARS = 1500
 MAX_STEPS = 5
 MAX_DEFINITIONS = 3
+NEAR_BEST = 0.6  # of the best share of words: a definition from there on matches by its words too
 MIN_BLOCK = 0.35  # of the best block's score; weaker blocks are about something else
 MIN_STEP = 0.5  # of the most relevant step
 ROLE_SHARE = {"source": 1.0, "config": 0.8, "docs": 0.8, "compat": 0.6, "test": 0.5, "example": 0.5}
@@ -138,7 +139,7 @@ def write_aspect(task: Task) -> list[ClaimDraft]:
     if not drafts or named or asked_by_key:
         return drafts
     best = state_best(task, drafts)
-    return [*best, *drafts] if task.best and is_about(task, task.best) else [*drafts, *best]
+    return [*best, *drafts] if task.best and leads(task, task.best) else [*drafts, *best]
 
 
 def state_best(task: Task, drafts: Sequence[ClaimDraft]) -> list[ClaimDraft]:
@@ -158,9 +159,11 @@ def state_best(task: Task, drafts: Sequence[ClaimDraft]) -> list[ClaimDraft]:
     return [state_passage(task, best, passage)] if passage else []
 
 
-def is_about(task: Task, block: Evidence) -> bool:
-    """Tell whether a block says enough of an aspect to be spoken of before what does."""
+def leads(task: Task, block: Evidence) -> bool:
+    """Tell whether a block says enough of an aspect to be spoken of before what does; a place, by what it defines."""
     symbol = None if is_prose(block) else best_symbol(block, task)
+    if task.aspect.intent == "where" and symbol is not None:
+        return definition_overlap(symbol, task) >= least_overlap(found_definitions(task))
     return bool(passages(task, block)) or (symbol is not None and bears_on(task, block, symbol))
 
 
@@ -466,16 +469,26 @@ def state_definitions(task: Task, most: int) -> list[ClaimDraft]:
     named = state_named(task)
     if named:
         return named
-    found = []
-    for block in task.blocks:
-        symbol = None if is_prose(block) else best_symbol(block, task)
-        if symbol and symbol.kind not in PLAIN_VALUES:
-            found.append((definition_overlap(symbol, task), block, symbol))
+    found = found_definitions(task)
     # The first block is what retrieval trusts most: it is named, but behind those that match by their words.
-    least = max(0.6 * max((overlap for overlap, _, _ in found), default=0.0), MIN_OVERLAP)
-    matching = [item for item in found if item[0] >= least]
+    matching = [item for item in found if item[0] >= least_overlap(found)]
     kept = matching + [item for item in found[:1] if item not in matching]
     return [state_definition(task, block, symbol) for _, block, symbol in kept[:most]]
+
+
+def found_definitions(task: Task) -> list[tuple[float, Evidence, Symbol]]:
+    """Return what each block of code defines nearest to the aspect, with its share of the aspect's weight."""
+    symbols = [(block, None if is_prose(block) else best_symbol(block, task)) for block in task.blocks]
+    return [
+        (definition_overlap(symbol, task), block, symbol)
+        for block, symbol in symbols
+        if symbol and symbol.kind not in PLAIN_VALUES
+    ]
+
+
+def least_overlap(found: Sequence[tuple[float, Evidence, Symbol]]) -> float:
+    """Return the share from which on a definition matches by its words."""
+    return max(NEAR_BEST * max((overlap for overlap, _, _ in found), default=0.0), MIN_OVERLAP)
 
 
 def definition_overlap(symbol: Symbol, task: Task) -> float:

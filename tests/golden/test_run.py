@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from golden.blame import Stages, blame_miss
 from golden.case import Case, Expect, SpanExpect
-from golden.corpus import build, make_setup, open_service, principal_of
+from golden.corpus import Corpus, build, make_setup, open_service, principal_of
 from golden.judge import judge
 from golden.results import render_case, write_results
-from golden.run import ask_case, find_dangling
+from golden.run import ask_case, ask_cases, find_dangling
 from golden.stats import Report
 from ingest.config import SourceConfig
 from mcp_server.results import Citation
+from traces.store import TraceStore
+
+MANY = 180  # cases, of two traces each: more than the writer takes at once and its queue holds
 
 
 @pytest.fixture
@@ -46,6 +51,46 @@ def test_a_case_passes_when_the_file_and_the_symbol_are_found(shop):
     assert judge(outcome).problems == ()
     assert outcome.cited
     assert outcome.dangling == ()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A trace store that writes only while somebody waits for it: the worst that a loaded machine can do."""
+    write, flush, waited_for = TraceStore._write_batch, TraceStore.flush, threading.Event()
+
+    def write_late(store, batch):
+        waited_for.wait(60)
+        write(store, batch)
+
+    def let_write(store, timeout_s=10.0):
+        waited_for.set()
+        written = flush(store, timeout_s)
+        waited_for.clear()
+        return written
+
+    monkeypatch.setattr(TraceStore, "_write_batch", write_late)
+    monkeypatch.setattr(TraceStore, "flush", let_write)
+    yield
+    waited_for.set()
+
+
+def ask_many(service, setup):
+    cases = [make_case("total_of_invoice", cites=("shop:invoice.py",)) for _ in range(MANY)]
+    return ask_cases(service, cases, Corpus("shop", setup.settings.source)).outcomes
+
+
+@pytest.mark.req("A4")
+def test_no_stage_is_judged_by_a_trace_that_lost_its_content(shop, slow_disk, monkeypatch):
+    service, setup = shop
+    assert {outcome.stages.ranks["search.text"] for outcome in ask_many(service, setup)} == {1}
+    assert service.store.dropped == (0, 0)
+
+    monkeypatch.setattr("golden.run.PORTION", MANY)  # as many as the queue cannot hold
+    verdicts = [judge(outcome) for outcome in ask_many(service, setup)]
+    lost = [verdict for verdict in verdicts if not verdict.passed]
+    assert lost
+    assert all("its trace holds no content (dropped:queue_full)" in verdict.problems[0] for verdict in lost)
+    assert all(verdict.outcome.stages.ranks["search.text"] == 1 for verdict in verdicts if verdict.passed)
 
 
 def test_a_path_may_be_written_without_its_source(shop):
