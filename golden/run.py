@@ -30,7 +30,7 @@ from traces.model import CONTENT_FULL
 
 MAX_FILE_BYTES = 10_000_000
 PAGE = 20  # hits: ten distinct files are mostly among them
-PORTION = 32  # cases asked before their traces are waited for: a writer that is behind would drop content beyond 256
+PORTION = 32  # cases asked before their traces are waited for: a writer that is far behind would drop content
 FLUSH_S = 120.0  # for the traces of a portion, also on a loaded machine
 
 

@@ -16,14 +16,16 @@ from traces.activity import Activity
 from traces.draft import Draft
 from traces.model import CONTENT_QUEUE_FULL
 
-MAX_FULL = 256  # drafts waiting with content, some 30 kB each
+MAX_FULL = 640  # drafts waiting with content, some 30 kB each
 MAX_ROWS = 4096  # drafts waiting at all; beyond, a trace is lost and counted
 MAX_BATCH = 64
 IDLE_BATCH = 8  # traces that a query which begins meanwhile has to wait for
 # The answer is still being rendered when its trace is queued; the writer would compete with it for the interpreter.
 LINGER_S = 0.05
-MAX_WAITING = 192  # traces, from which on they are written beside queries; their content is dropped at MAX_FULL
-MAX_WAIT_S = 2.0
+MAX_WAITING = 512  # traces, from which on they are written beside queries; their content is dropped at MAX_FULL
+MAX_WAIT_S = (
+    10.0  # a burst without a pause is answered at full speed; a killed server loses the traces of so long at most
+)
 
 
 class Writer:

@@ -17,7 +17,7 @@ from ingest.config import SourceConfig
 from mcp_server.results import Citation
 from traces.store import TraceStore
 
-MANY = 180  # cases, of two traces each: more than the writer takes at once and its queue holds
+MANY = 70  # cases, of two traces each: more than the writer takes at once and a queue of as many holds
 
 
 @pytest.fixture
@@ -82,6 +82,7 @@ def ask_many(service, setup):
 @pytest.mark.req("A4")
 def test_no_stage_is_judged_by_a_trace_that_lost_its_content(shop, slow_disk, monkeypatch):
     service, setup = shop
+    monkeypatch.setattr(service.store._writer, "_max_full", MANY)
     assert {outcome.stages.ranks["search.text"] for outcome in ask_many(service, setup)} == {1}
     assert service.store.dropped == (0, 0)
 
