@@ -23,9 +23,7 @@ IDLE_BATCH = 8  # traces that a query which begins meanwhile has to wait for
 # The answer is still being rendered when its trace is queued; the writer would compete with it for the interpreter.
 LINGER_S = 0.05
 MAX_WAITING = 512  # traces, from which on they are written beside queries; their content is dropped at MAX_FULL
-MAX_WAIT_S = (
-    10.0  # a burst without a pause is answered at full speed; a killed server loses the traces of so long at most
-)
+MAX_WAIT_S = 30.0  # a burst is answered at full speed; a server that is killed in it loses its traces
 
 
 class Writer:

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from ingest.embedding import Embedder
     from ingest.index.vector import VectorRows
 
-NAME_CACHE = 1024  # names looked up per generation: a query asks for the same ones two or three times
+NAME_CACHE = 50_000  # definitions kept by name, per generation: a query asks for the same ones two or three times
 WHERE_CACHE = 256  # filters
-NAME_CACHE_HITS = 50  # definitions of one name that are kept
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
 SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
 NEAR_SCAN = 400  # and for names that are spelt nearly so
@@ -115,6 +114,7 @@ class Index:
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._named: OrderedDict[tuple[str, TextFilter], tuple[SymbolHit, ...]] = OrderedDict()
+        self._named_hits = 0  # definitions in it, and one for each name
         self._wheres: dict[Filters, TextFilter | None] = {}
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None
@@ -431,12 +431,18 @@ class Index:
             hits = self._symbol_hits(ids, partial(match_name, wanted=wanted, last=lower.rpartition(".")[2]))
             once = {(hit.chunk_id, hit.symbol.qualname, hit.symbol.start_line): hit for hit in hits}
             known = tuple(sorted(once.values(), key=_symbol_order))
-            if len(known) <= NAME_CACHE_HITS:
-                with self._cache_lock:
-                    self._named[key] = known
-                    while len(self._named) > NAME_CACHE:
-                        self._named.popitem(last=False)
+            self._keep_named(key, known)
         return known
+
+    def _keep_named(self, key: tuple[str, TextFilter], hits: tuple[SymbolHit, ...]) -> None:
+        """Remember what a name stands for; what was asked for first is forgotten first."""
+        with self._cache_lock:
+            if key not in self._named:
+                self._named[key] = hits
+                self._named_hits += 1 + len(hits)
+            while self._named_hits > NAME_CACHE:
+                _, oldest = self._named.popitem(last=False)
+                self._named_hits -= 1 + len(oldest)
 
     def _like_named(self, wanted: str, where: TextFilter) -> Iterator[list[int]]:
         lower = wanted.lower()
