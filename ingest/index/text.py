@@ -20,6 +20,7 @@ from tantivy import Occur, Query
 from ingest.errors import DiskFull, IndexCorrupt
 from ingest.index.files import is_writable
 from ingest.index.names import clean, file_term, path_tails
+from ingest.index.recent import Record, is_scattered, read_recent
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.scored import ScoredChunks
 from ingest.model import Packed
@@ -76,17 +77,23 @@ def translate(error: Exception, folder: Path) -> Exception:
     return IndexCorrupt(f"The text index in {folder} cannot be used: {text[:300]}. Run `codecairn index`.")
 
 
-def make_document(entry_path: str, packed: Packed, first: bool) -> tantivy.Document:
+def make_record(entry_path: str, packed: Packed, first: bool) -> Record:
     """Return the indexed form of one chunk. `first`: it is the first of its document and carries the path's tails."""
+    tails = tuple(path_tails(packed.path)) if first and packed.path else ()
+    file = file_term(packed.source, entry_path)
+    return Record(packed.id, packed.source, file, packed.texts, tails, packed.stored)
+
+
+def make_document(record: Record) -> tantivy.Document:
+    """Return a record as the engine takes it."""
     doc = tantivy.Document()
-    doc.add_unsigned("id", packed.id)
-    for field, text in packed.texts:
+    doc.add_unsigned("id", record.id)
+    for field, text in record.texts:
         doc.add_text(field, text)
-    doc.add_text("file", file_term(packed.source, entry_path))
-    if first and packed.path:
-        for tail in path_tails(packed.path):
-            doc.add_text("path_tail", tail)
-    doc.add_bytes("stored", packed.stored)
+    doc.add_text("file", record.file)
+    for tail in record.tails:
+        doc.add_text("path_tail", tail)
+    doc.add_bytes("stored", record.stored)
     return doc
 
 
@@ -99,30 +106,46 @@ class TextWriter:
             folder.mkdir(parents=True, exist_ok=True)
             index = tantivy.Index(SCHEMA, path=str(folder)) if create else tantivy.Index.open(str(folder))
             self._writer = index.writer(heap_size=WRITER_HEAP, num_threads=1)
+            self._recent = read_recent(folder)
+            self._gathers = not create and is_scattered(folder)
 
     def delete_file(self, source: str, path: str) -> None:
         """Delete every chunk that came from one entry."""
+        file = file_term(source, path)
         with translated(self._folder):
-            self._writer.delete_documents_by_term("file", file_term(source, path))
+            self._writer.delete_documents_by_term("file", file)
+        self._recent.delete_file(file)
 
     def delete_source(self, source: str) -> None:
         """Delete every chunk of one source."""
         with translated(self._folder):
             self._writer.delete_documents_by_term("source", clean(source))
+        self._recent.delete_source(source)
 
     def add(self, entry_path: str, chunks: Iterable[Packed]) -> None:
         """Add chunks that came from the entry."""
         documented: set[str] = set()
         with translated(self._folder):
             for packed in chunks:
-                self._writer.add_document(make_document(entry_path, packed, packed.ref not in documented))
+                record = make_record(entry_path, packed, packed.ref not in documented)
                 documented.add(packed.ref)
+                self._writer.add_document(make_document(record))
+                self._recent.add(record)
 
     def commit(self) -> None:
         """Make the delta part of the directory and end the writer."""
         with translated(self._folder):
+            if self._gathers:
+                self._gather()
             self._writer.commit()
             self._writer.wait_merging_threads()
+        self._recent.write(self._folder)
+
+    def _gather(self) -> None:
+        """Write the documents of the newest segments again, into the one that this commit makes."""
+        for record in self._recent.records.values():
+            self._writer.delete_documents_by_query(Query.term_query(SCHEMA, "id", record.id))
+            self._writer.add_document(make_document(record))
 
     def abort(self) -> None:
         """Forget the delta."""

@@ -43,7 +43,7 @@ def open_snapshots(
     previous: Callable[[str], str] = lambda name: "",
     changes: Callable[[str], Changes | None] = lambda name: None,
 ) -> list[Snapshot]:
-    """Read a source as it is now: one snapshot, and a second one of commits for git with history.
+    """Read a source as it is now: one snapshot, and a second one of commits for git with history that may be new.
 
     `known` and `previous` say, by source name, what the parent generation holds and at which revision; `changes`,
     where that is known, what changed since.
@@ -72,4 +72,6 @@ def open_snapshots(
         previous=previous(info.name),
         changes=changes(info.name),
     )
+    if changes(info.name) is not None:  # an event: the commits are as they were while the last one of them is
+        history = [one for one in history if previous(one.name) != mirror.commit]
     return [files, *(open_history(info, mirror, Path(files.location), known(info.name)) for info in history)]

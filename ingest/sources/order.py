@@ -11,13 +11,11 @@ ROLE_RANK = {"source": 0, "config": 1, "docs": 1, "compat": 1, "example": 2, "te
 
 
 def by_importance(entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries sorted: uncommitted work, then source before tests before generated, then near the root."""
+    """Return entries sorted: uncommitted work, then source before tests before generated, then near the root.
+
+    Equals stay as they were: files by path, commits from the newest on, hundreds of which are read at once.
+    """
     return sorted(
         entries,
-        key=lambda entry: (
-            not entry.uncommitted,
-            ROLE_RANK[path_role(entry.path)],
-            entry.path.count("/"),
-            entry.path,
-        ),
+        key=lambda entry: (not entry.uncommitted, ROLE_RANK[path_role(entry.path)], entry.path.count("/")),
     )

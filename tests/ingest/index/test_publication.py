@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -419,6 +420,53 @@ def test_many_small_deltas_keep_segments_and_fragments_bounded(tmp_path: Path) -
     assert check_invariants(tmp_path) == []
     with Index.open_current(tmp_path, EMBEDDER) as index:
         assert len(found(index, "login")) == 20
+
+
+def segments_of(data_dir: Path, generation: int) -> dict[str, int]:
+    """Return the segments of a text index, and how many documents each was written with."""
+    meta = json.loads((data_dir / "gens" / str(generation) / "tantivy" / "meta.json").read_text())
+    return {segment["segment_id"]: segment["max_doc"] for segment in meta["segments"]}
+
+
+@pytest.mark.req("I3")
+def test_a_change_of_one_file_never_waits_for_a_merge_with_the_large_segment(tmp_path: Path) -> None:
+    first = publish(tmp_path, {f"m{i}.py": f"{A}\n\nunique {i}" for i in range(200)})
+    (large,) = segments_of(tmp_path, first.generation)
+    for step in range(30):
+        manifest = publish(tmp_path, {f"m{step % 12}.py": f"{A}\n\nstep{step}", f"n{step}.py": None})
+        assert large in segments_of(tmp_path, manifest.generation)
+        assert len(segments_of(tmp_path, manifest.generation)) <= 7
+    assert check_invariants(tmp_path) == []
+    with Index.open_current(tmp_path, EMBEDDER) as index:
+        assert [found(index, f"step{step}") for step in (17, 18, 29)] == [[], ["m6.py"], ["m5.py"]]
+        assert index.manifest.chunks == first.chunks
+
+
+@pytest.mark.req("I3")
+def test_what_was_removed_does_not_come_back_when_recent_documents_are_written_again(tmp_path: Path) -> None:
+    other = SourceInfo("lib", "code", "lib", ("local",))
+    publish(tmp_path, {f"m{i}.py": f"{A}\n\nunique {i}" for i in range(200)})
+    publish(tmp_path, {"m0.py": f"{A}\n\nlonely"})
+    publish(tmp_path, {"c.py": f"{A}\n\nlonely"}, info=other)
+    publish(tmp_path, {"m0.py": None})
+    with open_publication(tmp_path) as publication:
+        publication.remove_source("lib")
+        publication.commit(NOW)
+    for step in range(20):
+        publish(tmp_path, {f"m{step + 1}.py": f"{A}\n\nstep{step}"})
+    with Index.open_current(tmp_path, EMBEDDER) as index:
+        assert list(index.search_text([("lonely", 1.0)], see("app", "lib"), 20, WEIGHTS)) == []
+        assert len(found(index, "step18")) == 1
+    assert check_invariants(tmp_path) == []
+
+
+def test_very_many_deleted_documents_are_left_to_a_merge(tmp_path: Path) -> None:
+    first = publish(tmp_path, {f"m{i}.py": f"{A}\n\nunique {i}" for i in range(200)})
+    (large,) = segments_of(tmp_path, first.generation)
+    publish(tmp_path, {f"m{i}.py": None for i in range(80)})
+    for step in range(100, 110):
+        manifest = publish(tmp_path, {f"m{step}.py": f"{A}\n\nstep{step}"})
+    assert large not in segments_of(tmp_path, manifest.generation)
 
 
 def test_what_no_generation_sees_is_deleted_without_looking_at_every_row(tmp_path: Path) -> None:

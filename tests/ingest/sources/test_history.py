@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from ingest import gitio
+from ingest.build import BuildReport, Seen, build_index
+from ingest.config import IndexConfig, SourceConfig
 from ingest.index.keys import find_ticket_keys
 from ingest.model import Document, Snapshot
 from ingest.sources import history
@@ -122,6 +124,50 @@ def test_batches_join_without_a_seam(repository: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(history, "READ_AHEAD", 3)
     titles = [document.title for document in documents(open_history(repository))]
     assert titles == [f"Commit {number}" for number in range(6, -1, -1)] + ["First"]
+
+
+def build(repository: Path, **options: object) -> BuildReport:
+    source = SourceConfig(name="s", type="git", path=repository)
+    data = repository.parent / "data"
+    return build_index([source], IndexConfig(workers=1), None, data, now="2026-03-04T05:06:07Z", **options)
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    asked: list[int] = []
+    plain = gitio.read_commits
+    monkeypatch.setattr(gitio, "read_commits", lambda mirror, ids: asked.append(len(ids)) or plain(mirror, ids))
+    return asked
+
+
+@pytest.mark.req("I20")
+def test_an_index_asks_for_many_commits_at_once(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(24):
+        commit(repository, f"Commit {number}", {"n.py": f"N = {number}\n"})
+    monkeypatch.setattr(history, "READ_AHEAD", 10)
+    asked = count_reads(monkeypatch)
+    build(repository)
+    assert asked == [10, 10, 5]
+
+
+@pytest.mark.req("I3", "I20")
+def test_a_saved_file_does_not_have_the_commits_compared_again(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build(repository)
+    listed: list[str] = []
+    plain = gitio.list_commits
+    monkeypatch.setattr(gitio, "list_commits", lambda *given: listed.append(given[1]) or plain(*given))
+    write(repository, {"a.py": "A = 2\n"})
+    saved = build(
+        repository, only={"s"}, seen=Seen({"s": frozenset({str(repository / "a.py")})}, first.manifest.generation)
+    )
+    assert [(change.name, change.changed) for change in saved.sources] == [("s", 1)]
+    assert listed == []
+    assert {source.name: source.chunks for source in saved.manifest.sources} == {"s": 1, "s.history": 1}
+    new = commit(repository, "Second")
+    seen = Seen({"s": frozenset()}, saved.manifest.generation)
+    assert [change.new for change in build(repository, only={"s"}, seen=seen).sources] == [0, 1]
+    assert listed == [new]
 
 
 def test_a_commit_that_touches_very_much_is_cut(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
