@@ -73,7 +73,10 @@ class _Known:
 
 
 class Worker:
-    """Runs until stopped. `build` does the work, `utc_now` tells the time."""
+    """Runs until stopped. `build` does the work, `utc_now` tells the time.
+
+    `at_leisure` is called whenever there is nothing to do, for what the next build would wait for.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Worker:
         upkeep: UpkeepConfig,
         debounce_ms: int,
         watch: bool,
+        at_leisure: Callable[[], None] = lambda: None,
     ) -> None:
         self._data_dir = data_dir
         self._targets = targets
@@ -93,6 +97,7 @@ class Worker:
         self._upkeep = upkeep
         self._debounce_ms = debounce_ms
         self._watches = watch
+        self._at_leisure = at_leisure
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()  # of what the watching thread and the building one both change
@@ -158,6 +163,7 @@ class Worker:
                 self._note("watch", watcher.problem)
             self._keep_up(schedule)
             if not self._work_round():
+                self._at_leisure()
                 self._say()
                 self._wake.wait(TICK_S)
                 self._wake.clear()

@@ -54,6 +54,7 @@ def worker(
 def make_worker(setup: Setup, *, watch: bool) -> Worker:
     """Return the worker of a configuration."""
     from ingest.embedding import load_embedder
+    from ingest.index.vector import preload_vectors
     from ingest.worker import Target, Worker
 
     embedder = load_embedder(setup.settings.embedding, setup.api_key)
@@ -85,6 +86,7 @@ def make_worker(setup: Setup, *, watch: bool) -> Worker:
         upkeep=setup.settings.upkeep,
         debounce_ms=setup.settings.server.debounce_ms,
         watch=watch,
+        at_leisure=preload_vectors if embedder else lambda: None,  # the first change would wait a second and a half
     )
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import anyio
 import pytest
@@ -29,6 +30,10 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def wait_for(holds):
+    return any(holds() or time.sleep(0.05) for _ in range(1800))
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -229,6 +234,19 @@ def test_the_protocol_is_loaded_before_the_background_starts(service, setup):
     assert (ended.returncode, ended.stderr.strip()) == (0, "loaded")
 
 
+@pytest.mark.req("I4")
+def test_a_worker_loads_the_vector_engine_before_the_first_change_needs_it(service, setup):
+    with StdioServer([*COMMAND, *arguments(setup)]) as server:
+        server.initialize()
+        server.call("search_code", {"query": "SessionSigner"})
+
+        def is_loaded():
+            workers = process_tree(server.process.pid)[1:]
+            return any("lancedb" in Path(f"/proc/{pid}/maps").read_text() for pid in workers)
+
+        assert wait_for(is_loaded)
+
+
 @pytest.mark.req("I1", "I4")
 def test_a_killed_worker_is_started_again_and_takes_in_what_it_missed(service, setup):
     """The server goes on answering; a file written while no worker lived is found."""
@@ -237,9 +255,6 @@ def test_a_killed_worker_is_started_again_and_takes_in_what_it_missed(service, s
         text, is_error = server.call("search_code", {"query": name, "limit": 1, "response_format": "json"})
         assert not is_error, text
         return any(name in hit["text"] for hit in json.loads(text)["hits"])
-
-    def wait_for(holds):
-        return any(holds() or time.sleep(0.05) for _ in range(1800))
 
     with StdioServer([*COMMAND, *arguments(setup)]) as server:
         server.initialize()
