@@ -235,7 +235,8 @@ def test_the_protocol_is_loaded_before_the_background_starts(service, setup):
 
 
 @pytest.mark.req("I4")
-def test_a_worker_loads_the_vector_engine_before_the_first_change_needs_it(service, setup):
+def test_a_worker_loads_the_vector_engine_before_the_first_change_needs_it(setup):
+    subprocess.run([*COMMAND[:-1], "index", *arguments(setup)], check=True, capture_output=True, timeout=120)
     with StdioServer([*COMMAND, *arguments(setup)]) as server:
         server.initialize()
         server.call("search_code", {"query": "SessionSigner"})
