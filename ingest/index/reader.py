@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ingest.index.vector import VectorRows
 
 NAME_CACHE = 50_000  # definitions kept by name, per generation: a query asks for the same ones two or three times
+FIRST_CACHE = 8_192  # files of which the first chunk is known, per generation
 WHERE_CACHE = 256  # filters
 CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
 SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
@@ -114,6 +115,7 @@ class Index:
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._named: OrderedDict[tuple[str, TextFilter], tuple[SymbolHit, ...]] = OrderedDict()
+        self._firsts: dict[tuple[str, str, Filters], int | None] = {}  # of a file, the id of its first chunk
         self._named_hits = 0  # definitions in it, and one for each name
         self._wheres: dict[Filters, TextFilter | None] = {}
         self._vector_lock = threading.Lock()
@@ -651,8 +653,21 @@ class Index:
                 yield chunk
 
     def first_chunk(self, source: str, path: str, filters: Filters) -> Chunk | None:
-        """Return the first chunk of a visible file, None when there is no such file."""
-        return next(iter(self.document_chunks(source, path, filters)), None)
+        """Return the first chunk of a visible file, None when there is no such file.
+
+        Kept, because the same files are voted for by query after query, and all chunks of a file have to be read.
+        """
+        key = (source, path, filters)
+        with self._cache_lock:
+            is_known, known = key in self._firsts, self._firsts.get(key)
+        if is_known:
+            return None if known is None else self.chunks([known])[0]
+        chunk = next(iter(self.document_chunks(source, path, filters)), None)
+        with self._cache_lock:
+            if len(self._firsts) >= FIRST_CACHE:
+                self._firsts.clear()
+            self._firsts[key] = None if chunk is None else chunk.id
+        return chunk
 
     def containing(self, tokens: Sequence[str], filters: Filters, limit: int | None = None) -> list[int]:
         """Return the ids of every visible chunk whose text holds all index tokens, ascending, or the first of them."""

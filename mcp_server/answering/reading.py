@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, repeat
 
 from ingest.model import Chunk
 from mcp_server.answering.claims import ClaimDraft
@@ -101,11 +102,9 @@ def decayed_sum(scores: Iterable[float]) -> float:
 def read_lines(chunks: Sequence[Chunk], known: Vocabulary) -> dict[int, Line]:
     """Return the lines of some chunks of a document by number."""
     lines: dict[int, Line] = {}
-    for chunk in {chunk.id: chunk for chunk in chunks}.values():
+    for chunk in reversed({chunk.id: chunk for chunk in chunks}.values()):  # what an earlier chunk says of a line stays
         text = known.read(chunk.text)
-        for number, (length, names) in enumerate(zip(text.lengths, text.lines, strict=True), chunk.start_line):
-            if number not in lines:
-                lines[number] = Line(length, chunk, names)
+        lines.update(zip(count(chunk.start_line), map(Line, text.lengths, repeat(chunk), text.lines)))
     return dict(sorted(lines.items()))
 
 
@@ -152,6 +151,8 @@ def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
 
 def priced(line: Line, prices: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
     """Return the names of a line that are worth something."""
+    if prices.keys().isdisjoint(line.names):  # most lines; told in a third of the time
+        return ()
     return tuple([(name, prices[name]) for name in line.names if name in prices])  # half the time of a generator
 
 

@@ -260,6 +260,16 @@ def test_keys_and_links_are_found_in_any_spelling(index: Index) -> None:
     assert paths(index, index.linked_to("#12", see(), 10)) == ["README.md"]
 
 
+def test_the_first_chunk_of_a_file_is_remembered_for_each_who_may_see_it(index: Index) -> None:
+    path = "src/auth/token.py"
+    for _ in range(2):
+        assert index.first_chunk("app", path, see("jira")) is None
+        first = index.first_chunk("app", path, see())
+        assert first == index.document_chunks("app", path, see())[0]
+        assert index.first_chunk("app", path, see(groups=("guests",))) is None
+        assert index.first_chunk("app", "no.py", see()) is None
+
+
 def test_document_chunks_come_in_line_order(index: Index) -> None:
     chunks = index.document_chunks("app", "src/auth/token.py", see())
     assert [chunk.start_line for chunk in chunks] == [1, 4, 7]
