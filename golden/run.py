@@ -67,6 +67,11 @@ class Outcome:
         """What the case expects, by the names that its files have now."""
         return self.case.expect.with_names(self.renamed)
 
+    @property
+    def present_case(self) -> Case:
+        """The case by the names that its files have now."""
+        return self.case.model_copy(update={"expect": self.expect})
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

@@ -159,7 +159,7 @@ def decide_shipping(suite: Suite, out: Path) -> None:
 
     with bench_errors():
         gate = run_gate(suite)
-        worth = measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts])
+        worth = measure_worth(suite, [verdict.outcome.present_case for verdict in gate.run.report.verdicts])
         # Where the gate blocks as it is, a fault shows nothing.
         let_through = try_faults(Shipped(work=suite.work)) if gate.passed else list(FAULTS)
         decision = run_ship(gate, suite, worth, let_through, out)
@@ -284,7 +284,11 @@ def golden_report(
     with bench_errors():
         suite = open_suite(cases, work, root, config, data)
         gate = run_gate(suite)
-        worth = measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts]) if ablate else []
+        worth = (
+            measure_worth(suite, [verdict.outcome.present_case for verdict in gate.run.report.verdicts])
+            if ablate
+            else []
+        )
         board = write_scoreboard(gate, suite, out, worth)
     print(f"{out / MARKDOWN}: gate {'PASS' if gate.passed else 'BLOCK'}, hash {board['hash']}")
 

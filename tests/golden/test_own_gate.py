@@ -172,7 +172,7 @@ def shipping(team):
     """The team's gate and what each way to search is worth over its cases."""
     suite = open_suite(team.cases, team.work, team.folder, team.folder / "codecairn.toml", team.folder / "data")
     gate = run_gate(suite)
-    return suite, gate, measure_worth(suite, [verdict.case for verdict in gate.run.report.verdicts])
+    return suite, gate, measure_worth(suite, [verdict.outcome.present_case for verdict in gate.run.report.verdicts])
 
 
 MARK = "req"  # written apart, so that who reads the tests of this repository finds only its own marks

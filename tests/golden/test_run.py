@@ -156,6 +156,7 @@ def test_a_case_follows_a_file_that_was_renamed_and_says_so(shop, name):
     assert verdict.outcome.stages.ranks["search.text"] == 1
     assert verdict.case.hash == case.hash
     assert f"renamed: {name} is shop:billing/invoices.py now; correct the case" in render_case(verdict)
+    assert verdict.outcome.present_case.expect.cites == ("shop:billing/invoices.py",)  # what ablations are measured by
 
 
 @pytest.mark.req("E18", "I13")
