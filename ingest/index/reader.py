@@ -115,8 +115,8 @@ class Index:
         self._cache: OrderedDict[int, Chunk] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._named: OrderedDict[tuple[str, TextFilter], tuple[SymbolHit, ...]] = OrderedDict()
-        self._firsts: dict[tuple[str, str, Filters], int | None] = {}  # of a file, the id of its first chunk
         self._named_hits = 0  # definitions in it, and one for each name
+        self._firsts: dict[tuple[str, str, Filters], int | None] = {}  # of a file, the id of its first chunk
         self._wheres: dict[Filters, TextFilter | None] = {}
         self._vector_lock = threading.Lock()
         self._rows: VectorRows | None = None

@@ -63,6 +63,7 @@ def open_snapshots(
         return [open_connector(config, info, data_dir=data_dir, may_fetch=may_fetch)]
     if config.type == "tickets":
         return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
+    seen = changes(info.name)
     files, mirror = open_git(
         config,
         info,
@@ -70,8 +71,8 @@ def open_snapshots(
         limits=limits,
         known=known(info.name),
         previous=previous(info.name),
-        changes=changes(info.name),
+        changes=seen,
     )
-    if changes(info.name) is not None:  # an event: the commits are as they were while the last one of them is
+    if seen is not None:  # an event: the commits are as they were while the last one of them is
         history = [one for one in history if previous(one.name) != mirror.commit]
     return [files, *(open_history(info, mirror, Path(files.location), known(info.name)) for info in history)]
