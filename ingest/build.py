@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from ingest.audit import BuildRecord, SourceChange, describe_actor, record_failu
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
-from ingest.errors import IngestError, SourceError, WriterBusy
+from ingest.errors import GitError, IngestError, SourceError, WriterBusy
 from ingest.executor import Executor, open_executor
+from ingest.gitio import find_repository, mirror_path
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
 from ingest.index.jobs import Letter, next_letter
@@ -24,7 +26,8 @@ from ingest.index.schema import Manifest
 from ingest.index.spool import remove_spools
 from ingest.index.tokens import TOKENS_VERSION
 from ingest.index.vector import preload_vectors
-from ingest.model import Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
+from ingest.model import HISTORY_SUFFIX, Entry, FileJob, FileResult, KnownFile, Skip, Snapshot, hash_text
+from ingest.pickaxe import record_changes
 from ingest.prepare import own_words
 from ingest.redact import RULES_VERSION, redact
 from ingest.sources.changes import Changes
@@ -50,7 +53,7 @@ T = TypeVar("T")
 class Progress:
     """How far a build is; `total` is 0 while it is not known."""
 
-    stage: str  # "reading" | "indexing" | "embedding" | "publishing"
+    stage: str  # "reading" | "indexing" | "embedding" | "publishing" | "removals"
     source: str
     done: int
     total: int
@@ -186,6 +189,7 @@ class _Build:
         finally:
             if self._publication is not None:
                 self._publication.close()
+        self._read_changes(manifest)
         tally = self._tally
         return BuildReport(
             manifest=manifest,
@@ -341,6 +345,20 @@ class _Build:
         )
         self._publication.close()
         return manifest
+
+    def _read_changes(self, manifest: Manifest) -> None:
+        """Read what commits took away, after everything else can be searched."""
+        names = {state.name for state in manifest.sources}
+        for state in manifest.sources:
+            if not state.revision or f"{state.name}{HISTORY_SUFFIX}" not in names:
+                continue
+            self._request.progress(Progress("removals", state.name, 0, 0))
+            try:
+                mirror = mirror_path(find_repository(Path(state.location)), self._request.data_dir)
+                record_changes(mirror, state.revision)
+            except (GitError, SourceError, OSError, sqlite3.Error) as error:
+                reason = f"What its commits took away could not be read ({error}); all else is indexed. Index it again."
+                self._tally.left_out.setdefault(state.name, reason)
 
     def _describe(self, result: str, reason: str = "") -> BuildRecord:
         return BuildRecord(

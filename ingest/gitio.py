@@ -83,6 +83,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
             "--name-status",
             "-M",
             "-p",
+            "-U0",
             "-U3",
             "--no-renames",
             "--diff-filter=AM",
@@ -744,6 +745,17 @@ def read_commits(mirror: Path, commits: Sequence[str]) -> Iterator[Commit]:
         requests = "".join(f"{_object(commit)}\n" for commit in commits[start : start + COMMIT_BATCH])
         output = run_git("diff-tree", *options, git_dir=mirror, stdin=requests.encode("ascii"))
         yield from _parse_commits(output.split(b"\x00"))
+
+
+def read_patches(mirror: Path, commits: Sequence[str]) -> Iterator[bytes]:
+    """Yield the lines of the differences that some commits made, without context. Raises GitError.
+
+    Each commit begins with a line of a NUL byte and its id. 600 commits take a quarter of a second.
+    """
+    options = ["--stdin", "-r", "-p", "-U0", "--root", "--no-renames", "--no-ext-diff", "--no-textconv"]
+    requests = "".join(f"{_object(commit)}\n" for commit in commits).encode("ascii")
+    with _git_process(["diff-tree", *options, "--format=%x00%H"], mirror, requests, {}, READ_TIMEOUT_S) as output:
+        yield from output
 
 
 def find_occurrence_change(mirror: Path, commits: Sequence[str], name: str) -> str:

@@ -15,19 +15,11 @@ from pathlib import Path
 from rapidfuzz import fuzz
 
 from ingest.errors import GitError, SourceError
-from ingest.gitio import (
-    HISTORY_COMMITS,
-    find_occurrence_change,
-    find_repository,
-    list_commits,
-    mirror_path,
-    run_git,
-)
+from ingest.gitio import find_repository, mirror_path, run_git
 from ingest.index.schema import SourceState
+from ingest.pickaxe import NAME, find_change
 
-SEARCHED = 600  # commits of one repository, newest first: about half a second
-NAMES = 3  # searched for one text: each costs as much
-NAME = re.compile(r"[A-Za-z_$][\w$]{3,80}")
+NAMES = 3  # searched for one text: half a second each where commits were not read yet
 WORD = re.compile(r"[A-Za-z_$][\w$]*")
 FileChange = tuple[str, bool, list[str], list[str]]  # path, whether it was deleted, lines that went and that came
 LEAST_LIKE = 60  # of 100: between an old name and what may have replaced it
@@ -70,30 +62,26 @@ class RemovalReader:
 
 def find_removal(mirror: Path, head: str, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:
     """Return the newest commit that changed how often a name occurs, if it took it away. Raises GitError."""
-    changed = find_change(mirror, head, name)
-    if changed is None:
+    commit = find_change(mirror, head, name)
+    if not commit:
         return None
     gone: list[str] = []
     came: list[str] = []
-    for path, is_deleted, removed, added in changed[1]:
+    for path, is_deleted, removed, added in read_change(mirror, commit):
         came += added
         if is_deleted or is_indexed(path):
             gone += removed
     if count(name, gone) <= count(name, came):
         return None
-    return Removal(changed[0], names_instead(name, gone, came))
+    return Removal(commit, names_instead(name, gone, came))
 
 
-@lru_cache(maxsize=256)  # what lies before a commit does not change, and one answer asks twice
-def find_change(mirror: Path, head: str, name: str) -> tuple[str, tuple[FileChange, ...]] | None:
-    """Return the newest commit that changed how often a name occurs, and what it did to its files. Raises GitError."""
-    commits = list_commits(mirror, head, HISTORY_COMMITS)[:SEARCHED]
-    found = find_occurrence_change(mirror, commits, name)
-    if not found:
-        return None
+@lru_cache(maxsize=64)  # one answer asks twice
+def read_change(mirror: Path, commit: str) -> tuple[FileChange, ...]:
+    """Return what a commit did to its files. Raises GitError."""
     options = ("-r", "-p", "-U3", "--root", "--no-ext-diff", "--no-textconv", "--no-renames")
-    shown = run_git("diff-tree", *options, found, git_dir=mirror).decode("utf-8", "replace")
-    return found, tuple(read_files(shown.split("\n")))
+    shown = run_git("diff-tree", *options, commit, git_dir=mirror).decode("utf-8", "replace")
+    return tuple(read_files(shown.split("\n")))
 
 
 def read_files(lines: Sequence[str]) -> Iterator[FileChange]:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 from mcp import Client
 
+from ingest import gitio
 from mcp_server.config import load_setup
 from mcp_server.server import make_server
 from mcp_server.service import Service
@@ -120,3 +121,17 @@ def test_what_was_removed_last_week_is_told_with_its_commit_and_what_replaced_it
     assert message in said[0]
     assert (f", replaced by {instead}" in said[0]) if instead else "replaced" not in said[0]
     assert "UNGROUNDED (not supported by what was found)\nnone" in text
+
+
+@pytest.mark.req("R22")
+def test_an_answer_searches_no_old_commits_for_a_name_that_it_does_not_have(history, monkeypatch):
+    def search(*_):
+        raise AssertionError("the build has read what commits took away")
+
+    monkeypatch.setattr(gitio, "find_occurrence_change", search)
+    service, commits = history
+    assert (
+        f"void_coupon was removed in commit {commits['Tidy up']}"
+        in ask(service, "who calls void_coupon?").content[0].text
+    )
+    assert "void_cupon" in ask(service, "who calls void_cupon?").content[0].text
