@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.model import Chunk
@@ -27,30 +27,37 @@ KINDS = (TYPE_KINDS, CALLABLE_KINDS, PLAIN_VALUES)
 NEAREST = 5  # names of a file whose likeness to the question says how near the file is
 
 
-class Line(NamedTuple):  # thousands are made for one question: a tuple is made faster than a dataclass
-    """One line of a file: its length, the chunk that it stands in, and the numbers of its names."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Lines:
+    """The lines of one document that are looked at, in order. Arrays of integers.
 
-    length: int
-    chunk: Chunk
-    names: tuple[int, ...]
+    `numbers`, `lengths`, `owners` [lines]: the number of each line, its characters with its end, and which of the
+    chunks it stands in. `held` [2, names of lines]: position of the line, and number of the name; line by line.
+    """
+
+    chunks: Sequence[Chunk]  # that the lines stand in, in order
+    numbers: Array
+    lengths: Array
+    owners: Array
+    held: Array
+
+    def rows(self, start_line: int, end_line: int) -> slice | None:
+        """Return the positions of some lines, 1-based inclusive, if all of them are there."""
+        first, end = self.numbers.searchsorted((start_line, end_line + 1)).tolist()
+        return slice(first, end) if end - first == end_line - start_line + 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """The lines of one document that are looked at, by number, and how good a place it is."""
+    """What of one document is looked at, and how good a place it is."""
 
     source: str
     ref: str
     role: str
-    lines: Mapping[int, Line]
+    lines: Lines
     scores: Mapping[int, float]  # chunk id -> score, relative to the best of all
     best: float
     total: float
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        """The chunks that the lines stand in, in order."""
-        return list({line.chunk.id: line.chunk for line in self.lines.values()}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def name_features(
 
     ranks = {hit.chunk.id: at for at, hit in enumerate(ranked)}
     of_ranked = [known.read(hit.chunk.text).table[0] for hit in ranked]
-    chunks = [sorted(file.chunks, key=lambda chunk: ranks.get(chunk.id, UNRANKED)) for file in files]
+    chunks = [sorted(file.lines.chunks, key=lambda chunk: ranks.get(chunk.id, UNRANKED)) for file in files]
     texts = [[known.read(chunk.text) for chunk in own] for own in chunks]
     if not any(text.table.size for own in texts for text in own):
         return [np.zeros(0, dtype=np.int64) for _ in files], np.zeros((0, len(NAME_WEIGHTS)))
@@ -120,7 +127,7 @@ def name_features(
     top = files[0].total or 1.0
     of_file = np.array(
         [
-            (at / 6, f.best, f.total / top, f.role == "docs", f.role == "test", len(f.lines) / 1000)
+            (at / 6, f.best, f.total / top, f.role == "docs", f.role == "test", len(f.lines.numbers) / 1000)
             for at, f in enumerate(files)
         ]
     )[held.file].T
@@ -197,7 +204,7 @@ def definitions_of(files: Sequence[FileText], held: Held, known: Vocabulary) -> 
         own = np.flatnonzero(held.file == at)
         place[:] = -1
         place[held.number[own]] = own
-        symbols = [symbol for chunk in file.chunks for symbol in chunk.symbols]
+        symbols = [symbol for chunk in file.lines.chunks for symbol in chunk.symbols]
         for symbol in reversed(symbols):  # the first of a name counts
             if (number := known.find(symbol.name)) is not None and (row := place[number]) >= 0:
                 found[row, :4] = True, *(symbol.kind in kinds for kinds in KINDS)

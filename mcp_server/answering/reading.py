@@ -8,18 +8,24 @@ holds, less a price per character: budgeted maximum coverage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count, repeat
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from ingest.model import Chunk
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, Span, block_of
-from mcp_server.answering.naming import Asked, FileText, Line, name_probabilities
+from mcp_server.answering.naming import Asked, FileText, Lines, name_probabilities
 from mcp_server.answering.passages import PLAIN_VALUES
 from mcp_server.answering.vocabulary import Vocabulary, vocabulary
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.model import RankedChunk
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 MAX_CITATIONS = 10  # of a whole answer
 MAX_TOKENS = 2000  # that its cited lines take
@@ -63,11 +69,8 @@ def find_reading(
     for *_, text in budget.cited:
         budget.names.update(known.read(text).table[0].tolist())
     files = open_files(ranked, read_document, known)
-    worth = [
-        dict(zip(names[chances >= FLOOR].tolist(), chances[chances >= FLOOR].tolist(), strict=True))
-        for names, chances in name_probabilities(asked, ranked, files, known)
-    ]
-    return choose_ranges(files, worth, budget)
+    chances = name_probabilities(asked, ranked, files, known)
+    return choose_ranges([run_of(*one) for one in zip(files, chances, strict=True)], budget)
 
 
 # ---- files and names
@@ -99,40 +102,78 @@ def decayed_sum(scores: Iterable[float]) -> float:
     return sum(score * 0.7**at for at, score in enumerate(sorted(scores, reverse=True)))
 
 
-def read_lines(chunks: Sequence[Chunk], known: Vocabulary) -> dict[int, Line]:
-    """Return the lines of some chunks of a document by number."""
-    lines: dict[int, Line] = {}
-    for chunk in reversed({chunk.id: chunk for chunk in chunks}.values()):  # what an earlier chunk says of a line stays
-        text = known.read(chunk.text)
-        lines.update(zip(count(chunk.start_line), map(Line, text.lengths, repeat(chunk), text.lines)))
-    return dict(sorted(lines.items()))
+def read_lines(chunks: Sequence[Chunk], known: Vocabulary) -> Lines:
+    """Return the lines of some chunks of a document."""
+    import numpy as np
+
+    own = list({chunk.id: chunk for chunk in chunks}.values())
+    texts = [known.read(chunk.text) for chunk in own]
+    sizes = np.array([len(text.lengths) for text in texts])
+    ends = np.cumsum(sizes)
+    every = np.arange(ends[-1]) + np.repeat([chunk.start_line for chunk in own] - (ends - sizes), sizes)
+    numbers, first = np.unique(every, return_index=True)  # of a line in two chunks, what the earlier one says
+    place = np.full(len(every), -1)
+    place[first] = np.arange(len(first))
+    owners = np.repeat(np.arange(len(own)), sizes)[first]
+    used, at = np.unique(owners, return_index=True)
+    used = used[np.argsort(at)]
+    renumbered = np.empty(len(own), dtype=np.int64)
+    renumbered[used] = np.arange(len(used))
+    lines, names = np.concatenate([text.held for text in texts], axis=1)
+    lines = place[lines + np.repeat(ends - sizes, [text.held.shape[1] for text in texts])]
+    order = np.argsort(lines, kind="stable")[np.count_nonzero(lines < 0) :]
+    lengths = np.concatenate([text.lengths for text in texts])[first]
+    held = np.stack([lines[order], names[order]])
+    return Lines([own[number] for number in used.tolist()], numbers, lengths, renumbered[owners], held)
 
 
 # ---- ranges
 
 
-def choose_ranges(files: Sequence[FileText], worth: Sequence[Mapping[int, float]], budget: Budget) -> list[Range]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """What of a file is worth something: position of a line, number and worth of a name that it holds, line by line.
+
+    `numbers`: of its lines. `upto`: characters before each line and after the last.
+    """
+
+    file: FileText
+    worth: Sequence[tuple[int, int, float]]
+    numbers: Sequence[int]
+    upto: Sequence[int]
+
+
+def run_of(file: FileText, chances: tuple[Array, Array]) -> Run:
+    """Return the run of a file, given the numbers of its names and the probability of each."""
+    import numpy as np
+
+    names, probabilities = chances
+    lines, held = file.lines.held
+    order = np.argsort(names)
+    price = probabilities[order[names.searchsorted(held, sorter=order)]] if len(names) else np.zeros(len(held))
+    own = price >= FLOOR
+    worth = zip(lines[own].tolist(), held[own].tolist(), price[own].tolist(), strict=True)
+    return Run(file, list(worth), file.lines.numbers.tolist(), [0, *np.cumsum(file.lines.lengths).tolist()])
+
+
+def choose_ranges(runs: Sequence[Run], budget: Budget) -> list[Range]:
     """Return ranges in the order in which they were taken; joins neighbours of one file when there are too many."""
-    runs = [
-        [(n, line.length, priced(line, prices)) for n, line in f.lines.items()]
-        for f, prices in zip(files, worth, strict=True)
-    ]
     gains: dict[int, tuple[float, int, int]] = {}
-    stale = set(range(len(files)))
-    before = cited_ranges(files, budget)
+    stale = set(range(len(runs)))
+    before = cited_ranges([run.file for run in runs], budget)
     taken = list(before)
     while budget.chars > MIN_CHARS:
         if len(taken) >= budget.ranges and not join_nearest(taken, budget):
             break
-        best = best_run(files, runs, gains, stale, budget)
+        best = best_run(runs, gains, stale, budget)
         if best is None:
             break
-        file, (_, start, end) = files[best], gains[best]
+        file, (_, start, end) = runs[best].file, gains[best]
         end = fit(file, start, end, budget.chars)
         if end < start:
             break
         take(Range(file, start, end), taken, budget)
-        stale = set(range(len(files)))
+        stale = set(range(len(runs)))
     return [chosen for chosen in taken if chosen not in before]
 
 
@@ -142,73 +183,67 @@ def cited_ranges(files: Sequence[FileText], budget: Budget) -> list[Range]:
     found = []
     for source, ref, start, end, _ in budget.cited:
         file = open_.get((source, ref))
-        if file is not None and all(number in file.lines for number in range(start, end + 1)):
+        if file is not None and file.lines.rows(start, end):
             found.append(Range(file, start, end))
         else:
             budget.ranges -= 1
     return found
 
 
-def priced(line: Line, prices: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
-    """Return the names of a line that are worth something."""
-    if prices.keys().isdisjoint(line.names):  # most lines; told in a third of the time
-        return ()
-    return tuple([(name, prices[name]) for name in line.names if name in prices])  # half the time of a generator
-
-
 def best_run(
-    files: Sequence[FileText],
-    runs: Sequence[Sequence[tuple[int, int, tuple[tuple[int, float], ...]]]],
-    gains: dict[int, tuple[float, int, int]],
-    stale: set[int],
-    budget: Budget,
+    runs: Sequence[Run], gains: dict[int, tuple[float, int, int]], stale: set[int], budget: Budget
 ) -> int | None:
     """Return the file with the best run. A gain can only have shrunk: files that cannot win are not looked at again."""
     while True:
-        order = sorted(range(len(files)), key=lambda at: (-gains[at][0] if at in gains else -math.inf, at))
+        order = sorted(range(len(runs)), key=lambda at: (-gains[at][0] if at in gains else -math.inf, at))
         if not order:
             return None
         first = order[0]
         if first not in stale:
             return first if gains[first][0] > 0 else None
-        file = files[first]
+        file = runs[first].file
         gains[first] = find_run(runs[first], budget.names, budget.lines.get((file.source, file.ref), set()))
         stale.discard(first)
 
 
-def find_run(
-    run: Sequence[tuple[int, int, tuple[tuple[int, float], ...]]], known: set[int], covered: set[int]
-) -> tuple[float, int, int]:
-    """Return gain, first and last line of the best run of a file (Kadane's scan; a name counts once in a run)."""
+def find_run(run: Run, known: set[int], covered: set[int]) -> tuple[float, int, int]:
+    """Return gain, first and last line of the best run of a file (Kadane's scan; a name counts once in a run).
+
+    Only lines with a worth are looked at: what lies between two of them costs its characters, and breaks the run where
+    a line is missing or covered.
+    """
+    numbers, upto = run.numbers, run.upto
+    barriers = list(accumulate(number in covered for number in numbers)) if covered else None
     best = (0.0, 0, 0)
     gain, start, before = 0.0, 0, -1
     seen: dict[int, int] = {}
-    for number, length, names in run:
-        if number in covered:
-            gain, before = 0.0, -1
-            continue
-        if gain <= 0 or number != before + 1 or number - start >= RANGE_LINES:
-            gain, start = 0.0, number
-        before = number
-        gain -= LINE_PRICE * length
-        for name, price in names:
-            if name not in known:
-                if seen.get(name, -1) < start:
-                    gain += price
-                seen[name] = number
-        if gain > best[0]:
-            best = (gain, start, number)
+    for at, name, price in run.worth:
+        if at != before:
+            if barriers and numbers[at] in covered:
+                continue
+            gain -= LINE_PRICE * (upto[at] - upto[before + 1])
+            if (
+                gain <= 0
+                or numbers[at] - numbers[before] != at - before
+                or numbers[at] - numbers[start] >= RANGE_LINES
+                or (barriers and barriers[at] != barriers[before])
+            ):
+                gain, start = 0.0, at
+            gain -= LINE_PRICE * (upto[at + 1] - upto[at])
+            before = at
+        if name not in known:
+            if seen.get(name, -1) < start:
+                gain += price
+                if gain > best[0]:
+                    best = (gain, numbers[start], numbers[at])
+            seen[name] = at
     return best
 
 
 def fit(file: FileText, start: int, end: int, chars: int) -> int:
     """Return the last line up to which a range fits."""
-    left = chars
-    for number in range(start, end + 1):
-        left -= file.lines[number].length
-        if left < 0:
-            return number - 1
-    return end
+    used = file.lines.lengths[file.lines.rows(start, end)].cumsum()
+    return start + int(used.searchsorted(chars, side="right")) - 1
 
 
 def take(new: Range, taken: list[Range], budget: Budget) -> None:
@@ -223,13 +258,16 @@ def take(new: Range, taken: list[Range], budget: Budget) -> None:
 
 def spend(new: Range, budget: Budget) -> None:
     """Take the lines and names of a range off the budget."""
-    covered = budget.lines.setdefault((new.file.source, new.file.ref), set())
-    for number in range(new.start_line, new.end_line + 1):
-        line = new.file.lines[number]
-        if number not in covered:
-            budget.chars -= line.length
-        covered.add(number)
-        budget.names.update(line.names)
+    file = new.file
+    covered = budget.lines.setdefault((file.source, file.ref), set())
+    rows = file.lines.rows(new.start_line, new.end_line)
+    assert rows is not None
+    numbers = range(new.start_line, new.end_line + 1)
+    lengths = zip(numbers, file.lines.lengths[rows].tolist(), strict=True)
+    budget.chars -= sum(length for number, length in lengths if number not in covered)
+    covered.update(numbers)
+    first, end = file.lines.held[0].searchsorted((rows.start, rows.stop))
+    budget.names.update(file.lines.held[1][first:end].tolist())
 
 
 def join_nearest(taken: list[Range], budget: Budget) -> bool:
@@ -239,9 +277,9 @@ def join_nearest(taken: list[Range], budget: Budget) -> bool:
         later = [r for r in taken if r.file is first.file and r.start_line > first.end_line]
         if later:
             second = min(later, key=lambda r: r.start_line)
-            between = range(first.end_line + 1, second.start_line)
-            if all(number in first.file.lines for number in between):
-                gaps.append((sum(first.file.lines[number].length for number in between), first, second))
+            rows = first.file.lines.rows(first.end_line + 1, second.start_line - 1)
+            if rows is not None:
+                gaps.append((int(first.file.lines.lengths[rows].sum()), first, second))
     gap = min(gaps, key=lambda item: (item[0], item[1].start_line), default=None)
     if gap is None or gap[0] > budget.chars - MIN_CHARS:
         return False
@@ -267,11 +305,13 @@ def state_reading(
         names: dict[str, None] = {}
         for own in sorted((r for r in ranges if r.file is file), key=lambda r: r.start_line):
             numbers = range(own.start_line, own.end_line + 1)
-            for chunk in {file.lines[n].chunk.id: file.lines[n].chunk for n in numbers}.values():
-                block = block_of(chunk, blocks)
-                inside = [n for n in numbers if file.lines[n].chunk.id == chunk.id]
-                spans.append(block.span(inside[0], inside[-1]))
-                names.update(dict.fromkeys(names_to_read(chunk, inside)))
+            inside: dict[int, list[int]] = {}  # by chunk
+            owners = file.lines.owners[file.lines.rows(numbers[0], numbers[-1])].tolist()
+            for number, owner in zip(numbers, owners, strict=True):
+                inside.setdefault(owner, []).append(number)
+            for owner, lines in inside.items():
+                spans.append(block_of(file.lines.chunks[owner], blocks).span(lines[0], lines[-1]))
+                names.update(dict.fromkeys(names_to_read(file.lines.chunks[owner], lines)))
         said = ", ".join(f"`{name}`" for name in list(names)[:4])
         text = f"Read on in {file.ref}: {said}." if said else f"Read on in {file.ref}."
         drafts.append(ClaimDraft(text, tuple(spans), aspect=aspect))

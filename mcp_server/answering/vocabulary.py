@@ -42,13 +42,14 @@ KEPT_TOKENS = 131_072
 
 @dataclass(frozen=True, slots=True)
 class TextNames:
-    """The names of one text by their numbers: those of each line, and all of them in order.
+    """The names of one text by their numbers: those of each line, and all of them in order. Arrays of int32.
 
-    `table`: int32 [4, names]: number, whether it stands in code, on how many lines, and on which first (from 0).
+    `lengths` [lines]: of each line, with its end. `held` [2, names of lines]: line (from 0) and number.
+    `table` [4, names]: number, whether it stands in code, on how many lines, and on which first (from 0).
     """
 
-    lengths: tuple[int, ...]  # of each line, with its end
-    lines: tuple[tuple[int, ...], ...]
+    lengths: Array
+    held: Array
     table: Array
 
 
@@ -102,29 +103,29 @@ class Vocabulary:
         import numpy as np
 
         found: dict[int, list[int]] = {}
-        lines: list[tuple[int, ...]] = []
-        line: dict[int, None] = {}
+        held: list[int] = []  # line and number by turns
+        line: set[int] = set()
         tokens, at = self._tokens, 0
         for token in TOKEN.findall(text):
             if token == "\n":
-                lines.append(tuple(line))
-                line, at = {}, at + 1
+                line, at = set(), at + 1
                 continue
             numbers, in_code = tokens[token]
             for number in numbers:
-                held = found.get(number)
-                if held is None:
+                entry = found.get(number)
+                if entry is None:
                     found[number] = [number, in_code, 1, at]
-                    line[number] = None
-                    continue
-                if in_code:
-                    held[1] = True
-                if number not in line:
-                    held[2] += 1
-                    line[number] = None
-        lines.append(tuple(line))
+                else:
+                    if in_code:
+                        entry[1] = True
+                    if number in line:
+                        continue
+                    entry[2] += 1
+                line.add(number)
+                held += at, number
         table = np.array(list(found.values()), dtype=np.int32).reshape(-1, 4).T
-        return TextNames(tuple([len(one) + 1 for one in text.split("\n")]), tuple(lines), table)
+        lengths = np.array([len(one) + 1 for one in text.split("\n")], dtype=np.int32)
+        return TextNames(lengths, np.array(held, dtype=np.int32).reshape(-1, 2).T, table)
 
     def read_ahead(self, texts: Iterable[str]) -> int:
         """Read texts before somebody waits for them, up to half of what is kept; return how many were."""

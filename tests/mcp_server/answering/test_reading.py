@@ -63,6 +63,11 @@ def test_what_is_cited_already_is_not_cited_again():
 def test_ranges_and_characters_stay_within_the_budget(files, ranges, tokens):
     chunks = [chunk for n, count in enumerate(files) for chunk in service_file(count, ref=f"src/payment_{n}.py")]
     found = read(chunks, Budget(ranges, tokens * CHARS_PER_TOKEN))
-    lines = [r.file.lines[n].length for r in found for n in range(r.start_line, r.end_line + 1) if n in r.file.lines]
+    lines = [
+        length
+        for r in found
+        for n, length in zip(r.file.lines.numbers.tolist(), r.file.lines.lengths.tolist(), strict=True)
+        if r.start_line <= n <= r.end_line
+    ]
     assert len(found) <= ranges
     assert sum(lines) <= tokens * CHARS_PER_TOKEN
