@@ -61,6 +61,8 @@ PRODUCT_PLACES = (
     r"(?<![\w.])§['’]s\s+\w",
     r"(?<![\w.])§(?:::|\.\w+\()",
 )
+# The same with any word: where none of these matches, no word has to be tried.
+ANY_PRODUCT = tuple(re.compile(pattern.replace("§", r"\S+"), re.I) for pattern in PRODUCT_PLACES)
 ABSTAIN_TEXT = "I do not have that in the index."
 
 
@@ -128,12 +130,13 @@ def other_product(retrieval: Retrieval) -> str:
         for name in (hit.chunk.product, hit.chunk.source, hit.chunk.path or "")
         for part in words_in(name)
     }
-    for term in retrieval.terms:
+    places = [place for place, any_ in zip(PRODUCT_PLACES, ANY_PRODUCT, strict=True) if any_.search(retrieval.query)]
+    for term in retrieval.terms if places else ():
         word = term.word.lower()
         if term.df or term.form != word or len(word) < LEAST_PRODUCT or word.endswith("ly") or word in own:
             continue
         name = re.escape(word)
-        if any(re.search(pattern.replace("§", name), retrieval.query, re.I) for pattern in PRODUCT_PLACES):
+        if any(re.search(pattern.replace("§", name), retrieval.query, re.I) for pattern in places):
             return term.word
     return ""
 

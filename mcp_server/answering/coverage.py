@@ -6,7 +6,7 @@ in the index and missing from the evidence. Ordinary words, verb forms and parap
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mcp_server.answering.aspects import (
@@ -38,7 +38,7 @@ def list_uncovered(
     """Return the parts of the question without evidence, in the order of the question."""
     missing = {name.name: name for name in not_found}
     texts = [searchable(block) for block in evidence]
-    covered = roots_of(texts)
+    covered = group_roots(roots_of(texts))
     parts = {name.name: judge_missing(name, resolver) for name in missing.values()}
     for name in named_in(question):
         if name not in missing and not is_named(name, texts):
@@ -106,13 +106,24 @@ def judge_name(name: str, resolver: Resolver) -> Ungrounded | None:
     return Ungrounded("question", name, "not_found", f"'{name}' exists nowhere in the index.", near[:NEAREST])
 
 
-def is_covered(word: str, covered: frozenset[str]) -> bool:
-    """Tell whether the evidence speaks of a word: in another inflection, a known synonym or a longer form of it."""
-    wanted = root(word)
-    if wanted in covered or any(part and root(part) in covered for part in word.lower().split("-") if "-" in word):
+def group_roots(roots: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """Return roots by their first letters, as many as two forms of one word agree in."""
+    groups: dict[str, list[str]] = {}
+    for one in roots:
+        groups.setdefault(one[:ROOT_PREFIX], []).append(one)
+    return groups
+
+
+def is_covered(word: str, covered: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether the evidence speaks of a word: in another inflection, a known synonym or a longer form of it.
+
+    `covered`: what `group_roots` makes of its roots.
+    """
+    parts = [root(part) for part in (word, *(word.lower().split("-") if "-" in word else ())) if part]
+    if any(one in covered.get(one[:ROOT_PREFIX], ()) for one in parts):
         return True
     compact = word.lower().replace("-", "").replace("'s", "")
-    return any(shares_root(compact, other) for other in covered)
+    return any(shares_root(compact, other) for other in covered.get(compact[:ROOT_PREFIX], ()))
 
 
 def shares_root(word: str, other: str) -> bool:

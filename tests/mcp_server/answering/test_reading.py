@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.answering.naming import Asked
-from mcp_server.answering.reading import MAX_CITATIONS, MAX_TOKENS, Budget, find_reading, remaining, state_reading
+from mcp_server.answering.reading import (
+    LINE_PRICE,
+    MAX_CITATIONS,
+    MAX_TOKENS,
+    RANGE_LINES,
+    Budget,
+    Run,
+    find_reading,
+    find_run,
+    remaining,
+    state_reading,
+)
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 
 from .support import ChunkResolver, make_chunk, make_evidence, rank
@@ -71,3 +84,53 @@ def test_ranges_and_characters_stay_within_the_budget(files, ranges, tokens):
     ]
     assert len(found) <= ranges
     assert sum(lines) <= tokens * CHARS_PER_TOKEN
+
+
+def scan(lines, known, covered):
+    """Return what `find_run` does, looking at every line. `lines`: number -> (characters, {name: worth})."""
+    best = (0.0, 0, 0)
+    gain, start, before = 0.0, 0, -1
+    seen: dict[int, int] = {}
+    for number, (length, names) in lines.items():
+        if number in covered:
+            gain, before = 0.0, -1
+            continue
+        if gain <= 0 or number != before + 1 or number - start >= RANGE_LINES:
+            gain, start = 0.0, number
+        before = number
+        gain -= LINE_PRICE * length
+        for name, price in names.items():
+            if name not in known:
+                gain += price if seen.get(name, -1) < start else 0
+                seen[name] = number
+        if gain > best[0]:
+            best = (gain, start, number)
+    return best
+
+
+@pytest.mark.req("F10")
+@settings(max_examples=200)
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from([1, 1, 1, 2, 70]),  # lines on from the one before
+            st.sampled_from([1, 40, 900, 5000]),
+            st.dictionaries(st.integers(0, 6), st.sampled_from([0.01, 0.03, 0.2])),
+        ),
+        min_size=1,
+        max_size=90,
+    ),
+    known=st.sets(st.integers(0, 6), max_size=2),
+    covered=st.sets(st.integers(0, 120), max_size=4),
+)
+def test_the_best_run_is_that_of_a_scan_of_every_line(lines, known, covered):
+    by_number, number = {}, 0
+    for step, length, names in lines:
+        number += step
+        by_number[number] = (length, names)
+    worth = [(at, name, price) for at, (_, names) in enumerate(by_number.values()) for name, price in names.items()]
+    upto = [0, *accumulate(length for length, _ in by_number.values())]
+    gain, *place = find_run(Run(None, worth, list(by_number), upto), known, covered)
+    wanted_gain, *wanted = scan(by_number, known, covered)
+    assert gain == pytest.approx(wanted_gain)
+    assert place == wanted
