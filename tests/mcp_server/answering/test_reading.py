@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import accumulate
 
 import pytest
@@ -109,28 +110,18 @@ def scan(lines, known, covered):
 
 
 @pytest.mark.req("F10")
-@settings(max_examples=200)
-@given(
-    lines=st.lists(
-        st.tuples(
-            st.sampled_from([1, 1, 1, 2, 70]),  # lines on from the one before
-            st.sampled_from([1, 40, 900, 5000]),
-            st.dictionaries(st.integers(0, 6), st.sampled_from([0.01, 0.03, 0.2])),
-        ),
-        min_size=1,
-        max_size=90,
-    ),
-    known=st.sets(st.integers(0, 6), max_size=2),
-    covered=st.sets(st.integers(0, 120), max_size=4),
-)
-def test_the_best_run_is_that_of_a_scan_of_every_line(lines, known, covered):
-    by_number, number = {}, 0
-    for step, length, names in lines:
-        number += step
-        by_number[number] = (length, names)
-    worth = [(at, name, price) for at, (_, names) in enumerate(by_number.values()) for name, price in names.items()]
-    upto = [0, *accumulate(length for length, _ in by_number.values())]
-    gain, *place = find_run(Run(None, worth, list(by_number), upto), known, covered)
-    wanted_gain, *wanted = scan(by_number, known, covered)
-    assert gain == pytest.approx(wanted_gain)
-    assert place == wanted
+def test_the_best_run_is_that_of_a_scan_of_every_line():
+    rng = random.Random(3)
+    for _ in range(400):
+        by_number, number, filled = {}, 0, rng.random()
+        for _ in range(rng.randint(1, 150)):
+            number += 1 if rng.random() < 0.97 else rng.randint(2, 70)
+            names = {name: rng.choice([0.01, 0.03, 0.2]) for name in rng.sample(range(40), rng.randint(1, 3))}
+            by_number[number] = (rng.choice([1, 40, 900]), names if rng.random() < filled else {})
+        known, covered = set(rng.sample(range(40), 4)), set(rng.sample(list(by_number), min(3, len(by_number))))
+        worth = [(at, *item) for at, (_, names) in enumerate(by_number.values()) for item in names.items()]
+        upto = [0, *accumulate(length for length, _ in by_number.values())]
+        gain, *place = find_run(Run(None, worth, list(by_number), upto), known, covered)
+        wanted_gain, *wanted = scan(by_number, known, covered)
+        assert gain == pytest.approx(wanted_gain)
+        assert place == wanted
