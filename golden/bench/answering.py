@@ -7,9 +7,10 @@ the share that also occurs in the lines that our answer cites (its first 10 cita
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from golden.bench.rival_bm25 import LINES, Windows
 from golden.corpus import code_fingerprint, open_service, principal_of
 from golden.machine import MachineFacts, read_machine
 from golden.metrics import percentile
+from ingest.access import Principal
+from ingest.allocator import spare_loaded
 from mcp_server.results import AnswerRequest, AnswerResult
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.query import PATH
+from mcp_server.service import Service
 
 Say = Callable[[str], None]
 MAX_CITATIONS = 10
@@ -46,7 +50,8 @@ class Answered:
     abstained: bool
     tokens: int  # of the cited lines
     citations: int
-    generate_ms: float  # of writing and checking the answer, after retrieval
+    first_ms: float  # the whole question, retrieval included, in a process that has prepared itself as a server does
+    again_ms: float  # the same after all questions were asked once; no cache of answers
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -94,13 +99,18 @@ class AnswersBench:
         return {
             "machine": str(self.machine),
             "shares": [share.to_dict() for share in self.shares()],
-            "generate_ms": {"p50": self.generate_ms(0.5), "p95": self.generate_ms(0.95)},
+            "first_ms": {"p50": self.first_ms(0.5), "p95": self.first_ms(0.95)},
+            "again_ms": {"p50": self.again_ms(0.5), "p95": self.again_ms(0.95)},
             "answered": [item.to_dict() for item in self.answered],
         }
 
-    def generate_ms(self, share: float) -> float:
-        """Return a percentile of what an answer takes after retrieval."""
-        return percentile([item.generate_ms for item in self.answered], share)
+    def first_ms(self, share: float) -> float:
+        """Return a percentile of what an answer takes that is asked for the first time."""
+        return percentile([item.first_ms for item in self.answered], share)
+
+    def again_ms(self, share: float) -> float:
+        """Return a percentile of what an answer takes whose files were looked at before."""
+        return percentile([item.again_ms for item in self.answered], share)
 
     def __str__(self) -> str:
         head = f"{'':24}{'n':>5}{'names':>7}{'cited':>8}{'BM25':>8}{'target':>8}{'BM25 cut':>10}{'abstained':>11}"
@@ -119,7 +129,8 @@ class AnswersBench:
                 head,
                 *rows,
                 f"cited tokens p50 {percentile(tokens, 0.5):.0f}, citations p50 {percentile(pointers, 0.5):.0f}; "
-                f"after retrieval p50 {self.generate_ms(0.5):.0f} ms, p95 {self.generate_ms(0.95):.0f} ms",
+                f"an answer takes p50 {self.first_ms(0.5):.0f} ms, p95 {self.first_ms(0.95):.0f} ms; "
+                f"asked again {self.again_ms(0.5):.0f} and {self.again_ms(0.95):.0f} ms",
             )
         )
 
@@ -146,19 +157,34 @@ def run_answers(
             service.calibrate()
         say(f"{corpus.name}: {len(corpus.questions)} questions")
         with open_service(setup) as service:
-            principal = principal_of(setup)
-            for question in corpus.questions:
-                result = service.answer(AnswerRequest(question.query), principal, entry="eval", use_cache=False)
-                trace = service.get_trace(result.trace_id, principal)
-                spent = sum(span.duration_ms for span in trace.spans if span.name in WRITING)
-                answered.append(score(question, corpus, result, top_windows(floor, corpus.path, question.query), spent))
+            prepare(service)
+            ask = partial(timed_answer, service, principal_of(setup))
+            first = [ask(question.query) for question in corpus.questions]
+            again = [ask(question.query)[1] for question in corpus.questions]
+        for question, (result, first_ms), again_ms in zip(corpus.questions, first, again, strict=True):
+            windows = top_windows(floor, corpus.path, question.query)
+            answered.append(score(question, corpus, result, windows, first_ms, again_ms))
     return AnswersBench(tuple(answered), read_machine())
 
 
-WRITING = frozenset({"coverage", "claims", "ledger", "freshness", "respond"})
+def prepare(service: Service) -> None:
+    """Load and read what a server does before the first question comes."""
+    service.warm()
+    service.open_asking()
+    service.read_ahead()
+    spare_loaded()
 
 
-def score(question: Question, corpus: Corpus, result: AnswerResult, floor: Sequence[str], spent_ms: float) -> Answered:
+def timed_answer(service: Service, principal: Principal, query: str) -> tuple[AnswerResult, float]:
+    """Return an answer and the milliseconds that it took on the clock."""
+    started = time.perf_counter()
+    result = service.answer(AnswerRequest(query), principal, entry="eval", use_cache=False)
+    return result, (time.perf_counter() - started) * 1000
+
+
+def score(
+    question: Question, corpus: Corpus, result: AnswerResult, floor: Sequence[str], first_ms: float, again_ms: float
+) -> Answered:
     """Return what the citations and the windows hold of the names of the reference answer."""
     gold = "\n".join(read_lines(corpus.path, path) for path in question.wanted)
     wanted = tuple(name for name in names_of(str(question.meta["answer"])) if holds(gold, name))
@@ -178,7 +204,8 @@ def score(question: Question, corpus: Corpus, result: AnswerResult, floor: Seque
         abstained=result.abstained,
         tokens=sum(map(len, cited)) // CHARS_PER_TOKEN,
         citations=len(result.citations),
-        generate_ms=spent_ms,
+        first_ms=first_ms,
+        again_ms=again_ms,
     )
 
 

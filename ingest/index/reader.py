@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 NAME_CACHE = 50_000  # definitions kept by name, per generation: a query asks for the same ones two or three times
 FIRST_CACHE = 8_192  # files of which the first chunk is known, per generation
 WHERE_CACHE = 256  # filters
-CHUNK_CACHE = 4096  # decoded chunks per generation, about 10 MB
+CHUNK_CACHE = 8192  # decoded chunks per generation, about 20 MB
 SYMBOL_SCAN = 2_000  # chunks whose symbols are looked at for one exact name
 NEAR_SCAN = 400  # and for names that are spelt nearly so
 PREFIX_SCAN = 200  # and for a beginning or sub-words of one: these match many

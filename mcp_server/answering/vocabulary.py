@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,7 +36,7 @@ NO_NAMES = frozenset(
 )
 SHAPE_FEATURES = 10
 KEPT_NAMES = 65_536
-KEPT_TEXTS = 8192
+KEPT_TEXTS = 32_768
 KEPT_TOKENS = 131_072
 
 
@@ -187,13 +187,13 @@ class Vocabulary:
         import numpy as np
 
         with self._lock:
-            size = len(self.names)
-            total, parts = np.zeros(size), np.zeros(size)
+            total, share = np.zeros(len(self.names)), np.zeros(len(self.names))
+            names = {one: np.array(self._with_root.get(one, []), dtype=np.int64) for one in weights}
             for one in sorted(weights):
-                total[self._with_root.get(one, [])] += weights[one]
-                parts += np.bincount(self._with_part.get(one, []), minlength=size)
-            names = tuple(np.array(self._with_root.get(one, []), dtype=np.int64) for one in weights)
-            return Match(total, parts / np.array(self._parts), names)
+                total[names[one]] += weights[one]
+            alike = Counter(number for one in weights for number in self._with_part.get(one, ()))
+            share[list(alike)] = [count / self._parts[number] for number, count in alike.items()]
+            return Match(total, share, tuple(names.values()))
 
     def likeness(self, numbers: Array, text: str) -> Array:
         """Return the cosine of each name with a text, float32.
