@@ -348,17 +348,17 @@ class _Build:
 
     def _read_changes(self, manifest: Manifest) -> None:
         """Read what commits took away, after everything else can be searched."""
-        names = {state.name for state in manifest.sources}
         for state in manifest.sources:
-            if not state.revision or f"{state.name}{HISTORY_SUFFIX}" not in names:
+            if state.kind != "commit" or not state.revision:
                 continue
-            self._request.progress(Progress("removals", state.name, 0, 0))
+            name = state.name.removesuffix(HISTORY_SUFFIX)
+            self._request.progress(Progress("removals", name, 0, 0))
             try:
                 mirror = mirror_path(find_repository(Path(state.location)), self._request.data_dir)
                 record_changes(mirror, state.revision)
             except (GitError, SourceError, OSError, sqlite3.Error) as error:
                 reason = f"What its commits took away could not be read ({error}); all else is indexed. Index it again."
-                self._tally.left_out.setdefault(state.name, reason)
+                self._tally.left_out.setdefault(name, reason)
 
     def _describe(self, result: str, reason: str = "") -> BuildRecord:
         return BuildRecord(

@@ -35,6 +35,9 @@ PRAGMA user_version = {FORMAT};
 
 def record_changes(mirror: Path, head: str) -> None:
     """Read the commits that lead to `head` and were not read yet. Raises GitError, sqlite3.Error."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(mirror / KEPT)) as kept:
+        if _is_read(kept, head):
+            return  # after most builds: nothing is written, which would wait for the disk
     try:
         _record(mirror, head)
     except sqlite3.DatabaseError as error:
@@ -47,8 +50,6 @@ def record_changes(mirror: Path, head: str) -> None:
 def _record(mirror: Path, head: str) -> None:
     with contextlib.closing(sqlite3.connect(mirror / KEPT)) as kept:
         kept.executescript(SCHEMA)
-        if _is_read(kept, head):
-            return
         known = {commit for (commit,) in kept.execute("SELECT id FROM commits")}
         unread = [commit for commit in _list(mirror, head) if commit not in known]
         for start in range(0, len(unread), BATCH):
@@ -60,7 +61,7 @@ def _record(mirror: Path, head: str) -> None:
                 rows = sorted((hash_word(word), numbers[commit]) for commit, found in words.items() for word in found)
                 kept.executemany("INSERT OR IGNORE INTO changes VALUES (?, ?)", rows)
         with kept:
-            kept.execute("INSERT INTO heads VALUES (?)", (head,))
+            kept.execute("INSERT OR IGNORE INTO heads VALUES (?)", (head,))
 
 
 def find_change(mirror: Path, head: str, name: str) -> str:

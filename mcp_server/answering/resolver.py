@@ -178,9 +178,9 @@ class IndexResolver:
         self._occurs: dict[str, bool] = {}
 
     def _with_history(self) -> list[SourceState]:
-        """Return the sources whose commits the caller may see."""
+        """Return the sources of the commits that the caller may see."""
         seen = self._commits.sources
-        return [state for state in self._index.manifest.sources if f"{state.name}{HISTORY_SUFFIX}" in seen]
+        return [state for state in self._index.manifest.sources if state.kind == "commit" and state.name in seen]
 
     def has_name(self, name: str) -> bool:
         """Tell whether a symbol or word of this name exists, in tickets and commits too."""

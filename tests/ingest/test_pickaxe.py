@@ -114,5 +114,6 @@ def test_an_index_whose_removals_cannot_be_read_is_published_and_says_so(tmp_pat
     assert report.published and report.manifest.chunks
     assert "What its commits took away could not be read" in report.left_out["shop"]
     (mirror / KEPT).rmdir()
+    (repository / "a.py").write_text("def redeem(): pass\n")  # not committed
     assert not build_index([source], IndexConfig(workers=1), None, data, now="2026-11-22T00:00:01Z").left_out
     assert (mirror / KEPT).is_file()

@@ -124,6 +124,21 @@ def test_what_was_removed_last_week_is_told_with_its_commit_and_what_replaced_it
 
 
 @pytest.mark.req("R22")
+def test_what_was_removed_is_told_while_files_are_edited(history):
+    service, commits = history
+    orders = service.setup.root / "shop" / "orders.py"
+    before = orders.read_text()
+    orders.write_text(f"{before}\n\nMOST = 9\n")
+    reindex(service)
+    assert (
+        f"void_coupon was removed in commit {commits['Tidy up']}"
+        in ask(service, "What became of void_coupon?").content[0].text
+    )
+    orders.write_text(before)
+    reindex(service)
+
+
+@pytest.mark.req("R22")
 def test_an_answer_searches_no_old_commits_for_a_name_that_it_does_not_have(history, monkeypatch):
     def search(*_):
         raise AssertionError("the build has read what commits took away")
