@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from ingest.errors import EmbeddingError, PublishRefused, WriterBusy
-from ingest.index import Index, control, generation, generations, status
+from ingest.index import Index, control, generation, generations, recent, status
 from ingest.index.invariants import check_invariants
 from ingest.index.packed import pack
+from ingest.index.recent import read_recent
 from ingest.index.rows import Segment
 from ingest.model import Entry, Rename, Skip, SourceInfo
 from tests.ingest.index.support import (
@@ -457,6 +458,29 @@ def test_what_was_removed_does_not_come_back_when_recent_documents_are_written_a
     with Index.open_current(tmp_path, EMBEDDER) as index:
         assert list(index.search_text([("lonely", 1.0)], see("app", "lib"), 20, WEIGHTS)) == []
         assert len(found(index, "step18")) == 1
+    assert check_invariants(tmp_path) == []
+
+
+@pytest.mark.req("I3")
+@pytest.mark.parametrize("damage", [None, "", '["no document"]', "{}\n[", "\xff"])
+def test_recent_documents_are_the_same_read_from_the_file_and_kept_in_the_process(
+    tmp_path: Path, damage: str | None
+) -> None:
+    publish(tmp_path, {f"m{i}.py": f"{A}\n\nunique {i}" for i in range(200)})
+    for step in range(20):
+        manifest = publish(tmp_path, {f"m{step % 12}.py": f"{A}\n\nstep{step}"})
+        file = tmp_path / "gens" / str(manifest.generation) / "tantivy" / "recent.jsonl"
+        kept = read_recent(file.parent)
+        recent._KEPT.clear()  # as another process
+        assert read_recent(file.parent) == kept
+        assert len({record.file for record in kept.records.values()}) == min(step + 1, 12)
+        if step == 9 and damage is not None:
+            file.write_text(damage, "latin-1")
+            break
+    for step in range(20, 32):
+        publish(tmp_path, {f"m{step % 12}.py": f"{A}\n\nstep{step}"})
+    with Index.open_current(tmp_path, EMBEDDER) as index:
+        assert [found(index, f"step{step}") for step in (8, 9, 19, 20, 31)] == [[], [], [], ["m8.py"], ["m7.py"]]
     assert check_invariants(tmp_path) == []
 
 
