@@ -15,7 +15,7 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,28 @@ class BackupReport:
 
 
 def create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
-    """Write a backup; a running server and worker may go on. Raises IndexEmpty, IndexCorrupt, DiskFull."""
+    """Write a backup; a running server and worker may go on.
+
+    Raises IngestError, for damage IndexCorrupt, where there is nothing IndexEmpty, for a full disk DiskFull.
+    """
+    with _file_errors(f"The backup {target} was not written", "Name a file in a folder that you may write to."):
+        return _create_backup(data_dir, target, now)
+
+
+@contextmanager
+def _file_errors(what: str, remedy: str) -> Iterator[None]:
+    """Turn files that cannot be read or written into a sentence; those of which the disk is full already are one."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename2 or error.filename
+        cause = f"{place}: {error.strerror}" if place else error.strerror or str(error)
+        raise IngestError(f"{what} ({cause}). {remedy}") from error
+
+
+def _create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
+    if target.is_dir():
+        raise IngestError(f"{target} is a folder, and a backup is one file. Name it, such as {target / 'backup.tar'}.")
     if not control.is_created(data_dir):
         raise IndexEmpty(f"There is nothing to back up in {data_dir}: nothing was indexed. Run `codecairn index`.")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +159,14 @@ def _copy_database(file: Path, scratch: Path) -> Path:
 def restore_backup(file: Path, data_dir: Path) -> BackupReport:
     """Put a backup in place of an empty or missing data directory, after checking everything in it.
 
-    Raises IngestError for a data directory in use, a damaged backup, or one of another format.
+    Raises IngestError for a data directory in use, a damaged backup, one of another format, or files out of reach.
     """
+    remedy = "The file has to be readable, and the folder of the data directory writable; --data DIR names another."
+    with _file_errors(f"The backup {file} was not restored to {data_dir}", remedy):
+        return _restore_backup(file, data_dir)
+
+
+def _restore_backup(file: Path, data_dir: Path) -> BackupReport:
     if data_dir.exists() and any(path.name != "secret.key" for path in data_dir.iterdir()):
         raise IngestError(f"{data_dir} is not empty, so nothing is restored over it. Move it away, or give --data DIR.")
     data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +194,7 @@ def _extract(file: Path, target: Path) -> dict[str, dict[str, int]]:
         about = json.loads((target / LISTING).read_bytes())
     except FileNotFoundError as error:
         raise IngestError(f"{file} is no backup of CodeCairn, or does not exist.") from error
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (tarfile.TarError, ValueError) as error:
         raise IndexCorrupt(f"The backup {file} cannot be read ({error}). Use another backup.") from error
     if about.get("format") != FORMAT:
         raise IngestError(

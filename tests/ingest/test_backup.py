@@ -113,3 +113,30 @@ def test_a_damaged_index_is_not_backed_up(tmp_path, data):
     assert not list(tmp_path.glob("b.tar*"))
     with pytest.raises(IndexEmpty):
         create_backup(tmp_path / "nothing", tmp_path / "b.tar", NOW)
+
+
+@pytest.mark.req("V13")
+def test_a_backup_that_cannot_be_written_is_refused_with_a_sentence_and_leaves_nothing(tmp_path, data, monkeypatch):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for target in (tmp_path / "file" / "b.tar", tmp_path / "file" / "deep" / "b.tar", tmp_path / ("n" * 300)):
+        with pytest.raises(IngestError, match=r"was not written \(.*\)\. Name a file in a folder"):
+            create_backup(data, target, NOW)
+    monkeypatch.setattr("ingest.backup.tarfile.open", lambda *_: pytest.fail("a folder is refused before any work"))
+    with pytest.raises(IngestError, match="is a folder, and a backup is one file"):
+        create_backup(data, folder, NOW)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.req("V13")
+def test_a_backup_that_cannot_be_put_in_place_is_refused_with_a_sentence(tmp_path, data):
+    create_backup(data, tmp_path / "b.tar", NOW)
+    (tmp_path / "file").touch()
+    for file, place in (("b.tar", "file"), ("b.tar", "file/x"), ("b.tar", "file/x/y"), ("data", "fresh")):
+        with pytest.raises(IngestError, match=r"was not restored to .* \(.*\)\. The file has to be readable"):
+            restore_backup(tmp_path / file, tmp_path / place)
+    assert not list(tmp_path.glob("fresh*"))
+    with pytest.raises(IngestError, match="does not exist"):
+        restore_backup(tmp_path / "none.tar", tmp_path / "fresh")
