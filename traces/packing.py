@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.resources import files
@@ -114,7 +115,12 @@ def load_dictionary() -> zstandard.ZstdCompressionDict:
     return zstandard.ZstdCompressionDict(files("traces").joinpath(DICTIONARY).read_bytes())
 
 
-@lru_cache(maxsize=1)
+_OWN = threading.local()
+
+
 def _compressor() -> zstandard.ZstdCompressor:
-    # Only the writer's thread compresses: a compressor serves one thread at a time.
-    return zstandard.ZstdCompressor(level=LEVEL, dict_data=load_dictionary(), write_checksum=False)
+    # One per thread: it serves one at a time, and a process that holds two stores has two writers.
+    if not hasattr(_OWN, "compressor"):
+        _OWN.compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=load_dictionary(), write_checksum=False)
+    compressor: zstandard.ZstdCompressor = _OWN.compressor
+    return compressor

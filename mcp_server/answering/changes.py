@@ -19,6 +19,7 @@ HEADER = re.compile(rb'^\+\+\+ (?:"?b/)(.*?)"?\t?$')
 TELLING = 4  # letters and digits of a line that can be told from others
 MAX_LINES = 5_000  # that are kept of one commit: a generated file is not worth the memory
 GAP = 3  # unchanged lines within one change
+LONE = 16  # letters and digits that a line needs to be a change by itself: "'use strict';" stands in every file
 
 
 class ChangeReader:
@@ -75,13 +76,15 @@ def read_added(mirror: Path, commit: str) -> Mapping[str, frozenset[str]]:
 
 def changed_ranges(chunk: Chunk, added: frozenset[str]) -> list[tuple[int, int]]:
     """Return the ranges of a chunk's lines that a commit put there and that are still there, those with most first."""
-    ranges: list[tuple[int, int, int]] = []  # lines found, first, last
+    ranges: list[tuple[int, int, int, int]] = []  # lines found, first, last, letters and digits of them
     for number, line in enumerate(chunk.text.split("\n"), chunk.start_line):
         if line.strip() not in added:
             continue
+        said = sum(c.isalnum() for c in line)
         if ranges and number - ranges[-1][2] <= GAP:
-            count, first, _ = ranges[-1]
-            ranges[-1] = (count + 1, first, number)
+            count, first, _, before = ranges[-1]
+            ranges[-1] = (count + 1, first, number, before + said)
         else:
-            ranges.append((1, number, number))
-    return [(first, last) for _, first, last in sorted(ranges, key=lambda item: (-item[0], item[1]))]
+            ranges.append((1, number, number, said))
+    telling = [found for found in ranges if found[3] >= LONE]
+    return [(first, last) for _, first, last, _ in sorted(telling, key=lambda item: (-item[0], item[1]))]

@@ -58,6 +58,9 @@ def state_link(task: Task, link: Link, origin: Evidence, target: Evidence) -> Cl
         by = introduce(origin).replace("Commit", "commit", 1)
         text = f"{link.about} was removed in {by}{instead}: {quoted(clip(origin.chunk.title))}"
         return task.draft(text, [origin.span(first, origin.end_line), lines if instead else None])
+    if link.relation == "touched":
+        text = f"{introduce(origin)} touched {place_of(target)}; there stands {describe(target, link)}"
+        return task.draft(text, [origin.span(first, first), lines], form="item")
     verb = "changed" if link.relation == "changed" else "names"
     spot = naming_line(origin, target) if verb == "names" else origin.span(first, first)
     return task.draft(f"{introduce(origin)} {verb} {describe(target, link)}", [spot, lines], form="item")

@@ -173,14 +173,19 @@ def commits_naming(places: Places, name: str) -> list[Linked]:
 
 
 def changed_by(places: Places, commit: Chunk, about: str) -> Iterator[Link]:
-    """Yield the lines that a commit changed and that are still there, implementation before tests."""
+    """Yield the lines that a commit changed and that are still there, implementation before tests.
+
+    Of a file where none of them is, the lines that share the commit's words: it touched the file, not those lines.
+    """
     found: list[Link] = []
     for path in touched_paths(commit.links)[: 2 * MAX_FILES]:
         now = present_path(places, commit.source.removesuffix(HISTORY_SUFFIX), path)
         chunks = places.index.document_chunks(*now, places.filters) if now else []
         if chunks:
-            chunk, start, end = changed_part(chunks, places.changes.added(commit, path), places, commit.title)
-            found.append(Link("changed", about, commit, chunk, start, end))
+            chunk, start, end, is_changed = changed_part(
+                chunks, places.changes.added(commit, path), places, commit.title
+            )
+            found.append(Link("changed" if is_changed else "touched", about, commit, chunk, start, end))
     yield from sorted(found, key=lambda link: link.target.role != "source")[:MAX_FILES]
 
 
@@ -196,15 +201,21 @@ def present_path(places: Places, source: str, path: str) -> tuple[str, str] | No
     return None
 
 
-def changed_part(chunks: Sequence[Chunk], added: frozenset[str], places: Places, title: str) -> tuple[Chunk, int, int]:
-    """Return the lines of a file that show a change best: those of the commit, else those that share its words."""
+def changed_part(
+    chunks: Sequence[Chunk], added: frozenset[str], places: Places, title: str
+) -> tuple[Chunk, int, int, bool]:
+    """Return the lines of a file that show a change best, and whether the commit put any of them there.
+
+    Those of the commit, else those that share its words.
+    """
     ranges = [(chunk, *place) for chunk in chunks for place in changed_ranges(chunk, added)]
     if ranges:
         chunk, start, end = max(ranges, key=lambda r: (r[2] - r[1], -r[1]))
         if end - start < RANGE_LINES:
-            return chunk, start, end
+            return chunk, start, end, True
     held = [c for c in chunks if any(c is chunk for chunk, _, _ in ranges)] or list(chunks)
-    return best_part(held, places.subject | frozenset(map(root, content_words(title))))
+    chunk, start, end = best_part(held, places.subject | frozenset(map(root, content_words(title))))
+    return chunk, start, end, any(c is chunk and first <= end and start <= last for c, first, last in ranges)
 
 
 def best_part(chunks: Sequence[Chunk], subject: frozenset[str]) -> tuple[Chunk, int, int]:

@@ -11,7 +11,7 @@ from ingest.model import Chunk, Kind
 from mcp_server.retrieval.model import Entity, RankedChunk
 
 Slot = Literal["code", "tickets", "designs", "history"]
-Relation = Literal["changed", "names", "behind", "mentions", "renamed", "replaced", "removed"]
+Relation = Literal["changed", "touched", "names", "behind", "mentions", "renamed", "replaced", "removed"]
 GONE = frozenset({"renamed", "replaced", "removed"})  # relations that say what became of something
 DropReason = Literal["duplicate", "file_cap", "slot_cap", "budget"]
 

@@ -46,7 +46,7 @@ SHAPED = re.compile(
 )
 CAPITALISED = re.compile(r"^[A-Z][A-Za-z0-9]+$")
 PATH = re.compile(
-    r"(?:[\w.@~+-]+/){2,}[\w.@+-]+|(?:[\w.@~+-]+/)+[\w@+-]+\.\w+|\b[\w+-]+\.(?:pyi?|[cm]?[jt]sx?|go|rs|java|kt|scala|c|cc|cpp|cxx|h|hh|hpp|cs|rb|php|md|rst|txt|toml|ya?ml|json|sh|swift|lua|exs?|hs|zig|sql|tf|proto|html|css)\b"
+    r"(?:[\w.@~+-]+/){2,}[\w.@+-]*[\w@+]|(?:[\w.@~+-]+/)+[\w@+-]+\.\w+|\b[\w+-]+\.(?:pyi?|[cm]?[jt]sx?|go|rs|java|kt|scala|c|cc|cpp|cxx|h|hh|hpp|cs|rb|php|md|rst|txt|toml|ya?ml|json|sh|swift|lua|exs?|hs|zig|sql|tf|proto|html|css)\b"
 )
 TICKET = re.compile(r"(?<![\w/])(?:#\d{1,7}|[A-Z][A-Z0-9]{1,9}-\d{1,7})\b")
 DESIGN = re.compile(rf"\b(?:{DESIGN_FAMILIES}|DESIGN)[- ]?\d{{1,6}}\b", re.IGNORECASE)

@@ -135,6 +135,8 @@ def test_without_the_mirror_the_file_is_cited_and_the_answer_says_that_git_was_n
     finally:
         with_less.close()
     assert ranges_of(answer, "office/queue.py")
+    assert " touched office/queue.py; there stands `PrintQueue" in answer.answer  # which lines it changed is not known
+    assert " changed " not in answer.answer
     assert "git_unavailable" in answer.degraded
 
 

@@ -1,5 +1,8 @@
 """Content of traces, packed: nothing is lost, ids are kept once, and what an older program wrote is still read."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +62,25 @@ def test_content_of_an_older_program_is_read():
 def test_damaged_content_is_said():
     with pytest.raises(TraceStoreError, match="trace verify"):
         unpack(b"\x01nothing of the kind", Numbers().id_of)
+
+
+CROWD = """
+import threading
+from traces.packing import pack, unpack
+
+def work(name):
+    for at in range(300):
+        data = (f'{{"{name}":{at},' + ','.join(f'"k{n}":"{name} {n * at}"' for n in range(400)) + '}').encode()
+        assert unpack(pack(data, int), int) == data
+
+crowd = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+[one.start() for one in crowd]
+[one.join() for one in crowd]
+print("packed")
+"""
+
+
+def test_two_stores_of_one_process_pack_at_the_same_time():
+    # In a process of its own: a compressor that two threads share takes the interpreter down.
+    run = subprocess.run([sys.executable, "-c", CROWD], capture_output=True, text=True, timeout=120, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "packed\n", "")

@@ -56,6 +56,12 @@ def test_line_numbers_belong_to_their_path() -> None:
     assert find_anchors("See src/cache.py:3-9 there.")[0].lines == (3, 9)
 
 
+@pytest.mark.parametrize("end", [".", "...", ".)", ",", ". Then"])
+def test_a_path_ends_before_the_full_stop(end: str) -> None:
+    assert anchors(f"`Cache` is defined in src/deep/cache.py{end}")[-1] == ("path", "src/deep/cache.py")
+    assert anchors(f"`Cache` is below src/deep/cache{end}")[-1] == ("path", "src/deep/cache")
+
+
 def test_a_quote_keeps_the_address_in_it() -> None:
     said = 'CHANGES.md says: "suppress the abort ([#7](https://example.org/pull/7)) in recover"'
     quotes = [anchor.text for anchor in find_anchors(said) if anchor.kind == "quote"]
