@@ -25,6 +25,7 @@ from mcp_server.cli.common import (
 )
 from mcp_server.cli.working import worker_command
 from mcp_server.config import Setup
+from mcp_server.keyring import read_keys
 
 hook_app = typer.Typer(no_args_is_help=True, help="Git hooks that index after each commit, checkout, merge and rebase.")
 
@@ -43,6 +44,7 @@ def backup(
     from ingest.backup import create_backup
 
     setup = open_setup(root, config, data)
+    read_keys(setup.data_dir, may_make=False)  # a damaged key is told now, not when it is needed
     target = file or Path(f"codecairn-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar")
     report = create_backup(setup.data_dir, target.absolute(), utc_now())
     if as_json:

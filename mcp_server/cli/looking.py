@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ingest.errors import ConfigError
 from mcp_server.access import Domain, list_domains, local_principal
 from mcp_server.cli.common import (
     EXIT_ERROR,
@@ -23,6 +24,7 @@ from mcp_server.cli.common import (
 )
 from mcp_server.cli.configuring import compare_places, open_environment
 from mcp_server.config import Setup
+from mcp_server.keyring import read_keys
 from mcp_server.service import VERSION
 
 
@@ -59,7 +61,7 @@ def doctor(
         print_json(lines) if as_json else print("\n".join(lines) or "no difference")
         return
     setup = open_setup(root, config, data, reads=True)
-    problems = [*find_intruders(), *find_prompt_changes(), *find_violations(setup, deep)]
+    problems = [*find_intruders(), *find_prompt_changes(), *find_key_damage(setup), *find_violations(setup, deep)]
     if shutil.which("git") is None:
         problems.append("git is not on the PATH; git sources cannot be read.")
     if as_json:
@@ -101,6 +103,15 @@ def find_prompt_changes() -> list[str]:
     import prompts
 
     return prompts.verify_lock()
+
+
+def find_key_damage(setup: Setup) -> list[str]:
+    """Return what is wrong with the key that signs and names; nothing for one that is not made yet."""
+    try:
+        read_keys(setup.data_dir, may_make=False)
+    except ConfigError as error:
+        return [str(error)]
+    return []
 
 
 def find_violations(setup: Setup, deep: bool) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ def codecairn(repository, tmp_path):
         done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=110)
         assert done.returncode == code, (done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
-        return done.stdout if code in (0, 3) else done.stderr
+        return done.stdout if code in (0, 3) else done.stderr + done.stdout
 
     return run
 
@@ -181,6 +182,26 @@ def test_the_audit_trail_can_be_shown_and_verified(codecairn, tmp_path):
         db.execute("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)")
         db.commit()
     assert "was cut or replaced" in codecairn("audit", "verify", "--expect", head, code=1)
+
+
+@pytest.fixture
+def data_dir(codecairn):
+    """Return the data directory of an indexed repository."""
+    codecairn("index")
+    return Path(json.loads(codecairn("status", "--json"))["data_dir"])
+
+
+@pytest.mark.req("V13")
+def test_doctor_and_backup_tell_of_a_damaged_key(codecairn, data_dir, tmp_path):
+    key = data_dir / "secret.key"
+    key.unlink(missing_ok=True)
+    assert "no problems found" in codecairn("doctor")  # it is made when it is needed
+    for size in (0, 33):
+        key.write_bytes(b"k" * size)
+        sentence = f"{key} has {size} bytes and holds keys of 32. Restore it from a backup, or remove it"
+        assert f"PROBLEM: {sentence}" in codecairn("doctor", code=1)
+        assert sentence in codecairn("backup", str(tmp_path / "b.tar"), code=1)
+    assert not (tmp_path / "b.tar").exists()
 
 
 @pytest.mark.req("V13", "I4")
