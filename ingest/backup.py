@@ -177,7 +177,9 @@ def _restore_backup(file: Path, data_dir: Path) -> BackupReport:
         for place in about["generations"]:
             violations = check_invariants(fresh / place)
             if violations:
-                raise IndexCorrupt(f"The backup {file} holds a damaged index: {violations[0]}. Use another backup.")
+                raise IndexCorrupt(
+                    f"The backup {file} holds a damaged index: {str(violations[0]).rstrip('.')}. Use another backup."
+                )
         shutil.rmtree(data_dir, ignore_errors=True)
         fresh.chmod(0o700)
         fresh.rename(data_dir)

@@ -3,6 +3,7 @@
 ServerError            `retryable` says whether the same call can succeed later
 ├── BadRequest         the caller's arguments are wrong (names the valid ones)
 ├── NotReady           nothing to answer from yet: index empty or still building
+│   └── Unreadable     there is an index, and it cannot be opened
 ├── Unavailable        a stage failed and strict = true forbids the fallback
 ├── NotFound           unknown trace id, resource, or not permitted (indistinguishable)
 ├── Withheld           the result held something that the caller may not see: a fault, and nothing is given
@@ -26,6 +27,10 @@ class NotReady(ServerError):
     """Nothing to answer from yet."""
 
     retryable = True
+
+
+class Unreadable(NotReady):
+    """There is an index, and it cannot be opened."""
 
 
 class Unavailable(ServerError):

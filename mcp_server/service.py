@@ -43,7 +43,7 @@ from mcp_server.cache import Cache, CachedEmbedder
 from mcp_server.config import Setup, TransformSetting, is_read_only
 from mcp_server.egress import Outlet, release
 from mcp_server.environment import code_commit, describe_environment
-from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, mark_trace
+from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, Unreadable, mark_trace
 from mcp_server.fallback import Cancellation
 from mcp_server.keyring import read_keys
 from mcp_server.results import (
@@ -112,7 +112,7 @@ class Building:
 class Status:
     """What `codecairn status` and `status://index` show."""
 
-    state: Literal["ready", "index_empty", "index_building"]
+    state: Literal["ready", "index_empty", "index_building", "index_unreadable"]
     generation: int
     index_age_s: float
     chunks: int
@@ -335,7 +335,7 @@ class Service:
         except IndexStateError as error:
             if self._building is not None and opened is None:
                 raise self._not_ready(asking) from error  # the first build is just creating its files
-            raise NotReady(f"The index cannot be opened: {error}") from error
+            raise Unreadable(f"The index cannot be opened: {error}") from error
 
     def generation(self) -> int:
         """Return the number of the generation that queries read now. Raises NotReady."""
@@ -816,9 +816,11 @@ class Service:
         try:
             with self.reading(principal) as index:
                 return self._ready(index, principal, building)
+        except Unreadable as error:
+            state = Status("index_unreadable", 0, 0.0, 0, 0, "", (), alarms=(str(error),))
         except NotReady:
-            state: Literal["index_building", "index_empty"] = "index_building" if self._building else "index_empty"
-            return Status(state, 0, 0.0, 0, 0, "", (), building=building, data_dir=str(self.setup.data_dir))
+            state = Status("index_building" if self._building else "index_empty", 0, 0.0, 0, 0, "", ())
+        return replace(state, building=building, data_dir=str(self.setup.data_dir))
 
     def _ready(self, index: Index, principal: Principal, building: str) -> Status:
         from ingest.index import status

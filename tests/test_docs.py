@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 CODES = (
     "vector_unavailable", "embed_unavailable", "rolled_back_generation", "git_unavailable", "trace_unavailable",
-    "index_empty", "index_building",
+    "index_empty", "index_building", "index_unreadable",
 )  # fmt: skip
 
 

@@ -84,3 +84,6 @@ class Violation:
 
     rule: str
     detail: str
+
+    def __str__(self) -> str:
+        return self.detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,7 +40,7 @@ def status(
         state = service.status(local_principal(setup.settings))
     print_json(status_to_dict(state)) if as_json else print(render_status(state))
     if state.state != "ready":
-        raise SystemExit(EXIT_NOTHING)
+        raise SystemExit(EXIT_ERROR if state.state == "index_unreadable" else EXIT_NOTHING)
 
 
 def doctor(
@@ -119,7 +120,21 @@ def find_violations(setup: Setup, deep: bool) -> list[str]:
     from ingest.index.invariants import check_invariants
 
     folders = [domain.data_dir for domain in list_domains(setup) if is_indexed(domain)]
-    return [str(violation) for folder in folders for violation in check_invariants(folder, deep=deep)]
+    return [
+        describe_violation(str(violation), folder)
+        for folder in folders
+        for violation in check_invariants(folder, deep=deep)
+    ]
+
+
+def describe_violation(found: str, folder: Path) -> str:
+    """Return what is wrong with an index as sentences; what its files said when they were opened is some already."""
+    if found.endswith("."):
+        return found
+    return (
+        f"The index in {folder} is damaged: {found}. If `codecairn index` does not mend it, move that folder away "
+        "and run it again."
+    )
 
 
 def is_indexed(domain: Domain) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -202,6 +203,32 @@ def test_doctor_and_backup_tell_of_a_damaged_key(codecairn, data_dir, tmp_path):
         assert f"PROBLEM: {sentence}" in codecairn("doctor", code=1)
         assert sentence in codecairn("backup", str(tmp_path / "b.tar"), code=1)
     assert not (tmp_path / "b.tar").exists()
+
+
+@pytest.mark.parametrize("damage", ["control", "generations"])
+def test_status_and_doctor_name_a_damaged_index_instead_of_an_empty_one(codecairn, data_dir, damage):
+    if damage == "control":
+        (data_dir / "control.db").write_bytes(b"garbage")
+        what, remedy = "control.db cannot be used (file is not a database).", "Move the data directory away and run"
+    else:
+        shutil.rmtree(data_dir / "gens")
+        what, remedy = "MANIFEST.json cannot be read (No such file or directory).", "Run"
+    shown = codecairn("status", code=1)
+    assert "state: index_unreadable\n" in shown
+    assert f"{what} {remedy} `codecairn index`" in shown
+    status = json.loads(codecairn("status", "--json", code=1))
+    assert (status["state"], len(status["alarms"])) == ("index_unreadable", 1)
+    problems = codecairn("doctor", code=1).partition("PROBLEM: ")[2]
+    assert problems.startswith(str(data_dir))  # a sentence, and no representation of an object
+    assert f"{what} {remedy} `codecairn index`" in problems
+
+
+def test_doctor_says_what_to_do_about_a_broken_promise(codecairn, data_dir):
+    with closing(sqlite3.connect(data_dir / "control.db")) as db, db:
+        db.execute("UPDATE chunk SET shadowed = 1 WHERE rowid = 1")
+    problem = codecairn("doctor", code=1).partition("PROBLEM: ")[2].splitlines()[0]
+    assert problem.startswith(f"The index in {data_dir} is damaged: source 'shop-repo': chunk counts differ: ")
+    assert problem.endswith("move that folder away and run it again.")
 
 
 @pytest.mark.req("V13", "I4")
