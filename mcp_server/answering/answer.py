@@ -13,7 +13,7 @@ from mcp_server.answering.aspects import Aspect, content_words, root, split_ques
 from mcp_server.answering.citations import Numbered, Pointer, document_of, number_citations
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.constants import follow_constants, follow_settings
-from mcp_server.answering.coverage import list_unanswered, list_uncovered
+from mcp_server.answering.coverage import list_unanswered, list_uncovered, list_unspoken
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.flow import follow_calls
 from mcp_server.answering.forms import find_forms
@@ -291,6 +291,8 @@ def respond(
     pointers = [() if claim.is_struck else next(ids) for claim in checked]
     shown = [(c, p) for c, p in zip(checked, pointers, strict=True) if settings.keep_struck or not c.is_struck]
     unanswered = list_unanswered(aspects, generated.covered | {claim.draft.aspect for claim, _ in shown})
+    said = (*(claim.draft.text for claim, _ in shown), *(pointer.text for pointer in numbered.pointers))
+    unspoken = list_unspoken(retrieval.query, said, (*uncovered, *unanswered))
     products = competing_products(retrieval.query, retrieval.chunks)
     counts = Counter(claim.draft.aspect for claim, _ in shown)
     rests = {aspect: rest for aspect, one in facts.listed.items() if (rest := one.rest(counts[aspect]))}
@@ -306,7 +308,7 @@ def respond(
         mode=generated.mode,
         claims=tuple(Claim(c.draft.text, c.verdict, c.reason, p) for c, p in zip(checked, pointers, strict=True)),
         citations=citations,
-        ungrounded=(*uncovered, *unanswered, *list_ungrounded_claims(checked)),
+        ungrounded=(*uncovered, *unanswered, *unspoken, *list_ungrounded_claims(checked)),
         not_found=retrieval.not_found,
         stale=tuple(c.id for c in citations if c.freshness in ("moved", "changed", "gone")),
         degraded=join_codes(retrieval.degraded, generated.degraded, checker.degraded),

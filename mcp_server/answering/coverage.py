@@ -23,7 +23,7 @@ from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.grounding import searchable
 from mcp_server.answering.resolver import Resolver
 from mcp_server.results import MissingName, Ungrounded
-from mcp_server.retrieval.query import PATH
+from mcp_server.retrieval.query import PATH, SHAPED
 
 # Of all chunks: a word this rare, asked for and not in the evidence, was the point of the question. Plain words have
 # synonyms ("rate" for "per second"), names have none.
@@ -84,6 +84,17 @@ def list_unanswered(aspects: Sequence[Aspect], answered: Container[int]) -> tupl
         Ungrounded("question", aspect.text, "not_covered", "The evidence found allows no statement about it.")
         for number, aspect in enumerate(aspects)
         if number not in answered
+    )
+
+
+def list_unspoken(question: str, said: Sequence[str], known: Sequence[Ungrounded]) -> tuple[Ungrounded, ...]:
+    """Return the names of a question of which no statement speaks and no cited line does, and no other part either."""
+    told = " ".join(part.text for part in known)
+    names = (name for name in named_in(question) if SHAPED.search(name) and not PATH.fullmatch(name))
+    return tuple(
+        Ungrounded("question", name, "not_covered", f"No statement here speaks of '{name}'.")
+        for name in names
+        if not is_named(name, said) and not is_named(name, [told])
     )
 
 

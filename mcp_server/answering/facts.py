@@ -23,14 +23,17 @@ class CodeFacts:
         chunks: Iterable[Chunk],
         find: Callable[[str], Sequence[Chunk]] = lambda _: (),
         document: Document = lambda *_: (),
+        naming: Callable[[str, str], Sequence[Chunk]] = lambda *_: (),
     ) -> None:
         """Take the chunks; nothing is parsed yet.
 
-        `find`: where definitions lie that the evidence lacks; `document`: the rest of a file, for what was cut.
+        `find`: where definitions lie that the evidence lacks; `document`: the rest of a file, for what was cut;
+        `naming`: chunks of a role that hold a name.
         """
         self._chunks = tuple(chunks)
         self._find = find
         self._document = document
+        self._naming = naming
         self._known: dict[str, list[Definition]] = {}
 
     def definitions(self, name: str) -> list[Definition]:
@@ -62,12 +65,14 @@ class CodeFacts:
         return list(found.values())
 
     def values(self, name: str) -> Iterator[tuple[Chunk, Value]]:
-        """Yield what a name is given anywhere in the evidence."""
+        """Yield what a name is given anywhere in the evidence; of a constant that it lacks, where it is given one."""
         parts = name_parts(name)
-        for chunk in self._about(parts[-1]) if parts else ():
-            for value in read_facts(chunk).values:
-                if value.name.lstrip("-").replace("-", "_") == parts[-1]:
-                    yield chunk, value
+        last = parts[-1] if parts else ""
+        found = values_in(self._about(last), last) if last else []
+        if last.isupper() and not any(is_given(*one) for one in found):
+            elsewhere = {chunk.id: chunk for chunk in (*self._find(last), *self._naming(last, "source"))}
+            found += [one for one in values_in(elsewhere.values(), last) if is_given(*one)]
+        yield from found
 
     def holds(self, path: str, name: str) -> bool:
         """Tell whether the evidence of a path holds a name."""
@@ -121,6 +126,36 @@ def read_definitions(chunk: Chunk, name: str, document: Document) -> list[Defini
         for one in read_facts(chunk).definitions
     ]
     return [*known, *own]
+
+
+def values_in(chunks: Iterable[Chunk], name: str) -> list[tuple[Chunk, Value]]:
+    """Return what some chunks give a name."""
+    given = ((chunk, value) for chunk in chunks for value in read_facts(chunk).values)
+    return [(chunk, value) for chunk, value in given if value.name.lstrip("-").replace("-", "_") == name]
+
+
+TABLE = re.compile(r"default|config|settings|options", re.IGNORECASE)  # what a table of defaults is called
+
+
+def is_given(chunk: Chunk, value: Value) -> bool:
+    """Tell whether a value is what a name is: an argument that is passed under the name says nothing of it."""
+    return value.how != "keyword" or is_table_entry(chunk, value)
+
+
+def is_table_entry(chunk: Chunk, value: Value) -> bool:
+    """Tell whether a value stands under its name in a table of defaults: `default_config = {"NAME": value}`."""
+    line = chunk.text.split("\n")[value.line - chunk.start_line]
+    if value.how != "keyword" or not re.search(rf"[\"'`]{re.escape(value.name)}[\"'`]\s*(?::|=>|,)", line):
+        return False
+    return TABLE.search(table_around(chunk, value.line)) is not None
+
+
+def table_around(chunk: Chunk, line: int) -> str:
+    """Return the last name of what is defined around a line, "" at the top level."""
+    inside = [symbol for symbol in chunk.symbols if symbol.start_line <= line <= symbol.end_line]
+    if inside:
+        return max(inside, key=lambda symbol: (symbol.start_line, -symbol.end_line)).name
+    return last_part(chunk.symbol or "")
 
 
 def holds_name(text: str, name: str) -> bool:

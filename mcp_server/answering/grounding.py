@@ -131,7 +131,8 @@ class Ledger:
         self.resolver = resolver
         self.own = own
         self.cites_all = cites_all
-        self.facts = CodeFacts([block.chunk for block in evidence], resolver.definitions, resolver.document)
+        chunks = [block.chunk for block in evidence]
+        self.facts = CodeFacts(chunks, resolver.definitions, resolver.document, resolver.naming)
         self.relations = RelationChecker(self.facts)
         self.values = ValueChecker(self.evidence, self.facts)
         self._whole = {block.id: searchable(block) for block in evidence}

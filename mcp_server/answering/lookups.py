@@ -19,6 +19,7 @@ from mcp_server.answering.aspects import Aspect, root
 from mcp_server.answering.callers import Listed, state_users, users_asked
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, block_of
+from mcp_server.answering.facts import is_table_entry, table_around
 from mcp_server.answering.generate import role_share, state_assignment
 from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted, state_definition
 from mcp_server.answering.pieces import last_part
@@ -55,6 +56,9 @@ SUBJECTS = tuple(
         rf"\b(?:what|which)\s+{NAME.format('name')}\s+(?:is|are|do|does|will)\b(?=.*\bdefault)(?P<owner>(?!))?",
         rf"\b(?:does|do|is)\s+(?:the\s+)?{NAME.format('name')}(?:\s+{KIND})?{OWNER}\s+(?:default|set)\b",
     )
+)
+BESIDE = re.compile(
+    rf"`?(?:\(\))?\s*(?:,|,?\s*\band|,?\s*\bor)\s+(?:(?:of|for)\s+)?(?:the\s+)?(?:defaults?\s+(?:of|for)\s+)?{NAME.format('name')}"
 )
 NO_SUBJECT = STOP_WORDS | frozenset(
     "default defaults value values argument parameter option field set number amount count".split()
@@ -105,8 +109,9 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
         elif (asked := users_asked(aspect))[0]:
             drafts, listed[number] = state_users(task, *asked, blocks, resolver)
         elif aspect.intent == "default":
-            drafts = state_defaults(task, blocks, resolver)
-            if not drafts:
+            drafts, gone = state_defaults(task, blocks, resolver)
+            missing += gone
+            if not drafts and not gone:
                 drafts, gone = state_members(task, blocks, resolver)
                 missing += gone
         else:
@@ -119,19 +124,49 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
 # ---- defaults
 
 
-def state_defaults(task: Task, blocks: dict[int, Evidence], resolver: Resolver) -> list[ClaimDraft]:
-    """State what the name that is asked for is given, at the places where a caller would look."""
+def state_defaults(
+    task: Task, blocks: dict[int, Evidence], resolver: Resolver
+) -> tuple[list[ClaimDraft], list[Ungrounded]]:
+    """State what the names that are asked for are given, at the places where a caller would look.
+
+    Also what of several names is given nothing: the others' values are no answer about it.
+    """
     for name, owner in read_subjects(task.aspect.text):
-        found = values_of_owner(name, owner, resolver) if owner else []
-        if not found and SHAPED.search(name):
-            found = values_anywhere(name, blocks.values(), resolver)
-        if not found and not owner:
-            found = settings_named(name, blocks.values(), resolver)
-        if found:
-            first = min(given.rank for given in found)
-            best = unique(given for given in found if given.rank == first)[:MAX_VALUES]
-            return [state_value(task, given, block_of(given.chunk, blocks)) for given in best]
-    return []
+        found = {name: given_values(name, owner, blocks, resolver)}
+        if not found[name]:
+            continue
+        found |= {more: given_values(more, owner, blocks, resolver) for more in names_beside(task.aspect.text, name)}
+        told = [state_value(task, given, block_of(given.chunk, blocks)) for own in found.values() for given in own]
+        return told, [nothing_given(more) for more, own in found.items() if not own]
+    return [], []
+
+
+def given_values(name: str, owner: str, blocks: Mapping[int, Evidence], resolver: Resolver) -> list[Given]:
+    """Return what a name is given where a caller would look first, at most a few places."""
+    found = values_of_owner(name, owner, resolver) if owner else []
+    if not found and SHAPED.search(name):
+        found = values_anywhere(name, blocks.values(), resolver) or entries_named(name, resolver)
+    if not found and not owner:
+        found = settings_named(name, blocks.values(), resolver)
+    first = min((given.rank for given in found), default=0)
+    return unique(given for given in found if given.rank == first)[:MAX_VALUES]
+
+
+def names_beside(text: str, name: str) -> list[str]:
+    """Return the names that stand beside one in a list: "the default of A and of B"."""
+    found: list[str] = []
+    at = text.find(name) + len(name)
+    while match := BESIDE.match(text, at):
+        if not SHAPED.search(match["name"]):
+            break
+        found.append(match["name"])
+        at = match.end()
+    return found
+
+
+def nothing_given(name: str) -> Ungrounded:
+    """Return the part of a question about the default of a name that is given none."""
+    return Ungrounded("question", f"default of {name}", "not_covered", f"No place gives `{name}` a value.")
 
 
 def read_subjects(text: str) -> list[tuple[str, str]]:
@@ -207,6 +242,16 @@ def rank_anywhere(chunk: Chunk, value: Value) -> int | None:
     if not inside or kind in TYPE_KINDS or (inside == value.name and kind not in CALLABLE_KINDS):
         return 0
     return 1 if makes else None
+
+
+def entries_named(name: str, resolver: Resolver) -> list[Given]:
+    """Return what tables of defaults hold under a name: `default_config = {"NAME": value}`."""
+    return [
+        Given(int("default" not in table_around(chunk, value.line).lower()), chunk, value)
+        for chunk in resolver.naming(name, "source")
+        for value in values_named(chunk, name)
+        if is_table_entry(chunk, value)
+    ]
 
 
 def settings_named(name: str, blocks: Iterable[Evidence], resolver: Resolver) -> list[Given]:

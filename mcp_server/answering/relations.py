@@ -17,7 +17,7 @@ from ingest.chunking.facts import IDENTIFIER, Definition, Value, literal_of
 from ingest.languages.kinds import CALLABLE_KINDS
 from ingest.model import Chunk
 from mcp_server.answering.claims import COUNT_WORDS, Anchor
-from mcp_server.answering.facts import CodeFacts, is_at, name_parts
+from mcp_server.answering.facts import CodeFacts, is_at, is_given, is_table_entry, name_parts
 
 Predicate = Literal[
     "calls", "inherits", "raises", "decorated", "imports", "defined_in", "returns", "defaults", "equals", "counts",
@@ -86,11 +86,12 @@ DEFAULTS = (
         re.I,
     ),
     re.compile(r"(?P<a>§\d+§)\s*\(\s*(?P<not>(?!))?" + VALUE + r"\s+by\s+default\s*\)", re.I),
+    re.compile(rf"\b(?:is|are)\s+(?P<a>§\d+§){FILLER}(?P<not>(?!))?(?:set\s+to\s+)?{VALUE}\s+by\s+default\b", re.I),
 )
 # "`LIMIT` is 5": said of a constant, with nothing after it; under a condition it is no statement of its value.
 EQUALS = re.compile(
     rf"(?P<a>§\d+§){FILLER}(?:\([^()§]*\)\s*)?{NOT}(?:(?:is|are)(?:\s+set\s+to)?|equals|=)\s+[`\"'*]*"
-    r"(?P<v>-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*')[`\"'*]*\s*(?=[.,;:)](?!\d)|$)",
+    r"(?P<v>-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*'|(?<=`)(?:true|false)(?=`))[`\"'*]*\s*(?=[.,;:)](?!\d)|$)",
     re.I,
 )
 CONDITION = re.compile(
@@ -366,8 +367,10 @@ class RelationChecker:
     def defaults(self, relation: Relation) -> tuple[Holds, str]:
         """Tell whether a name defaults to a value: compared with parameters and assignments of that name."""
         wanted = literal_of(relation.object)
-        values = [(chunk, value) for chunk, value in self.facts.values(relation.subject) if value.how != "keyword"]
-        keywords = [(chunk, value) for chunk, value in self.facts.values(relation.subject) if value.how == "keyword"]
+        given = list(self.facts.values(relation.subject))
+        values = [(chunk, value) for chunk, value in given if is_given(chunk, value)]
+        # A table of defaults settles it, whatever a test passes under the name.
+        keywords = [] if any(is_table_entry(*one) for one in given) else [one for one in given if one not in values]
         if not wanted:
             same = [value for _, value in values if squeeze(value.source) == squeeze(relation.object)]
             return ("yes" if same else "open"), ""

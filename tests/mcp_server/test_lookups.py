@@ -4,7 +4,9 @@ import pytest
 
 from mcp_server.access import local_principal
 from mcp_server.answering.lookups import read_subjects
+from mcp_server.config import load_setup
 from mcp_server.results import AnswerRequest, SearchRequest
+from mcp_server.service import Service
 from tests.mcp_server.conftest import reindex, write_files
 
 FILES = {
@@ -347,3 +349,59 @@ def test_how_a_function_works_is_said_by_what_it_calls_here(repository, service)
     assert said.verdict == "supported"
     lines = {c.id: (c.path, c.start_line, c.end_line) for c in answer.citations}
     assert {lines[i][0] for i in said.citations} == {"shop/pipeline.py"}
+
+
+TABLE = {
+    "shop/app.py": """class Shop:
+    default_config = Frozen(
+        {
+            "CART_COOKIE_NAME": "cart",
+            "CART_COOKIE_SECURE": True,
+            "CART_LIFETIME": timedelta(days=31),
+        }
+    )
+""",
+    "shop/sessions.py": """def cart_cookie_path(shop):
+    \"\"\"The path of the cookie. The default value is that of the config.\"\"\"
+    return shop.config["CART_COOKIE_NAME"]
+
+
+CART_TABLE = {"CART_COOKIE_SECURE": False}
+""",
+    "tests/test_cart.py": """def test_cart(shop):
+    shop.config.update(CART_COOKIE_SECURE=False, CART_COOKIE_NAME="other")
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    root = tmp_path_factory.mktemp("table")
+    write_files(root / "code", TABLE)
+    service = Service(load_setup(root=root / "code", config=None, data=root / "data", env={}))
+    reindex(service)
+    yield lambda question: service.answer(AnswerRequest(question), local_principal(service.setup.settings))
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is the default value of CART_COOKIE_NAME?", ['`CART_COOKIE_NAME` is `"cart"`']),
+        ("What does CART_LIFETIME default to?", ["`CART_LIFETIME` is `timedelta(days=31)`"]),
+        (
+            "What is the default of CART_COOKIE_NAME and of CART_COOKIE_SECURE?",
+            ['`CART_COOKIE_NAME` is `"cart"`', "`CART_COOKIE_SECURE` is `True`"],
+        ),
+    ],
+)
+def test_the_default_of_a_setting_is_its_entry_in_the_table_of_defaults(shop, question, said):
+    answer = shop(question)
+    lines = [line for line in answer.answer.split("\n") if line.startswith("`")]
+    assert [line.partition(" in `Shop.default_config` (shop/app.py:")[0] for line in lines] == said
+    assert not answer.ungrounded
+
+
+def test_a_default_that_the_table_excludes_is_denied(shop):
+    answer = shop("Why is CART_COOKIE_SECURE False by default?")
+    assert answer.answer.startswith("That is not so: 'CART_COOKIE_SECURE' is True (shop/app.py:5), not False.")

@@ -1,8 +1,8 @@
 import pytest
 
 from mcp_server.answering.aspects import split_question
-from mcp_server.answering.coverage import list_uncovered
-from mcp_server.results import MissingName
+from mcp_server.answering.coverage import list_uncovered, list_unspoken
+from mcp_server.results import MissingName, Ungrounded
 
 from .support import ChunkResolver, make_chunk, make_evidence
 
@@ -69,3 +69,11 @@ def test_question_is_split_into_aspects_with_their_intents() -> None:
 
 def test_conjunction_of_nouns_is_not_an_aspect_border() -> None:
     assert len(split_question("How do caching and retries interact?")) == 1
+
+
+def test_a_name_of_the_question_of_which_no_statement_speaks_is_listed() -> None:
+    question = "Does `apply_tax` of src/tax.py read TAX_RATE or LedgerBook.rates?"
+    said = ["`apply_tax` is defined in src/tax.py:3.", "return ledgerbook * other"]
+    assert [part.text for part in list_unspoken(question, said, ())] == ["TAX_RATE", "LedgerBook.rates"]
+    known = [Ungrounded("question", "TAX_RATE", "not_found", "It exists nowhere.")]
+    assert [part.text for part in list_unspoken(question, [*said, "rates = 3"], known)] == []
