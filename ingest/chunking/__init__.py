@@ -11,7 +11,7 @@ from ingest.chunking.text import divide_text
 from ingest.languages.table import LANGUAGES
 from ingest.model import Chunk, Document, Part, chunk_id, hash_text
 
-CHUNKER_VERSION = "code-7"  # part of the manifest: raise it when the same document gives other chunks
+CHUNKER_VERSION = "code-8"  # part of the manifest: raise it when the same document gives other chunks
 COMMIT_CHUNKS = 4  # a commit message is one chunk up to this many times the limit
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 from tree_sitter import Node
 
+from ingest.chunking.braces import C_LIKE, read_braces
 from ingest.chunking.docs import doc_sentence
 from ingest.chunking.layout import Layout
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS, VALUE_KINDS
@@ -78,12 +79,31 @@ def find_definitions(root: Node, data: bytes, layout: Layout, grammar: LoadedGra
         if definition is not None:
             key = definition.key.start_byte
             found[key] = _stronger(found[key], definition) if key in found else definition
+    if root.has_error and grammar.language.name in C_LIKE:
+        _end_where_braces_close(found.values(), data, layout)
     ordered = sorted(found.values(), key=lambda d: (d.start_byte, -d.end_byte, d.key.start_byte))
     nested = _limit_keys(_nest(ordered, grammar.language))
     for definition in nested:
         definition.signature = _signature(definition, data, layout, grammar.language)
         definition.doc = doc_sentence(definition, data, layout, grammar.language)
     return nested
+
+
+def _end_where_braces_close(found: Iterable[Found], data: bytes, layout: Layout) -> None:
+    """Let what the grammar could not read end at its own brace, and a value be its own line."""
+    closings = read_braces(data).closings
+    for definition in found:
+        body, key = definition.body, definition.key
+        if not definition.node.has_error:
+            continue
+        if body is None and definition.kind in VALUE_KINDS:
+            definition.start_byte, definition.end_byte = key.start_byte, key.end_byte
+            definition.first = definition.last = key.start_point.row
+        elif body is not None and (end := closings.get(body.start_byte, definition.end_byte)) < definition.end_byte:
+            last = definition.first + data.count(b"\n", definition.start_byte, end)
+            # Where the branches of an `#if` differ in their braces, the way that a file is written says more.
+            if layout.lines[last].startswith(" " * layout.indent(definition.first) + "}"):
+                definition.end_byte, definition.last = end, last
 
 
 class _Shape(NamedTuple):
@@ -336,6 +356,8 @@ def _signature(definition: Found, data: bytes, layout: Layout, language: Languag
     row = name_row if language.docs == "docstring" else definition.first
     while row < name_row and layout.lines[row].lstrip().startswith(language.attributes or "\0"):
         row += 1
+    if definition.kind == "type" and row < name_row and layout.lines[row].endswith("{"):  # a nameless type and its name
+        return one_line(f"{layout.lines[row]} … {layout.lines[name_row]}")
     if definition.kind in VALUE_KINDS or definition.kind in ("type", "macro"):
         return one_line(layout.lines[name_row])
     start = definition.start_byte if row == definition.first else _row_start(definition, data, row)

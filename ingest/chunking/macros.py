@@ -1,7 +1,8 @@
 """Macros that hide definitions from a grammar.
 
 Rust items inside a macro call (`cfg_rt! { fn spawn() {} }`) are a token tree to the grammar, code to its readers. An
-attribute of C or C++ that a macro names (`void API_INLINE pool::push()`) is taken for a type or a scope.
+attribute of C or C++ that a macro names (`void API_INLINE pool::push()`) is taken for a type or a scope, and one that
+stands for the fields of a struct hides the struct's end, so that what follows it is taken for more of its fields.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 
 from tree_sitter import Node, Tree
 
+from ingest.chunking.braces import C_LIKE, read_braces
 from ingest.languages.loading import LoadedGrammar
 
 CALL_LINE = re.compile(rb"^[ \t]*(?:\w+::)*\w+!\s*\{", re.MULTILINE)
@@ -20,11 +22,17 @@ ITEM_LINE = re.compile(
 )
 NESTED = 3  # macro calls inside macro calls
 NOT_NEWLINE = re.compile(rb"[^\n]")
-C_LIKE = ("c", "cpp")
 # Lines of the preprocessor; a name in capitals before another: `API_INLINE` in `void API_INLINE pool::push()`.
 ATTRIBUTE = re.compile(
     rb"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*"
     rb"|(?<![\w.>:])[A-Z][A-Z0-9]*_[A-Z0-9_]*(?=[ \t]+[A-Za-z_~])(?![ \t]+\w+\s*[;=,)\[])",  # not `MY_TYPE name;`
+    re.MULTILINE,
+)
+CONTINUED = re.compile(rb"^[ \t]*#[ \t]*define\b(?:[^\n]*\\\r?\n)+[^\n]*", re.MULTILINE)
+LONE_LINE = re.compile(rb"^[ \t]*[A-Z][A-Z0-9]*_[A-Z0-9_]*(?=[ \t]*(?:\\?\r?$|\Z))", re.MULTILINE)
+CPLUSPLUS = re.compile(
+    rb"^([ \t]*#[ \t]*(?:ifdef[ \t]+|if[ \t]+defined[ \t]*\(?[ \t]*)__cplusplus\b[^\n]*\n)"
+    rb"((?:(?![ \t]*#)[^\n]*\n)+)(?=[ \t]*#[ \t]*(?:el|endif))",
     re.MULTILINE,
 )
 
@@ -37,15 +45,54 @@ def parse_code(data: bytes, grammar: LoadedGrammar) -> Tree:
 
 
 def parse_bare(data: bytes, grammar: LoadedGrammar) -> Tree:
-    """Return the tree of C or C++ code, without attributes that macros name where that leaves fewer errors."""
+    """Return the tree of C or C++ code, without what macros hide from the grammar where that leaves fewer errors."""
     tree = grammar.parse(data)
-    if not tree.root_node.has_error:
-        return tree
-    bare = ATTRIBUTE.sub(lambda match: match[0] if b"#" in match[0] else b" " * len(match[0]), data)
-    if bare == data:
-        return tree
-    better = grammar.parse(bare)
-    return better if count_errors(better.root_node) < count_errors(tree.root_node) else tree
+    errors = count_errors(tree.root_node)
+    for blank in (blank_attributes, blank_continued, blank_lone_macros, blank_cplusplus):
+        if not errors:
+            break
+        if blank is blank_cplusplus and grammar.language.name != "c":
+            continue
+        bare = blank(data)
+        if bare == data:
+            continue
+        better = grammar.parse(bare)
+        left = count_errors(better.root_node)
+        if left < errors and not (gives_up(better.root_node) and not gives_up(tree.root_node)):
+            tree, data, errors = better, bare, left
+    return tree
+
+
+def blank_attributes(data: bytes) -> bytes:
+    """Return code with blanks for attributes that macros name."""
+    return ATTRIBUTE.sub(lambda match: match[0] if b"#" in match[0] else b" " * len(match[0]), data)
+
+
+def blank_continued(data: bytes) -> bytes:
+    """Return code with blanks for lone macros in a `#define` of several lines.
+
+    To the grammar a comment in there ends it: what follows is read as declarations, with such a name before the next.
+    """
+    return CONTINUED.sub(lambda match: LONE_LINE.sub(_blank, match[0]) if b"/*" in match[0] else match[0], data)
+
+
+def _blank(match: re.Match[bytes]) -> bytes:
+    return NOT_NEWLINE.sub(b" ", match[0])
+
+
+def blank_lone_macros(data: bytes) -> bytes:
+    """Return code with blanks for macros that stand for whole members, enumerators or declarations."""
+    pieces: list[bytes] = []
+    done = 0
+    for start, end in read_braces(data).macros:
+        pieces += (data[done:start], NOT_NEWLINE.sub(b" ", data[start:end]))
+        done = end
+    return b"".join((*pieces, data[done:]))
+
+
+def blank_cplusplus(data: bytes) -> bytes:
+    """Return C code with blanks for what only a compiler of C++ reads: `extern "C" {` and its brace above all."""
+    return CPLUSPLUS.sub(lambda match: match[1] + NOT_NEWLINE.sub(b" ", match[2]), data)
 
 
 def count_errors(root: Node) -> int:
@@ -57,6 +104,12 @@ def count_errors(root: Node) -> int:
             count += node.is_error or node.is_missing
             left.extend(node.children)
     return count
+
+
+def gives_up(root: Node) -> bool:
+    """Say whether one error covers more than half of a tree."""
+    broken = max((child.end_byte - child.start_byte for child in root.children if child.is_error), default=0)
+    return root.is_error or broken * 2 > root.end_byte
 
 
 def parse_unwrapped(data: bytes, grammar: LoadedGrammar) -> Tree:
