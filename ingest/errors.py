@@ -4,6 +4,7 @@ IngestError
 ├── ConfigError            a setting is wrong; names the key and the nearest valid one
 ├── SourceError            a source cannot be read (path gone, no repository, no permission)
 │   └── GitError           git refused or failed
+│       └── MirrorDamaged  our own copy of a repository cannot be read; it can be made anew
 ├── IndexStateError        the index cannot be opened as it is
 │   ├── IndexEmpty         nothing was ever published
 │   ├── IndexCorrupt       files of a generation do not match its manifest
@@ -30,6 +31,10 @@ class SourceError(IngestError):
 
 class GitError(SourceError):
     """Git refused or failed."""
+
+
+class MirrorDamaged(GitError):
+    """Our own copy of a repository cannot be read."""
 
 
 class IndexStateError(IngestError):

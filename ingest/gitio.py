@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from ingest.errors import GitError, SourceError
+from ingest.errors import GitError, MirrorDamaged, SourceError
 
 FIXED_ENVIRONMENT: Mapping[str, str] = {
     "LC_ALL": "C",
@@ -99,6 +99,8 @@ ALLOWED_PREFIXES = ("--max-count=", "--format=%", r"-S\b")
 FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
 STALLED_S = 60  # a remote that sends nothing for so long has failed
 READ_TIMEOUT_S = 300.0
+TRANSPORTS = ("fetch", "ls-remote")  # what fails in these is not the mirror alone
+FATAL = 128  # status of git where it cannot read what it is to read; 1: what was asked for is not there
 MAX_OUTPUT_BYTES = 512 * 1024 * 1024
 MAX_POINTER_BYTES = 4096  # HEAD, a loose ref, `gitdir:`
 MAX_PACKED_REFS_BYTES = 256 * 1024 * 1024
@@ -406,21 +408,21 @@ def mirror_path(repository: Repository, data_dir: Path) -> Path:
     return data_dir.absolute() / MIRRORS / name
 
 
-def update_mirror(repository: Repository, data_dir: Path, ref: str = "") -> Mirror:
+def update_mirror(repository: Repository, data_dir: Path, ref: str = "", *, anew: bool = False) -> Mirror:
     """Bring the mirror up to the repository; its commit is that of `ref`, or of HEAD.
 
-    Starts no git process when HEAD is already there. Raises GitError.
+    Starts no git process when HEAD is already there. `anew`: make another mirror. Raises GitError.
     """
     path = mirror_path(repository, data_dir)
     if ref:
-        _fetch(repository, path, None)
+        _fetch(repository, path, None, anew)
         return Mirror(path, resolve(path, ref))
     head = _read_head(repository)
     if head.commit is None and not _uses_reftable(repository):
         _refuse_borrowed_objects(repository.common_dir)  # what is linked is not read, and looks like no commit
         return Mirror(path, None)
-    if head.commit is None or _read_ref(Repository(None, path, path), HEAD_REF) != head.commit:
-        _fetch(repository, path, head.commit or "HEAD")
+    if anew or head.commit is None or _read_ref(Repository(None, path, path), HEAD_REF) != head.commit:
+        _fetch(repository, path, head.commit or "HEAD", anew)
     return Mirror(path, head.commit or resolve(path, HEAD_REF))
 
 
@@ -428,14 +430,15 @@ def _uses_reftable(repository: Repository) -> bool:
     return (repository.common_dir / "reftable").is_dir()
 
 
-def _fetch(repository: Repository, path: Path, wanted: str | None) -> None:
+def _fetch(repository: Repository, path: Path, wanted: str | None, anew: bool) -> None:
     _refuse_borrowed_objects(repository.common_dir)
-    _renew(path, _read_algorithm(repository.common_dir), lambda mirror: _fetch_into(repository, mirror, wanted))
+    algorithm = _read_algorithm(repository.common_dir)
+    _renew(path, algorithm, lambda mirror: _fetch_into(repository, mirror, wanted), anew)
 
 
-def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None]) -> None:
-    """Fetch into a mirror, and where that fails into a fresh one, which then takes its place."""
-    if path.is_dir():
+def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None], anew: bool) -> None:
+    """Fetch into a mirror, and where that fails (or at once) into a fresh one, which then takes its place."""
+    if path.is_dir() and not anew:
         # A killed fetch may have left locks or half a pack: then a fresh mirror says whether the source is at fault.
         with contextlib.suppress(GitError):
             return fetch_into(path)
@@ -509,19 +512,21 @@ def remote_mirror_path(url: str, data_dir: Path) -> Path:
     return data_dir.absolute() / MIRRORS / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
-def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: bool = True) -> Mirror:
+def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: bool = True, anew: bool = False) -> Mirror:
     """Bring the mirror of a remote repository up to it; its commit is that of `ref`, or of the remote's HEAD.
 
     The remote is asked for its refs, and fetched from only if they changed; not `may_ask`: not even that, unless there
-    is no mirror yet. HEAD of the mirror names the commit. Raises SourceError for an unsafe address, GitError.
+    is no mirror yet. `anew`: make another mirror. HEAD of the mirror names the commit.
+    Raises SourceError for an unsafe address, GitError.
     """
     check_remote(remote.url)
     path = remote_mirror_path(remote.url, data_dir)
-    if may_ask or not (path / LISTED).is_file():
+    if anew or may_ask or not (path / LISTED).is_file():
         listed = _run_remote("ls-remote", "--quiet", UPLOAD_PACK, remote.url, "HEAD", *REMOTE_REFS, remote=remote)
-        if _read_text(path, LISTED, MAX_PACKED_REFS_BYTES) != listed.decode("utf-8", "surrogateescape"):
+        if anew or _read_text(path, LISTED, MAX_PACKED_REFS_BYTES) != listed.decode("utf-8", "surrogateescape"):
             head = _head_of(listed)
-            _renew(path, "sha256" if len(head) == 64 else "sha1", lambda mirror: _fetch_remote(remote, mirror, head))
+            algorithm: Algorithm = "sha256" if len(head) == 64 else "sha1"
+            _renew(path, algorithm, lambda mirror: _fetch_remote(remote, mirror, head), anew)
             _write_whole(path / LISTED, listed)
     listed = (path / LISTED).read_bytes()
     if listed and not ref and not _head_of(listed):
@@ -623,11 +628,13 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def resolve(mirror: Path, ref: str) -> str:
-    """Return the commit id of a branch, tag or commit in a mirror. Raises GitError naming the ref."""
+    """Return the commit id of a branch, tag or commit in a mirror. Raises GitError naming the ref, MirrorDamaged."""
     if not REF_NAME.fullmatch(ref):
         raise GitError(f"{ref!r} is no branch, tag or commit id. Correct `ref` of this source.")
     try:
         output = run_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", git_dir=mirror)
+    except MirrorDamaged:
+        raise
     except GitError:
         raise GitError(f"The repository has no branch, tag or commit {ref!r}. Correct `ref` of this source.") from None
     return output.decode("ascii").strip()
@@ -672,7 +679,7 @@ def read_blobs(mirror: Path, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]
         for blob in blobs:
             fields = output.readline().split()
             if len(fields) != 3:
-                raise GitError(f"The object {blob} is missing from {mirror}. Remove that folder and index again.")
+                raise _damaged(mirror, f"The object {blob} is missing.")
             data = output.read(int(fields[2]))
             output.read(1)
             yield blob, data
@@ -877,10 +884,13 @@ def _git_process(
             )
         except FileNotFoundError:
             raise GitError('git was not found. Install git 2.39 or later, or set type = "folder".') from None
-        yield from _supervise(process, command[0], errors, timeout_s)
+        read = git_dir if command[0] not in TRANSPORTS else None
+        yield from _supervise(process, command[0], errors, timeout_s, read)
 
 
-def _supervise(process: subprocess.Popen[bytes], name: str, errors: IO[bytes], timeout_s: float) -> Iterator[IO[bytes]]:
+def _supervise(
+    process: subprocess.Popen[bytes], name: str, errors: IO[bytes], timeout_s: float, read: Path | None
+) -> Iterator[IO[bytes]]:
     expired = threading.Event()
 
     def stop() -> None:
@@ -904,7 +914,15 @@ def _supervise(process: subprocess.Popen[bytes], name: str, errors: IO[bytes], t
     if code:
         errors.seek(0)
         message = errors.read(2000).decode("utf-8", "replace").strip()
-        raise GitError(f"git {name} failed with status {code}: {_one_line(message)}")
+        failure = f"git {name} failed with status {code}: {_one_line(message)}"
+        raise _damaged(read, failure) if read and code == FATAL else GitError(failure)
+
+
+def _damaged(mirror: Path, cause: str) -> MirrorDamaged:
+    return MirrorDamaged(
+        f"The copy of the repository in {mirror} cannot be read. Remove that folder and run `codecairn index`, which "
+        f"makes it again. ({cause})"
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -52,17 +52,18 @@ def open_git(
     known: Mapping[str, KnownFile],
     previous: str = "",
     changes: Changes | None = None,
+    anew: bool = False,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return a repository's content now, and the mirror that it was read through.
 
     `previous` is the revision that `known` was taken at; it lets edited files be recognised after a move.
-    `changes`: where they are known, only they are looked at in the work tree.
-    Raises SourceError, GitError.
+    `changes`: where they are known, only they are looked at in the work tree. `anew`: make another mirror.
+    Raises SourceError, GitError, MirrorDamaged.
     """
     if config.is_remote:
-        snapshot, mirror = _open_remote(config, info, data_dir, limits, known, may_ask=changes is None)
+        snapshot, mirror = _open_remote(config, info, data_dir, limits, known, anew, may_ask=changes is None)
     else:
-        snapshot, mirror = _open_local(config, info, data_dir, limits, known, previous, changes)
+        snapshot, mirror = _open_local(config, info, data_dir, limits, known, anew, previous, changes)
     moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
     return replace(snapshot, renames=as_renames(moves)), mirror
 
@@ -73,12 +74,13 @@ def _open_local(
     data_dir: Path,
     limits: IndexConfig,
     known: Mapping[str, KnownFile],
+    anew: bool,
     previous: str,
     changes: Changes | None,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return the content of a repository on this machine, and its mirror."""
     repository = gitio.find_repository(config.path)
-    mirror = gitio.update_mirror(repository, data_dir, config.ref)
+    mirror = gitio.update_mirror(repository, data_dir, config.ref, anew=anew)
     if repository.work_tree is None or config.ref or not config.overlay:
         return _open_commit(config, info, mirror, limits, known), mirror
     same_commit = mirror.commit is not None and previous.partition("+")[0] == mirror.commit
@@ -92,11 +94,13 @@ def _open_remote(
     data_dir: Path,
     limits: IndexConfig,
     known: Mapping[str, KnownFile],
+    anew: bool,
     *,
     may_ask: bool,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return the content of a remote repository, read from its mirror; not `may_ask`: as it was fetched last."""
-    mirror = gitio.update_remote(Remote(config.url, _authorize(config)), data_dir, config.ref, may_ask=may_ask)
+    remote = Remote(config.url, _authorize(config))
+    mirror = gitio.update_remote(remote, data_dir, config.ref, may_ask=may_ask, anew=anew)
     return replace(_open_commit(config, info, mirror, limits, known), location=str(mirror.path)), mirror
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig, product_of
+from ingest.errors import MirrorDamaged
 from ingest.model import HISTORY_SUFFIX, KnownFile, Snapshot, SourceInfo
 from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
@@ -63,6 +65,27 @@ def open_snapshots(
         return [open_connector(config, info, data_dir=data_dir, may_fetch=may_fetch)]
     if config.type == "tickets":
         return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
+    open_repository = partial(
+        _open_repository, config, data_dir=data_dir, limits=limits, known=known, previous=previous, changes=changes
+    )
+    try:
+        return open_repository()
+    except MirrorDamaged:  # what it is a copy of is there
+        return open_repository(anew=True)
+
+
+def _open_repository(
+    config: SourceConfig,
+    *,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Callable[[str], Mapping[str, KnownFile]],
+    previous: Callable[[str], str],
+    changes: Callable[[str], Changes | None],
+    anew: bool = False,
+) -> list[Snapshot]:
+    """Read a repository and its commits; `anew`: through another mirror."""
+    info, *history = source_infos(config)
     seen = changes(info.name)
     files, mirror = open_git(
         config,
@@ -72,6 +95,7 @@ def open_snapshots(
         known=known(info.name),
         previous=previous(info.name),
         changes=seen,
+        anew=anew,
     )
     if seen is not None:  # an event: the commits are as they were while the last one of them is
         history = [one for one in history if previous(one.name) != mirror.commit]

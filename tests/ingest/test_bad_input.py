@@ -12,11 +12,12 @@ import pytest
 from ingest import gitio, worker
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
-from ingest.errors import DiskFull
+from ingest.errors import DiskFull, GitError, MirrorDamaged
 from ingest.index import Index, control, status
 from ingest.index.failpoints import arm, disarm
 from ingest.index.invariants import check_invariants
 from ingest.model import Filters
+from ingest.sources.git import _list_by_path
 from ingest.watch import Watcher
 from ingest.worker import _Schedule
 
@@ -176,9 +177,12 @@ def test_another_repository_under_the_same_path_replaces_the_first(tmp_path, rep
 
 
 @pytest.mark.req("I1")
+@pytest.mark.parametrize("reads", [{}, {"history": True}, {"overlay": False}, {"ref": "main"}])
 @pytest.mark.parametrize("damage", ["truncate", "remove", "head"])
-def test_a_damaged_mirror_is_made_anew(tmp_path, repository, git, damage):
-    build(tmp_path, repository)
+def test_a_damaged_mirror_is_made_anew(tmp_path, repository, git, damage, reads):
+    source = SourceConfig(**{"name": "repo", "type": "git", "path": repository, "history": False, **reads})
+    sources = ([source], IndexConfig(workers=1), None, tmp_path / "data")
+    build_index(*sources, now=NOW)
     (mirror,) = (tmp_path / "data" / "mirrors").iterdir()
     if damage == "head":
         (mirror / "HEAD").write_text("nonsense")
@@ -189,8 +193,26 @@ def test_a_damaged_mirror_is_made_anew(tmp_path, repository, git, damage):
         (repository / f"gamma_{number}.py").write_text(f"def gamma_{number}():\n    return 1\n")
         if number:
             commit(repository, git, "more")
+        _list_by_path.cache_clear()  # another process
+        assert build_index(*sources, now=NOW).left_out == {}
+        is_read = number or reads.keys() <= {"history"}
+        assert paths(tmp_path, f"gamma_{number}") == ([f"gamma_{number}.py"] if is_read else [])
+        assert check_invariants(tmp_path / "data") == []
+        assert gitio.list_tree(mirror, gitio.resolve(mirror, "main"))
+
+
+def test_a_mirror_that_cannot_be_made_anew_stays_and_is_named(tmp_path, repository):
+    build(tmp_path, repository)
+    (mirror,) = (tmp_path / "data" / "mirrors").iterdir()
+    (mirror / "HEAD").write_text("nonsense")
+    _list_by_path.cache_clear()
+    for file in (repository / ".git" / "objects").glob("??/*"):
+        file.unlink()
+    with pytest.raises(GitError, match="git fetch failed"):
         build(tmp_path, repository)
-        assert paths(tmp_path, f"gamma_{number}") == [f"gamma_{number}.py"]
+    assert [path.name for path in mirror.parent.iterdir()] == [mirror.name]
+    with pytest.raises(MirrorDamaged, match=rf"in {mirror} cannot be read. Remove that folder and run"):
+        gitio.list_tree(mirror, "0" * 40)
 
 
 class Seen:

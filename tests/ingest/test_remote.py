@@ -161,6 +161,10 @@ def test_a_forced_push_a_branch_and_a_damaged_mirror_are_followed(tmp_path, git,
     assert names(tmp_path) == {"alpha"}
 
     mirror = gitio.remote_mirror_path(host.url, tmp_path / "data")
+    (mirror / "HEAD").write_text("damaged")
+    build(tmp_path, remote(host, ref="old", exclude=("no",)))
+    assert (mirror / "HEAD").read_text() != "damaged"
+
     for pack in (mirror / "objects").rglob("*"):
         if pack.is_file():
             pack.chmod(0o600)
