@@ -353,13 +353,24 @@ def render_status(status: Status) -> str:
             lines.append(f"  expired: {source['expired']} documents, left out of searches unless asked for by key")
         lines += [f"  {line}" for line in describe_freshness(source)]
     if status.state == "ready":
-        watched = {"events": "watched", "polling": "polled", "off": "looked at now and then"}
-        how = watched.get(status.watching, "not watched (no worker runs)")
-        lines.append(f"sources are {how}; {status.files_behind} changed files are not indexed yet")
+        lines.append(describe_watching(status))
     lines += [f"degraded: {code}" for code in status.degraded]
     lines += [f"alarm: {alarm}" for alarm in status.alarms]
     lines.append(f"data: {status.data_dir}")
     return "\n".join(lines)
+
+
+def describe_watching(status: Status) -> str:
+    """Return who looks for changes, and how many of them wait, where that is known."""
+    if not status.watching:
+        return (
+            "sources are not watched (no worker runs), so it is not known whether files changed since; "
+            "`codecairn index` looks"
+        )
+    watched = {"events": "watched", "polling": "polled", "off": "looked at now and then"}
+    how = watched.get(status.watching, status.watching)
+    waiting = "" if status.files_behind is None else f"; {status.files_behind} changed files are not indexed yet"
+    return f"sources are {how}{waiting}"
 
 
 def describe_freshness(source: Mapping[str, Any]) -> Iterator[str]:

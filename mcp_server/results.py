@@ -93,7 +93,7 @@ class SearchResult:
     trace_id: str
     notes: tuple[str, ...] = ()  # what to know of the query: a name with many definitions, common words only, ...
     cursors: tuple[str | None, ...] = ()  # the cursor behind each hit, for a surface that shows fewer
-    files_behind: int = 0  # changed files that were seen and are not in the index yet
+    files_behind: int | None = None  # changed files that were seen and are not in the index yet; None = nobody looks
 
     def first(self, count: int) -> SearchResult:
         """Return the result with fewer hits; its cursor starts behind the last of them."""
@@ -179,7 +179,7 @@ class AnswerResult:
     index_age_s: float
     trace_id: str
     nearest: tuple[Hit, ...] = ()  # nearest misses when abstained
-    files_behind: int = 0  # changed files that were seen and are not in the index yet
+    files_behind: int | None = None  # changed files that were seen and are not in the index yet; None = nobody looks
     cached_at: str = ""  # when a cached answer was worked out (ISO 8601, UTC), and in which trace
     cached_trace_id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)  # prompt, its hash and model of an answer that a model wrote

@@ -123,7 +123,7 @@ class Status:
     alarms: tuple[str, ...] = ()
     building: str = ""
     data_dir: str = ""
-    files_behind: int = 0
+    files_behind: int | None = None
     watching: str = ""  # events | polling | off; "" = no worker lives
     failed_files: tuple[Mapping[str, Any], ...] = ()
 

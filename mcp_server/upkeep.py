@@ -25,7 +25,7 @@ NETWORK_DISKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "g
 class Upkeep:
     """What is known of one index. Alarms name only sources that may be named."""
 
-    files_behind: int = 0
+    files_behind: int | None = None  # not known, or not for the one who asks
     watching: str = ""  # events | polling | off; "" = no worker lives
     stalled: frozenset[str] = frozenset()
     alarms: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def read_upkeep(
         *disk_alarms(main_dir),
     ]
     return Upkeep(
-        files_behind=state.behind if state is not None and sees_all else 0,
+        files_behind=state.behind if state is not None and sees_all else None,
         watching=state.watching if state is not None else "",
         stalled=stalled,
         alarms=tuple(alarms),

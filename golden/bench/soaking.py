@@ -186,7 +186,7 @@ class _Soak:
         limit = time.monotonic() + FIRST_WITHIN_S
         while time.monotonic() < limit:
             text, failed = self._ask("def")
-            if not failed and json.loads(text).get("files_behind", 0) == 0:
+            if not failed and not json.loads(text).get("files_behind"):
                 time.sleep(2)  # the worker starts after the first reply
                 return
             time.sleep(0.2)

@@ -13,7 +13,7 @@ from ingest.index.beacon import WorkerLock, WorkerState, write_state
 from mcp_server import upkeep
 from mcp_server.access import local_principal
 from mcp_server.errors import Unavailable
-from mcp_server.render import render_search, render_status
+from mcp_server.render import answer_to_dict, render_search, render_status, search_to_dict, status_to_dict
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
 from mcp_server.smoke import smoke_checks
@@ -77,8 +77,23 @@ def test_how_many_files_wait_is_in_each_result_for_those_who_see_everything(late
     assert "3 changed files are not indexed yet" in render_status(status)
     assert "The system cannot watch all files." in status.alarms
     hidden = later.status(STRANGER)
-    assert (hidden.files_behind, hidden.alarms, hidden.sources) == (0, (), ())
+    assert (hidden.files_behind, hidden.alarms, hidden.sources) == (None, (), ())
+    assert "sources are polled\n" in render_status(hidden)
     lock.release()
+
+
+@pytest.mark.req("S9")
+def test_without_a_worker_it_is_not_known_how_many_files_changed(later, repository):
+    (repository / "shop" / "session.py").write_text("def edited():\n    return 1\n")
+    status = later.status(LOCAL)
+    assert status_to_dict(status)["files_behind"] is None
+    shown = render_status(status)
+    assert "not watched (no worker runs), so it is not known whether files changed since; `codecairn index`" in shown
+    assert "not indexed yet" not in shown
+    result = later.search(SearchRequest("SessionSigner"), LOCAL)
+    assert search_to_dict(result)["files_behind"] is None
+    assert "files_behind" not in render_search(result, "SessionSigner")
+    assert answer_to_dict(later.answer(AnswerRequest("Where are sessions signed?"), LOCAL))["files_behind"] is None
 
 
 @pytest.mark.req("I16", "S9")
