@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -28,6 +30,9 @@ from mcp_server.config import Setup
 from mcp_server.errors import ServerError, describe
 from mcp_server.render import check_to_dict, render_check
 from mcp_server.results import Verdict
+
+if TYPE_CHECKING:
+    from mcp_server.answering.check import CheckReport
 
 STDIN = "-"
 
@@ -63,13 +68,14 @@ def check(
 def check_files(setup: Setup, files: list[str], mildest: Verdict, index: bool, as_json: bool) -> int:
     """Print what is found in each text; return how many findings there are."""
     found = 0
-    texts = [(name, read_text(name)) for name in files]
+    texts = [(name, *read_text(name)) for name in files]
     with open_service(setup) as service:
         if index:
             build(setup, service, "cli")
         excluded = frozenset(path for name in files if (path := path_in(setup.root, name)))
-        for name, text in texts:
+        for name, text, before in texts:
             report = service.check(text, local_principal(setup.settings), excluded=excluded)
+            report = move_claims(report, before)
             shown = "stdin" if name == STDIN else name
             found += len(report.findings(mildest))
             write(check_to_dict(report, shown) if as_json else render_check(report, shown, mildest), as_json)
@@ -81,14 +87,26 @@ def write(result: Any, as_json: bool) -> None:  # noqa: ANN401 - a dictionary or
     print_json(result) if as_json else print(result)
 
 
-def read_text(name: str) -> str:
-    """Return a text to check. Raises BadRequest for what is no text."""
+def move_claims(report: CheckReport, by: int) -> CheckReport:
+    """Return a report whose characters count from further ahead."""
+    moved = (replace(c, start_char=c.start_char + by, end_char=c.end_char + by) for c in report.claims)
+    return replace(report, claims=tuple(moved))
+
+
+def read_text(name: str) -> tuple[str, int]:
+    """Return a text to check, and the characters before it: 1 for a byte order mark. Raises BadRequest for no text."""
     from mcp_server.answering.check import decode_text
 
+    data = read_bytes(name)
+    return decode_text(data), int(data.startswith(codecs.BOM_UTF8))
+
+
+def read_bytes(name: str) -> bytes:
+    """Return a file, or standard input."""
     if name == STDIN:
-        return decode_text(sys.stdin.buffer.read())
+        return sys.stdin.buffer.read()
     try:
-        return decode_text(Path(name).read_bytes())
+        return Path(name).read_bytes()
     except OSError as error:
         fail(f"{name} cannot be read ({error.strerror}).", EXIT_USAGE)
 

@@ -96,6 +96,13 @@ def test_exit_code_and_lines_tell_ci_what_is_wrong(shop, tmp_path):
         assert set(claim) == {"text", "start_char", "end_char", "start_line", "verdict", "reason", "nearest"}
         assert FALSE[claim["start_char"] : claim["end_char"]] == claim["text"]
 
+    (tmp_path / "marked.md").write_text(FALSE, "utf-8-sig")
+    text = (tmp_path / "marked.md").read_text("utf-8")  # as whoever cuts the claims out of it reads it
+    assert text == "\ufeff" + FALSE
+    done = command(shop, tmp_path, "--no-index", "--json", str(tmp_path / "marked.md"))
+    for claim in json.loads(done.stdout)["claims"]:
+        assert text[claim["start_char"] : claim["end_char"]] == claim["text"]
+
     (tmp_path / "clean.md").write_text(TRUE)
     assert command(shop, tmp_path, "--no-index", str(tmp_path / "clean.md")).exit_code == 0
 
