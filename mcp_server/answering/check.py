@@ -18,9 +18,9 @@ from mcp_server.answering.claims import (
     URL,
     ClaimDraft,
     TextClaim,
-    fenced_code,
     find_anchors,
     find_claims,
+    quoted_code,
 )
 from mcp_server.answering.evidence import Evidence
 from mcp_server.answering.grounding import WORST_FIRST, CheckedClaim, Ledger
@@ -136,7 +136,7 @@ def words_of(chunks: Sequence[Chunk]) -> frozenset[str]:
 
 def own_names(text: str) -> frozenset[str]:
     """Return the names that the code of a text defines."""
-    return frozenset(name for match in OWN.finditer(fenced_code(text)) for name in match.groups() if name)
+    return frozenset(name for match in OWN.finditer(quoted_code(text)) for name in match.groups() if name)
 
 
 def places_of(claims: Sequence[TextClaim]) -> list[str]:

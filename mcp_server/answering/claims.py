@@ -19,6 +19,14 @@ Form = Literal["sentence", "step", "item"]
 
 # What a document says of other repositories, or on purpose: between these marks nothing is checked.
 IGNORED = re.compile(r"<!--\s*codecairn:\s*off\s*-->[\s\S]*?(?:<!--\s*codecairn:\s*on\s*-->|\Z)")
+# reStructuredText: what is quoted as code, and where links lead. A line that ends so, or one of these, opens a block.
+LITERAL_NEXT = re.compile(r"^(?!\s*\.\.\s).*::\s*$")
+CODE_DIRECTIVE = re.compile(
+    r"^\s*\.\.\s+(?:code|code-block|sourcecode|parsed-literal|prompt|doctest|testcode|testoutput|testsetup|ipython|console"
+    r"|math|graphviz|productionlist|raw|highlight|literalinclude|image|figure|toctree)::"
+)
+LINK_TARGET = re.compile(r"^\s*(?:\.\.\s+_[^\n]*:|__\s)")
+PROMPT = re.compile(r"^\s*(?:>>>|\.\.\.)(?:\s|$)")
 FENCE = re.compile(r"^\s{0,12}(```+|~~~+)")
 HEADING = re.compile(r"^\s*#{1,6}\s|^\s*(?:=+|-{3,}|\*{3,})\s*$")
 LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d+[.)])\s+")
@@ -51,7 +59,7 @@ LINE_REFERENCE = re.compile(
     re.I,
 )
 PATH_LIKE = re.compile(r"\.[A-Za-z]\w{0,9}$")  # of a path: names a file
-NAME = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|::|->|#)[A-Za-z_$][\w$]*)*(?:\(\))?")
+NAME = re.compile(r"(?<![\w$])[A-Za-z_$][\w$]*(?:(?:\.|::|->|#)[A-Za-z_$][\w$]*)*(?:\(\))?")
 CALL = re.compile(r"@?([A-Za-z_$][\w$]*(?:(?:\.|::|->)[A-Za-z_$][\w$]*)*)\((?=.)")
 PASSAGE_NAME = re.compile(r"(?<![\w$%{<-])([A-Za-z_$][\w$]*(?:(?:\.|::|->)[A-Za-z_$][\w$]*)*)(?=(\()?)")
 STRING = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'")
@@ -157,7 +165,7 @@ def find_claims(text: str) -> list[TextClaim]:
     breaks = [at for at, char in enumerate(text) if char == "\n"]
     claims: list[TextClaim] = []
     ignored = [match.span() for match in IGNORED.finditer(text)]
-    for block in split_blocks(text):
+    for block in split_blocks(without_code(text)):
         if any(start <= block.pieces[0][1] < end for start, end in ignored):
             continue
         for start, end in cut_long(block.text, sentence_bounds(block.text)):
@@ -252,6 +260,42 @@ def text_lines(text: str) -> Iterator[tuple[int, str]]:
         at += len(line) + 1
 
 
+def literal_spans(text: str) -> list[tuple[int, int]]:
+    """Return where code and link targets of reStructuredText stand, in order: literal blocks, directives, sessions."""
+    spans: list[tuple[int, int]] = []
+    depth_of_code: int | None = None
+    in_session = False
+    for at, line in text_lines(text):
+        said = line.strip()
+        depth = len(line) - len(line.lstrip())
+        if depth_of_code is not None and said and depth <= depth_of_code:
+            depth_of_code = None
+        in_session = bool(said) and (in_session or said.startswith(">>>"))
+        opens = CODE_DIRECTIVE.match(line) is not None
+        if depth_of_code is not None or in_session or opens or LINK_TARGET.match(line):
+            spans[-1:] = join_spans(spans[-1:], (at, at + len(line) + 1))
+        if depth_of_code is None and (opens or LITERAL_NEXT.match(line)):
+            depth_of_code = depth
+    return spans
+
+
+def join_spans(last: list[tuple[int, int]], new: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the last of some spans with a new one, joined where they touch."""
+    if last and last[0][1] >= new[0]:
+        return [(last[0][0], new[1])]
+    return [*last, new]
+
+
+def without_code(text: str) -> str:
+    """Return a text of the same length with spaces where reStructuredText quotes code."""
+    parts: list[str] = []
+    at = 0
+    for start, end in literal_spans(text):
+        parts += text[at:start], re.sub(r"[^\n]", " ", text[start:end])
+        at = end
+    return "".join((*parts, text[at:]))
+
+
 def split_sentences(paragraph: str) -> list[str]:
     """Cut one line of prose at sentence ends, leaving code, quotes, file.py:12. and e.g. whole."""
     return [paragraph[start:end] for start, end in sentence_bounds(paragraph)]
@@ -288,9 +332,9 @@ def is_claim(sentence: str) -> bool:
     return not plain.endswith(("?", ":")) and not META.match(plain) and len(re.findall(r"\w+", plain)) >= 2
 
 
-def fenced_code(text: str) -> str:
-    """Return what stands inside the code fences of a text."""
-    lines: list[str] = []
+def quoted_code(text: str) -> str:
+    """Return the code that a text quotes: between fences, in literal blocks, behind prompts."""
+    lines = [PROMPT.sub("", line) for start, end in literal_spans(text) for line in text[start:end].split("\n")]
     fence = ""
     for _, line in text_lines(text):
         mark = FENCE.match(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,13 +52,27 @@ class RemovalReader:
             return None
         self._left -= 1
         for state in self._sources:
-            try:
-                mirror = mirror_path(find_repository(Path(state.location)), self._data_dir)
+            with suppress(
+                GitError, SourceError
+            ):  # a folder without a repository, or one that went away: freshness says so
+                mirror = self._mirror_of(state)
                 if mirror.is_dir() and (found := find_removal(mirror, state.revision, name, is_indexed)):
                     return found
-            except (GitError, SourceError):
-                continue  # a folder without a repository, or one that went away: freshness says so
         return None
+
+    def brings(self, source: str, commit: str, name: str) -> bool:
+        """Tell whether a commit left more of a name than there was, whatever its message says of removing."""
+        for state in self._sources:
+            if state.name == source:
+                with suppress(GitError, SourceError):
+                    changes = read_change(self._mirror_of(state), commit)
+                    gone = [line for _, _, removed, _ in changes for line in removed]
+                    came = [line for _, _, _, added in changes for line in added]
+                    return count(name, came) > count(name, gone)
+        return False
+
+    def _mirror_of(self, state: SourceState) -> Path:
+        return mirror_path(find_repository(Path(state.location)), self._data_dir)
 
 
 def find_removal(mirror: Path, head: str, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:

@@ -315,12 +315,12 @@ class IndexResolver:
         pattern = whole_word(last)
         ids = self._index.containing(tokens, self._commits)
         commits = [c for c in self._newest(ids) if pattern.search(message_of(c))][:COMMITS]
-        taking = [commit for commit in commits if REMOVING.search(message_of(commit))]
-        if not taking:
+        taking = (commit for commit in commits if REMOVING.search(message_of(commit)))
+        took = next((c for c in taking if not self._removals.brings(c.source, c.key or "", last)), None)
+        if took is None:
             return self._taken_away(last)
-        message = message_of(taking[0])
-        new = [found for found in replacements(message, last) if self.has_name(found)]
-        return past_of(taking[0], tuple(new[:2]))
+        new = [found for found in replacements(message_of(took), last) if self.has_name(found)]
+        return past_of(took, tuple(new[:2]))
 
     def _taken_away(self, name: str) -> Past | None:
         """Return the commit that took a name out of the code, where no message tells of it."""

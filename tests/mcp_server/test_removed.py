@@ -9,6 +9,7 @@ import pytest
 from mcp import Client
 
 from ingest import gitio
+from mcp_server.access import local_principal
 from mcp_server.config import load_setup
 from mcp_server.server import make_server
 from mcp_server.service import Service
@@ -136,6 +137,22 @@ def test_what_was_removed_is_told_while_files_are_edited(history):
     )
     orders.write_text(before)
     reindex(service)
+
+
+@pytest.mark.req("R22")
+def test_a_commit_that_brought_a_name_removed_it_not_whatever_its_message_says(history):
+    service, _ = history
+    notes = service.setup.root / "NOTES.md"
+    notes.write_text("Use `pay_invoice` now.\n")
+    for command in (["add", "-A"], ["commit", "-qm", "Replace pay_order with pay_invoice"]):
+        subprocess.run(["git", "-C", str(service.setup.root), *command], check=True)
+    reindex(service)
+    report = service.check(
+        "Call `pay_invoice`.", local_principal(service.setup.settings), excluded=frozenset({"NOTES.md"})
+    )
+    assert [(claim.verdict, "removed" in claim.reason) for claim in report.claims] == [
+        ("unsupported_by_context", False)
+    ]
 
 
 @pytest.mark.req("R22")

@@ -1,6 +1,6 @@
 import pytest
 
-from mcp_server.answering.claims import find_anchors, split_claims
+from mcp_server.answering.claims import find_anchors, find_claims, quoted_code, split_claims
 
 
 def anchors(text: str) -> list[tuple[str, str]]:
@@ -87,3 +87,45 @@ def test_placeholders_are_exempt(text: str) -> None:
 
 def test_standards_are_not_tickets() -> None:
     assert anchors("It is UTF-8 and SHA-256 but PROJ-7 is a ticket") == [("ticket", "PROJ-7")]
+
+
+RST = """Orders
+======
+
+Call ``place_order`` to place one::
+
+    order = place_order(no_such_cart)
+
+    order.no_such_method()
+It ends with ``close_order``.
+
+.. _No_Such Site: https://example.org/no_such
+.. note:: Use ``read_order`` here.
+
+.. code-block:: python
+   :linenos:
+
+   def no_such_example(): ...
+
+The console says:
+
+>>> no_such_session()
+no_such_result
+
+and then ``stop_order`` is called.
+"""
+
+
+def test_code_and_link_targets_of_restructured_text_are_no_claims() -> None:
+    names = [
+        anchor.text for claim in find_claims(RST) for anchor in find_anchors(claim.text) if anchor.kind == "symbol"
+    ]
+    assert names == ["close_order", "read_order", "stop_order"]
+    for claim in find_claims(RST):
+        assert " ".join(RST[claim.start : claim.end].split()) == claim.text
+    assert "def no_such_example(): ..." in quoted_code(RST)
+    assert "no_such_session()" in quoted_code(RST).split("\n")
+
+
+def test_a_number_holds_no_name() -> None:
+    assert anchors("The limit is 500_000 bytes.") == [("number", "500_000 bytes")]
