@@ -141,7 +141,11 @@ def render_report(report: BuildReport) -> str:
         delta = f"{source.new} new, {source.changed} changed, {source.deleted} deleted, {source.unchanged} unchanged"
         skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(source.skipped.items()))
         lines.append(f"- {source.name}: {delta}" + (f"; skipped: {skipped}" if skipped else ""))
-    lines += [f"- {name}: left out as it was. {reason}" for name, reason in report.left_out.items()]
+    read = {source.name for source in report.sources}  # of these only what commits took away was not
+    lines += [
+        f"- {name}: {reason}" if name in read else f"- {name}: left out as it was. {reason}"
+        for name, reason in report.left_out.items()
+    ]
     if report.redactions:
         masked = ", ".join(f"{rule} {n}" for rule, n in sorted(report.redactions.items()))
         lines.append(f"masked secrets: {masked}")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.pickaxe import KEPT
+
 HIT_KEYS = {
     "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
     "revision", "freshness", "linked", "flags",
@@ -203,6 +205,22 @@ def test_doctor_and_backup_tell_of_a_damaged_key(codecairn, data_dir, tmp_path):
         assert f"PROBLEM: {sentence}" in codecairn("doctor", code=1)
         assert sentence in codecairn("backup", str(tmp_path / "b.tar"), code=1)
     assert not (tmp_path / "b.tar").exists()
+
+
+def test_index_tells_a_source_that_was_left_out_from_one_whose_removals_were_not_read(codecairn, data_dir, repository):
+    (repository / "codecairn.toml").write_text(
+        '[[source]]\nname = "shop-repo"\ntype = "git"\npath = "."\n'
+        '[[source]]\nname = "away"\ntype = "git"\nurl = "https://127.0.0.1:1/x"\ntoken_env = "NO_SUCH_TOKEN"\n'
+    )
+    [kept] = data_dir.glob(f"mirrors/*/{KEPT}")
+    kept.unlink()
+    kept.mkdir()  # nothing can be written there
+    lines = codecairn("index").splitlines()
+    [away] = [line for line in lines if line.startswith("- away: ")]
+    assert away.startswith("- away: left out as it was. ") and "NO_SUCH_TOKEN is not set" in away
+    [_, shop] = [line for line in lines if line.startswith("- shop-repo: ")]
+    assert shop.startswith("- shop-repo: What its commits took away could not be read (")
+    assert "all else is indexed" in shop
 
 
 @pytest.mark.parametrize("damage", ["control", "generations"])
