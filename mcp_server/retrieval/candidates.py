@@ -113,7 +113,8 @@ def name_phrases(query: ParsedQuery) -> list[str]:
 
 def symbol_names(query: ParsedQuery) -> list[str]:
     """Return the names to look up in the symbol table, the query's own names first."""
-    lone = [bare_name(query.text)] if len(query.text.split()) == 1 else []
+    is_place = any(place.text == query.text for place in query.places)
+    lone = [bare_name(query.text)] if len(query.text.split()) == 1 and not is_place else []
     return list(dict.fromkeys((*lone, *query.identifiers)))
 
 

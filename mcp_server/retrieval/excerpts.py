@@ -9,6 +9,7 @@ from mcp_server.retrieval.query import ParsedQuery
 from mcp_server.retrieval.rerank import is_lone_name, match_symbol, wanted_names
 from mcp_server.retrieval.users import first_use
 
+PLACE_LINES = 5  # shown of a chunk from a line on that is asked for
 USE_LINES = 2  # shown before and after a line that calls something
 
 
@@ -31,9 +32,11 @@ class Excerpt:
 def find_excerpt(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:
     """Return the definition of the one name that is asked for, with the comment above it.
 
-    Who asks for callers gets what lies around the first call. None where the query asks for more than a name, or the
-    chunk defines nothing of that name.
+    Who asks for a line gets what starts there, who asks for callers what lies around the first call. None where the
+    query asks for more than a name, or the chunk defines nothing of that name.
     """
+    if place := at_place(query, chunk):
+        return place
     if query.users_of and (use := around_use(query, chunk)):
         return use
     if not is_lone_name(query) and not query.users_of:
@@ -46,6 +49,17 @@ def find_excerpt(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:
     start = max(min(symbol.start_line for symbol in meant), chunk.start_line)
     end = min(max(symbol.end_line for symbol in meant), chunk.end_line)
     return Excerpt(chunk, comment_above(chunk, start), end, best.qualname)
+
+
+def at_place(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:
+    """Return the lines of a chunk from the line on that is asked for."""
+    for place in query.places:
+        if place.is_in(chunk.path or "") and chunk.start_line <= place.last and place.line <= chunk.end_line:
+            first = max(place.line, chunk.start_line)
+            last = min(max(place.last, first + PLACE_LINES - 1), chunk.end_line)
+            inside = [s.qualname for s in chunk.symbols if s.start_line <= first <= s.end_line]
+            return Excerpt(chunk, first, last, inside[-1] if inside else chunk.symbol or "")
+    return None
 
 
 def around_use(query: ParsedQuery, chunk: Chunk) -> Excerpt | None:

@@ -25,7 +25,7 @@ from mcp_server.retrieval.candidates import (
 )
 from mcp_server.retrieval.entities import resolve_entities
 from mcp_server.retrieval.features import Coverage, FileKey, Floats, Matcher, file_key
-from mcp_server.retrieval.frames import retrieve_frames
+from mcp_server.retrieval.frames import notes_on_places, retrieve_frames
 from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.links import retrieve_links
@@ -175,7 +175,11 @@ def search(
         span.record(config={"saturation": weights.saturation}, output=[[r.id, r.score] for r in ranked[:TRACED]])
         trace.set(chunks_retrieved=len(fused), degraded=degraded)
     reasons = partial(
-        explain, coverage=coverage, found={n: found.by_id() for n, found in lists.items()}, expired=expired
+        explain,
+        coverage=coverage,
+        found={n: found.by_id() for n, found in lists.items()},
+        expired=expired,
+        asks_for_lines=bool(query.places),
     )
     return Retrieval(
         query=query.text,
@@ -196,6 +200,7 @@ def search(
         degraded=degraded,
         notes=(
             *notes_on(asked, query, written, entities, lists),
+            *notes_on_places(index, query, filters),
             *notes_on_expired(left_out.values(), (item.file for item in ranked), expired),
         ),
     )
@@ -406,7 +411,7 @@ def is_needed(retriever: str, query: ParsedQuery, filters: Filters) -> bool:
     if retriever == "history":
         return bool(filters.history or filters.followed) and query.route == "conceptual" and not query.frames
     if retriever == "frames":
-        return bool(query.frames)
+        return bool(query.frames or query.places)
     if retriever == "users":
         return bool(query.users_of)
     if retriever == "references":
@@ -454,6 +459,7 @@ def explain(
     coverage: Coverage,
     found: Mapping[str, Mapping[int, tuple[int, float]]],
     expired: Mapping[FileKey, str],
+    asks_for_lines: bool,
 ) -> tuple[str, ...]:
     """Return why a chunk ranks where it does, in the words of a person, the shortest and strongest first.
 
@@ -463,7 +469,8 @@ def explain(
     reasons = [f"expired {expired[key]}"] if (key := file_key(ranked.file)) in expired else []
     if chunk_id in found.get("users", {}):
         reasons.append("calls it" if found["users"][chunk_id][1] == 1.0 else "uses it")
-    reasons += [text for name, text in FEATURE_WORDS.items() if features.get(name, 0.0) > 0]
+    words_for = {**FEATURE_WORDS, "frame": "the line asked for"} if asks_for_lines else FEATURE_WORDS
+    reasons += [text for name, text in words_for.items() if features.get(name, 0.0) > 0]
     shares = sorted(ranked.contributions, key=lambda item: (-item[1], item[0]))
     reasons += [f"{name} #{found[name][chunk_id][0]}" for name, share in shares if share > 0]
     words = coverage.words(ranked.found)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ingest.index.keys import DESIGN_FAMILIES
 from ingest.index.tokens import index_tokens, parts_within, stem, words
-from mcp_server.retrieval.stacktrace import Frame, find_frames
+from mcp_server.retrieval.stacktrace import Frame, Place, find_frames, find_places
 
 Route = Literal["symbol", "path", "ticket", "design", "conceptual", "smalltalk"]
 
@@ -144,6 +144,7 @@ class ParsedQuery:
     users_of: str = ""  # the name whose callers or uses are asked for
     only_calls: bool = False
     frames: tuple[Frame, ...] = ()  # of a pasted stack trace, innermost first
+    places: tuple[Place, ...] = ()  # `path:line`, where no stack trace is pasted
 
     @property
     def is_report(self) -> bool:
@@ -261,6 +262,9 @@ def find_users_asked(text: str) -> tuple[str, bool]:
 def parse_query(text: str) -> ParsedQuery:
     """Parse a normalised query; search, excerpts and slots of one query ask for the same."""
     frames = find_frames(text)
+    places = () if frames else find_places(text)
+    names = () if frames else find_identifiers(text)
+    identifiers = tuple(name for name in names if not any(name in place.text for place in places))  # `a.py#L7`
     paths = () if frames else tuple(dict.fromkeys(PATH.findall(text)))
     designs = tuple(dict.fromkeys(DESIGN.findall(text)))
     tickets = tuple(t for t in dict.fromkeys(TICKET.findall(text)) if t not in designs)
@@ -274,7 +278,7 @@ def parse_query(text: str) -> ParsedQuery:
         route=choose_route(text, paths, tickets, designs),
         terms=terms,
         keywords=keywords,
-        identifiers=() if frames else find_identifiers(text)[:MAX_IDENTIFIERS],
+        identifiers=identifiers[:MAX_IDENTIFIERS],
         paths=paths,
         tickets=tickets,
         designs=designs,
@@ -285,4 +289,5 @@ def parse_query(text: str) -> ParsedQuery:
         users_of=users_of,
         only_calls=only_calls,
         frames=frames,
+        places=places,
     )

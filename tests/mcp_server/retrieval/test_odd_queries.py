@@ -4,8 +4,9 @@ import pytest
 
 from mcp_server.access import local_principal
 from mcp_server.errors import BadRequest
+from mcp_server.render import render_search
 from mcp_server.results import SearchRequest
-from mcp_server.retrieval.stacktrace import find_frames
+from mcp_server.retrieval.stacktrace import find_frames, find_places
 from tests.mcp_server.conftest import reindex
 
 PYTHON_TRACE = """Traceback (most recent call last):
@@ -200,3 +201,51 @@ def test_a_story_about_tests_and_examples_asks_for_neither(service):
     )
     assert paths(search(service, story))[0] == "shop/session.py"
     assert paths(search(service, "tests for session signature"))[0] == "tests/test_session.py"
+
+
+@pytest.fixture
+def long_file(service, repository):
+    """Return the service with a file of 60 constants, a blank line behind each tenth."""
+    rows = [f"RETRY_{n} = {n} * 10\n" if n % 10 else "\n" for n in range(1, 61)]
+    (repository / "shop" / "limits.py").write_text("".join(rows) + "LAST = 61\n")
+    (repository / "Makefile").write_text("all:\n\ttrue\n\nclean:\n\tfalse\n")
+    reindex(service)
+    return service
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("shop/limits.py:37", "RETRY_37 = 37 * 10"),
+        ("./shop/limits.py:37-39", "RETRY_37 = 37 * 10"),
+        ("limits.py:37:4", "RETRY_37 = 37 * 10"),
+        ("shop/limits.py#L37-L38", "RETRY_37 = 37 * 10"),
+        ("shop/limits.py#L61", "LAST = 61"),
+        ("Makefile:4", "clean:"),
+        ("What is at shop/limits.py:37?", "RETRY_37 = 37 * 10"),
+    ],
+)
+def test_a_path_with_a_line_finds_that_line_first(long_file, query, first):
+    result = search(long_file, query)
+    hit = result.hits[0]
+    assert hit.text.split("\n")[0] == first
+    assert "the line asked for" in hit.why
+    assert result.not_found == ()
+    assert not [note for note in result.notes if "no line" in note]
+    assert first in render_search(result, query)
+
+
+def test_a_line_behind_the_end_of_a_file_is_said_with_its_length(long_file):
+    result = search(long_file, "shop/limits.py:5000")
+    assert "There is no line 5000 in `shop/limits.py`: its last line with text is 61." in result.notes
+    assert result.not_found == ()
+
+
+def test_a_line_of_a_file_that_does_not_exist_is_missing_by_its_path(long_file):
+    result = search(long_file, "shop/limitz.py:12")
+    assert [(item.name, item.nearest[0]) for item in result.not_found] == [("shop/limitz.py", "shop/limits.py")]
+
+
+@pytest.mark.parametrize("text", ["http://localhost:8080/x", "at 10:30 sharp", "std::map:3", "what about port:80"])
+def test_what_only_looks_like_a_place_is_none(text):
+    assert find_places(text) == ()
