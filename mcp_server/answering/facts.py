@@ -78,6 +78,16 @@ class CodeFacts:
         """Tell whether the evidence of a path holds a name."""
         return any(is_at(chunk.path or "", path) and holds_name(chunk.text, name) for chunk in self._chunks)
 
+    def lines_of(self, path: str, first: int, last: int) -> list[str]:
+        """Return those of some lines of a file that the evidence has."""
+        return [
+            line
+            for chunk in self._chunks
+            if is_at(chunk.path or "", path) and chunk.start_line <= last and first <= chunk.end_line
+            for number, line in enumerate(chunk.text.split("\n"), chunk.start_line)
+            if first <= number <= last
+        ]
+
     def handlers(self, route: str) -> Iterator[tuple[str, str]]:
         """Yield the lines from each place that registers a route to the definition below it, and `path:line`."""
         quoted = re.compile(rf"[\"'`]{re.escape(route)}[\"'`]")

@@ -17,11 +17,11 @@ from ingest.chunking.facts import IDENTIFIER, Definition, Value, literal_of
 from ingest.languages.kinds import CALLABLE_KINDS
 from ingest.model import Chunk
 from mcp_server.answering.claims import COUNT_WORDS, Anchor
-from mcp_server.answering.facts import CodeFacts, is_at, is_given, is_table_entry, name_parts
+from mcp_server.answering.facts import CodeFacts, holds_name, is_at, is_given, is_table_entry, name_parts
 
 Predicate = Literal[
-    "calls", "inherits", "raises", "decorated", "imports", "defined_in", "returns", "defaults", "equals", "counts",
-    "handled_by",
+    "calls", "inherits", "raises", "decorated", "imports", "defined_in", "defined_at", "returns", "defaults", "equals",
+    "counts", "handled_by",
 ]  # fmt: skip
 Holds = Literal["yes", "no", "open"]
 
@@ -66,6 +66,13 @@ DEFINED = re.compile(
     r"(?:\s+the)?(?:\s+(?:file|module))?\s*\(?(?P<b>§\d+§)",
     re.I,
 )
+# "`f` is defined in a.py:12", "`f` (a.py:12)", "the class `C` is in a.py, line 12": a name at lines of a file.
+AT_LINES = re.compile(
+    rf"(?P<a>§\d+§){FILLER}\s*,?\s*{NOT}(?:(?:{BE}\s+)?(?:(?P<strict>defined|implemented|declared|located|lives?)\s+)?"
+    r"(?:in|at|on)\s+(?:the\s+file\s+)?|\()(?P<b>§\d+§)(?:,?\s*\(?(?:(?:at|on)\s+)?lines?\s(?P<first>\d{1,6})(?:\s?[-–]\s?(?P<last>\d{1,6}))?)?",
+    re.I,
+)
+ABOVE, BELOW = 12, 3  # lines between a pointer to a definition and its first line: decorators, comments, its name
 VALUE = (
     r"[`\"'*]*(?P<v>§\d+§|true|false|none|null|nil|-?\d[\d_,]*(?:\.\d+)?|\"[^\"]*\"|'[^']*')"
     r"[`\"'*]*(?![\w-]|\.\w)"
@@ -126,6 +133,8 @@ class Relation:
     object: str
     negated: bool = False
     what: str = ""  # what is counted
+    lines: tuple[int, int] = (0, 0)  # where it is said to be; the whole definition may be meant, or where it begins:
+    is_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,8 @@ def find_relations(text: str, anchors: Sequence[Anchor]) -> list[Relation]:
     named = [
         anchor for anchor in anchors if anchor.end > anchor.start and anchor.kind not in ("lines", "number", "quote")
     ]
-    masked = ASIDE.sub("", mask(text, named))
+    whole = mask(text, named)
+    masked = ASIDE.sub("", whole)
     found: list[Relation] = []
     for predicate, is_passive, pattern in PATTERNS:
         for match in pattern.finditer(masked):
@@ -154,6 +164,7 @@ def find_relations(text: str, anchors: Sequence[Anchor]) -> list[Relation]:
             subjects = subjects if is_passive or re.search(r"\band\b|,", match["a"]) else subjects[-1:]
             found.extend(Relation(predicate, s, o, bool(match["not"])) for s in subjects for o in objects)
     found.extend(find_definitions_in(masked, named))
+    found.extend(find_lines_of(whole, named))
     found.extend(find_values(masked, named))
     for match in HANDLED.finditer(masked):
         subject, target = (names_in(match[part], named)[0] for part in ("a", "b"))
@@ -170,6 +181,19 @@ def find_definitions_in(masked: str, named: Sequence[Anchor]) -> Iterator[Relati
             for name in names_in(match["a"], named):
                 if "/" not in name:
                     yield Relation("defined_in", name, place.text, bool(match["not"]))
+
+
+def find_lines_of(masked: str, named: Sequence[Anchor]) -> Iterator[Relation]:
+    """Yield what is said to stand at lines of a file."""
+    for match in AT_LINES.finditer(masked):
+        place = named[int(MARK.search(match["b"])[1])]  # type: ignore[index]
+        name = names_in(match["a"], named)[-1]
+        lines = place.lines
+        if match["first"]:
+            lines = (int(match["first"]), int(match["last"] or match["first"]))
+        if place.kind == "path" and lines and "/" not in name:
+            negated, is_start = bool(match["not"]), bool(match["strict"])
+            yield Relation("defined_at", name, place.text, negated, lines=lines, is_start=is_start)
 
 
 def find_values(masked: str, named: Sequence[Anchor]) -> Iterator[Relation]:
@@ -351,6 +375,23 @@ class RelationChecker:
             return "no", f"'{relation.subject}' is defined in {places}, not in {relation.object}."
         return "open", ""
 
+    def defined_at(self, relation: Relation) -> tuple[Holds, str]:
+        """Tell whether a definition stands at lines of a file: no only where they do not even hold the name."""
+        definitions = [one for one in self.facts.definitions(relation.subject) if is_at(one.path, relation.object)]
+        first, last = relation.lines
+        for one in definitions:
+            # "the `run` method of `Task`, located in a.py:40" speaks of a part of the class
+            is_start = relation.is_start and one.kind in CALLABLE_KINDS
+            end = one.start_line + BELOW if is_start else one.end_line
+            if one.start_line - ABOVE <= last and first <= end:
+                return "yes", f"'{relation.subject}' is in {one.path}:{one.start_line}."
+        held = self.facts.lines_of(relation.object, first - BELOW, last + BELOW)
+        name = (name_parts(relation.subject) or [relation.subject])[-1]
+        if not definitions or not held or any(holds_name(line, name) for line in held):
+            return "open", ""
+        one = min(definitions, key=lambda one: (abs(one.start_line - first), one.start_line))
+        return "no", f"'{relation.subject}' is defined in {one.path}:{one.start_line}, not at line {first}."
+
     def returns(self, relation: Relation) -> tuple[Holds, str]:
         """Tell whether a literal is among those that a function returns; no where all of them are others."""
         definitions = [one for one in self.facts.definitions(relation.subject) if one.returns]
@@ -421,6 +462,7 @@ CHECKS = {
     "decorated": RelationChecker.decorated,
     "imports": RelationChecker.imports,
     "defined_in": RelationChecker.defined_in,
+    "defined_at": RelationChecker.defined_at,
     "returns": RelationChecker.returns,
     "defaults": RelationChecker.defaults,
     "equals": RelationChecker.equals,

@@ -185,3 +185,28 @@ def test_names_in_a_doc_string_are_no_calls() -> None:
 def test_verbs_between_names_are_relations(text: str, expected: list[tuple[str, str, str]]) -> None:
     found = find_relations(text, find_anchors(text))
     assert [(r.predicate, r.subject, r.object) for r in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ("`flush_log` is defined in src/store.py:{at}.", "supported"),
+        ("`flush_log` (src/store.py:{at}) does nothing.", "supported"),
+        ("`flush_log` is defined in src/store.py:4.", "contradicted"),
+        ("`flush_log` (src/store.py:2-4) does nothing.", "contradicted"),
+        ("The function `flush_log` is in src/store.py, line 4.", "contradicted"),
+        ("`flush_log` (src/store.py:{call}) is called there.", "supported"),  # a use of it
+        (
+            "The `is_ready` method of the `Store` class, located in src/store.py:{call}.",
+            "supported",
+        ),  # within the class
+    ],
+)
+def test_a_definition_is_not_at_lines_that_do_not_hold_it(said: str, verdict: str) -> None:
+    numbered = list(enumerate(STORE.text.split("\n"), STORE.start_line))
+    at, call = (next(n for n, line in numbered if part in line) for part in ("def flush", "flush_log(key)"))
+    draft = ClaimDraft(said.format(at=at, call=call))
+    (checked,) = check_claims([draft], make_evidence(STORE), "", ChunkResolver(STORE))
+    assert (checked.verdict == "contradicted") == (verdict == "contradicted"), checked.reason
+    if verdict == "contradicted":
+        assert f"src/store.py:{at}, not at line " in checked.reason
