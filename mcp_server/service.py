@@ -538,6 +538,7 @@ class Service:
 
     def _find_all(self, index: Index, request: SearchRequest, filters: Filters, trace: TraceRun, offset: int) -> _Found:
         """Return one page of the lines that hold the query as it is written, and how many there are."""
+        from mcp_server.retrieval.narrowing import notes_on_filters
         from mcp_server.retrieval.occurrences import find_occurrences
 
         with trace.span("search.text") as span:
@@ -546,7 +547,8 @@ class Service:
             span.record(output=[[item.chunk.id, float(item.count)] for item in page], lines=len(found))
             trace.add_chunks([item.chunk for item in page])
         missing = () if found else (MissingName(request.query, tuple(index.near_symbols(request.query, filters))),)
-        return _Found([(item, 0.0, describe_occurrence(item)) for item in page], len(found), missing)
+        hits = [(item, 0.0, describe_occurrence(item)) for item in page]
+        return _Found(hits, len(found), missing, notes=tuple(notes_on_filters(index, filters)))
 
     # -- answer ------------------------------------------------------------------------------------------------------
 

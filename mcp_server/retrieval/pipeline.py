@@ -30,6 +30,7 @@ from mcp_server.retrieval.fusion import Fused, fuse
 from mcp_server.retrieval.history import retrieve_history
 from mcp_server.retrieval.links import retrieve_links
 from mcp_server.retrieval.model import Entity, QueryTerm, RankedChunk, Retrieval, tell_renamed, use_present_names
+from mcp_server.retrieval.narrowing import notes_on_filters
 from mcp_server.retrieval.query import MAX_TERMS, ParsedQuery, normalise_query, parse_query
 from mcp_server.retrieval.references import kinds_behind, retrieve_references
 from mcp_server.retrieval.rerank import (
@@ -201,6 +202,7 @@ def search(
         notes=(
             *notes_on(asked, query, written, entities, lists),
             *notes_on_places(index, query, filters),
+            *notes_on_filters(index, filters),
             *notes_on_expired(left_out.values(), (item.file for item in ranked), expired),
         ),
     )

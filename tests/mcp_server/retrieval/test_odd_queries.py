@@ -249,3 +249,23 @@ def test_a_line_of_a_file_that_does_not_exist_is_missing_by_its_path(long_file):
 @pytest.mark.parametrize("text", ["http://localhost:8080/x", "at 10:30 sharp", "std::map:3", "what about port:80"])
 def test_what_only_looks_like_a_place_is_none(text):
     assert find_places(text) == ()
+
+
+@pytest.mark.parametrize("mode", ["ranked", "all"])
+@pytest.mark.parametrize(
+    ("narrowed", "said"),
+    [
+        ({"language": "klingon"}, "Nothing is in the language 'klingon'. Languages here: python, "),
+        ({"path_glob": "["}, "No file matches path_glob '[': `*`, `**` and `?` are wild; `[` stands for itself."),
+        ({"path_glob": "nowhere/**"}, "No file matches path_glob 'nowhere/**': `*`, `**` and `?` are wild."),
+    ],
+)
+def test_a_filter_that_leaves_nothing_is_named(service, mode, narrowed, said):
+    result = search(service, "retry_payment", mode=mode, **narrowed)
+    assert result.hits == ()
+    assert any(note.startswith(said) for note in result.notes)
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"language": "python"}, {"path_glob": "shop/**"}])
+def test_a_filter_that_leaves_something_is_not_spoken_of(service, narrowed):
+    assert search(service, "retry_payment", **narrowed).notes == ()
