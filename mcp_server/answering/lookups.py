@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.chunking.facts import Value, read_facts
+from ingest.chunking.facts import Definition, Value, read_facts
 from ingest.index.tokens import split_identifier
 from ingest.languages.kinds import CALLABLE_KINDS, TYPE_KINDS
 from ingest.model import Chunk, Symbol
 from mcp_server.answering.aspects import Aspect, root
-from mcp_server.answering.callers import Listed, state_users, users_asked
+from mcp_server.answering.callers import ROLES, Listed, state_users, users_asked
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, block_of
 from mcp_server.answering.facts import is_table_entry, table_around
@@ -29,6 +29,7 @@ from mcp_server.retrieval.query import SHAPED, STOP_WORDS
 
 MAX_VALUES = 3
 MAX_TESTS = 6
+MAX_HEIRS = 8
 OWNER_LINES = 800  # of the document of an owner that are read around it
 TEST_LINES = 30  # of one test that are cited
 CONSTRUCTORS = frozenset({"__init__", "__new__", "constructor", "initialize", "new", "init", "default", "__construct"})
@@ -62,6 +63,12 @@ BESIDE = re.compile(
 )
 NO_SUBJECT = STOP_WORDS | frozenset(
     "default defaults value values argument parameter option field set number amount count".split()
+)
+BASE_ASKED = re.compile(
+    r"\b(?:what|which|who|list|show|find|are there|is there|any)\b.{0,40}"
+    r"\b(?:inherits?\s+from|extends?|implements?|subclass(?:es)?(?:\s+of)?|derived?s?\s+from|implementations?\s+of)"
+    rf"\s+(?:the\s+)?(?:(?:class|interface|trait|type)\s+)?{NAME.format('name')}",
+    re.IGNORECASE,
 )
 TESTS_ASKED = re.compile(
     r"\b(?:which|what|where|list|show|find|are there|is there|any)\b.{0,30}\b(?:tests?|specs?|test cases?)\b"
@@ -106,6 +113,11 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
             name, tests, is_cut = find_tests(task, resolver)
             drafts = [state_test(task, test, block_of(test.chunk, blocks)) for test in tests[:MAX_TESTS]]
             listed[number] = Listed(len(tests), name, is_cut=is_cut)
+        elif base := BASE_ASKED.search(aspect.text):
+            heirs, is_cut = find_heirs(last_part(base["name"].replace("::", ".")), resolver)
+            drafts = [state_heir(task, chunk, heir, blocks) for chunk, heir in heirs[:MAX_HEIRS]]
+            said = ("class extends", "classes extend")
+            listed[number] = Listed(len(heirs), base["name"], *said, is_cut=is_cut)
         elif (asked := users_asked(aspect))[0]:
             drafts, listed[number] = state_users(task, *asked, blocks, resolver)
         elif aspect.intent == "default":
@@ -119,6 +131,30 @@ def look_up(aspects: Sequence[Aspect], evidence: Sequence[Evidence], resolver: R
         if drafts:
             told[number] = drafts
     return LookedUp(told, tuple(blocks.values()), tuple(missing), listed)
+
+
+# ---- heirs
+
+
+def find_heirs(name: str, resolver: Resolver) -> tuple[list[tuple[Chunk, Definition]], bool]:
+    """Return the types that have a name among their bases, source first, and whether there may be more."""
+    naming = [resolver.naming(name, role) for role in ROLES]
+    found = {
+        (chunk.ref, heir.start_line): (chunk, heir)
+        for chunks in naming
+        for chunk in chunks
+        for heir in read_facts(chunk).definitions
+        if name in heir.bases and any((s.name, s.start_line) == (heir.name, heir.start_line) for s in chunk.symbols)
+    }
+    return list(found.values()), any(len(chunks) == MAX_NAMING for chunks in naming)
+
+
+def state_heir(task: Task, chunk: Chunk, heir: Definition, blocks: dict[int, Evidence]) -> ClaimDraft:
+    """State that a type has a base, with the line where it begins."""
+    block = block_of(chunk, blocks)
+    line = " ".join(block.slice(heir.start_line, heir.start_line).split())
+    text = f"`{heir.qualname}` ({place_of(block, heir.start_line)}): {code(clip(line))}"
+    return task.draft(text, [block.span(heir.start_line, heir.start_line)], form="item")
 
 
 # ---- defaults

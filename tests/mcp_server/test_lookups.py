@@ -374,6 +374,28 @@ CART_TABLE = {"CART_COOKIE_SECURE": False}
 }
 
 
+TABLE |= {
+    "shop/money.py": """class Money:
+    pass
+
+
+class Coin(Money):
+    pass
+
+
+class Bag(list):
+    \"\"\"Holds Money, and is none.\"\"\"
+""",
+    "shop/Note.java": """package shop;
+
+/** Paper that is Money. */
+public class Note extends Paper implements Money, Foldable {
+}
+""",
+    "tests/test_money.py": "class FakeMoney(Money):\n    pass\n",
+}
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     root = tmp_path_factory.mktemp("table")
@@ -405,3 +427,16 @@ def test_the_default_of_a_setting_is_its_entry_in_the_table_of_defaults(shop, qu
 def test_a_default_that_the_table_excludes_is_denied(shop):
     answer = shop("Why is CART_COOKIE_SECURE False by default?")
     assert answer.answer.startswith("That is not so: 'CART_COOKIE_SECURE' is True (shop/app.py:5), not False.")
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Which classes extend Money?", "What implements the interface `Money`?", "Are there subclasses of Money?"],
+)
+def test_who_extends_something_is_read_from_the_code(shop, question):
+    lines = shop(question).answer.split("\n")
+    assert [line.partition(")")[0] for line in lines] == [
+        "- `Coin` (shop/money.py:5",
+        "- `Note` (shop/Note.java:4",
+        "- `FakeMoney` (tests/test_money.py:1",
+    ]
