@@ -161,12 +161,17 @@ def quote_signature(block: Evidence, symbol: Symbol) -> str:
 
 
 def signature_lines(block: Evidence, symbol: Symbol) -> range:
-    """Return the lines from the one that names a symbol, after its decorators, until its brackets are closed."""
+    """Return the lines from the one that names a symbol, after its decorators, until its brackets are closed.
+
+    Of a type that is named where it ends (`typedef enum { ... } color;`) the line where it begins.
+    """
     named = re.compile(rf"(?<!\w){re.escape(symbol.name)}(?!\w)")
     last = min(symbol.end_line, block.end_line)
     first = next((n for n in range(symbol.start_line, last + 1) if named.search(block.slice(n, n))), None)
-    if first is None:
+    if first is None and symbol.end_line <= block.end_line:
         return range(0)
+    if first is None or block.slice(first, first).lstrip().startswith("}"):
+        return range(symbol.start_line, symbol.start_line + 1)
     for number in range(first, min(first + MAX_SIGNATURE_LINES, last + 1)):
         if not is_open(block.slice(first, number)):
             return range(first, number + 1)
