@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ingest.model import Chunk
 from mcp_server.retrieval.context import Context
 
-COMMENT_LEADER = re.compile(r"^\s*(?:///?!?|#+!?(?=\s|$)|\*+(?=\s|$)|/\*+|--(?=\s)|;+(?=\s)|\"\"\"|''')\s?")
+COMMENT_LEADER = re.compile(r"^\s*(?:///?!?|#+[!:]?(?=\s|$)|\*+(?=\s|$)|/\*+|--(?=\s)|;+(?=\s)|\"\"\"|''')\s?")
 SPACES = re.compile(r"\s+")
 
 

@@ -17,7 +17,7 @@ from mcp_server.retrieval.query import PATH
 
 MAX_SIGNATURE_LINES = 40
 MAX_JOINED_LINES = 6
-CLIP = 160  # longest code or sentence quoted in full
+CLIP = 240  # longest code or sentence quoted in full
 MIN_OVERLAP = 0.2  # share of the aspect's weight that a quoted sentence has to carry
 MIN_CODE_OVERLAP = 0.4  # ... a line of code, which says little around the word
 FRAGMENT_SHARE = 0.7  # one argument or field of many says little by itself

@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.model import Symbol
-from mcp_server.answering.passages import signature_lines
+from mcp_server.answering.passages import signature_lines, units
 
 from .support import make_chunk, make_evidence
 
@@ -20,3 +20,11 @@ def test_a_definition_is_quoted_from_the_line_that_begins_it(
     (block,) = make_evidence(make_chunk("color.h", ENUM))
     symbol = Symbol(name=name, kind="type", qualname=name, start_line=start, end_line=end, signature="", doc="")
     assert list(signature_lines(block, symbol)) == wanted
+
+
+def test_marks_of_comments_are_no_part_of_what_they_say() -> None:
+    text = "LIMIT = 3\n#: The greatest number of redirects that are followed before\n#: an error is raised: thirty of them.\n"
+    (block,) = make_evidence(make_chunk("limits.py", text))
+    assert [said for said, _, prose in units(block) if prose] == [
+        "The greatest number of redirects that are followed before an error is raised: thirty of them."
+    ]
