@@ -23,8 +23,8 @@ def test_a_definition_is_quoted_from_the_line_that_begins_it(
 
 
 def test_marks_of_comments_are_no_part_of_what_they_say() -> None:
-    text = "LIMIT = 3\n#: The greatest number of redirects that are followed before\n#: an error is raised: thirty of them.\n"
+    text = "LIMIT = 3\n#: The greatest number of redirects that are\n#: followed before an error is raised: thirty.\n"
     (block,) = make_evidence(make_chunk("limits.py", text))
     assert [said for said, _, prose in units(block) if prose] == [
-        "The greatest number of redirects that are followed before an error is raised: thirty of them."
+        "The greatest number of redirects that are followed before an error is raised: thirty."
     ]
