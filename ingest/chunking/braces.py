@@ -12,7 +12,8 @@ Body = Literal["outer", "type", "enum", "code"]
 TOKEN = re.compile(
     rb"(?P<directive>^[ \t]*#(?:[^\n]*\\\r?\n)*[^\n]*)"
     rb"|(?P<comment>//[^\n]*|/\*.*?\*/)"
-    rb"|(?P<string>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"
+    # What is not closed ends with its line; behind a digit an apostrophe only groups digits.
+    rb"|(?P<string>\"(?:\\.|[^\"\\\n])*\"?|(?<![\da-fA-F])'(?:\\.|[^'\\\n])*'?)"
     # Macros in capitals alone on their lines, in a list of enumerators with the comma behind.
     rb"|(?P<lone>^[ \t]*(?:[A-Z_][A-Z0-9_]{2,}\b[ \t]*"
     rb"(?P<call>\((?:[^(){};]|\([^(){};]*\)){0,400}\)[ \t]*)?){1,4},?[ \t]*(?=\r?$|//|/\*))"
@@ -33,17 +34,19 @@ NAME_BELOW = re.compile(rb"\s*[A-Za-z_]")
 
 
 class Brace(NamedTuple):
-    """An open brace: where it stands and what it opens."""
+    """An open brace: where it stands, what it opens, and the one around it."""
 
     start: int
     body: Body
+    outer: Brace | None
 
 
 class Branch(NamedTuple):
-    """An open `#if`: the open braces before it and behind its first branch, once that has ended."""
+    """An open `#if`: the innermost open brace before it and behind its first branch, once that has ended."""
 
-    before: tuple[Brace, ...]
-    after: tuple[Brace, ...] | None = None
+    before: Brace | None
+    after: Brace | None = None
+    has_ended: bool = False
 
 
 @dataclass(slots=True)
@@ -57,23 +60,24 @@ class Braces:
 def read_braces(data: bytes) -> Braces:
     """Return the pairs of braces, and the macros that stand where a member, an enumerator or a declaration would."""
     read = Braces()
-    stack: tuple[Brace, ...] = ()
+    inner: Brace | None = None
     branches: list[Branch] = []
     statement, mark = 0, b";"  # where the statement started; the mark right before, empty inside of a statement
     for match in TOKEN.finditer(data):
-        kind, text, body = match.lastgroup, match[0], stack[-1].body if stack else "outer"
+        kind, text = match.lastgroup, match[0]
+        body: Body = inner.body if inner else "outer"
         if kind in ("directive", "comment"):
             statement = match.end() if mark else statement
         if kind == "directive":
-            stack = _follow_branch(text, stack, branches)
+            inner = _follow_branch(text, inner, branches)
             if body == "enum" and DEFINE.match(text):
                 read.macros.append(match.span())
         elif kind == "mark":
             if text == b"{":
-                stack = (*stack, Brace(match.start(), _opened(data[statement : match.start()], body)))
-            elif text == b"}" and stack:
-                read.closings[stack[-1].start] = match.end()
-                stack = stack[:-1]
+                inner = Brace(match.start(), _opened(data[statement : match.start()], body), inner)
+            elif text == b"}" and inner:
+                read.closings[inner.start] = match.end()
+                inner = inner.outer
             mark, statement = text, match.end() if text != b"," else statement
         elif kind == "lone" and _is_macro(match, body, mark):
             read.macros.append(match.span())
@@ -83,20 +87,20 @@ def read_braces(data: bytes) -> Braces:
     return read
 
 
-def _follow_branch(directive: bytes, stack: tuple[Brace, ...], branches: list[Branch]) -> tuple[Brace, ...]:
-    """Return the open braces behind a directive: all branches of an `#if` start alike, the first counts after it."""
+def _follow_branch(directive: bytes, inner: Brace | None, branches: list[Branch]) -> Brace | None:
+    """Return the open brace behind a directive: all branches of an `#if` start alike, the first counts after it."""
     match = CONDITIONAL.match(directive)
     if match is None:
-        return stack
+        return inner
     if match[1] == b"if":
-        branches.append(Branch(stack))
-        return stack
+        branches.append(Branch(inner))
+        return inner
     if not branches:
-        return stack
-    before, after = branches.pop()
+        return inner
+    before, after, has_ended = branches.pop()
     if match[1] == b"endif":
-        return stack if after is None else after
-    branches.append(Branch(before, stack if after is None else after))
+        return after if has_ended else inner
+    branches.append(Branch(before, after if has_ended else inner, has_ended=True))
     return before
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ingest.chunking.braces import read_braces
 from tests.ingest.chunking.test_definitions import read_symbols
 
 HEADER = """#ifdef __cplusplus
@@ -169,3 +170,11 @@ def test_a_member_that_the_grammar_joined_with_a_macro_stands_on_its_own_line():
 )
 def test_names_in_capitals_that_are_no_macros_stay(code, names):
     assert names in [symbol.name for symbol in read_symbols("a.c", code)]
+
+
+@pytest.mark.parametrize(
+    "part", [b"{", b"'\\", b'"\\', b"A_B(a\n", b"ABC_DEF (", b"#if x\n{\n", b"#define A \\\n", b"enum {A_B,\n", b"A_B "]
+)
+def test_a_file_that_no_person_wrote_is_read_in_a_moment(part: bytes) -> None:
+    read = read_braces(part * (400_000 // len(part)))  # in a time that grows with its square: minutes
+    assert len(read.closings) == 0
