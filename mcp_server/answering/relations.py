@@ -185,6 +185,8 @@ def find_definitions_in(masked: str, named: Sequence[Anchor]) -> Iterator[Relati
 
 def find_lines_of(masked: str, named: Sequence[Anchor]) -> Iterator[Relation]:
     """Yield what is said to stand at lines of a file."""
+    if not any(anchor.kind == "path" for anchor in named):
+        return
     for match in AT_LINES.finditer(masked):
         place = named[int(MARK.search(match["b"])[1])]  # type: ignore[index]
         name = names_in(match["a"], named)[-1]
