@@ -56,7 +56,7 @@ def _record(mirror: Path, head: str) -> None:
             batch = unread[start : start + BATCH]
             words = dict(changed_words(gitio.read_patches(mirror, batch)))
             with kept:
-                kept.executemany("INSERT INTO commits (id) VALUES (?)", [(commit,) for commit in batch])
+                kept.executemany("INSERT OR IGNORE INTO commits (id) VALUES (?)", [(commit,) for commit in batch])
                 numbers = dict(kept.execute("SELECT id, number FROM commits"))
                 rows = sorted((hash_word(word), numbers[commit]) for commit, found in words.items() for word in found)
                 kept.executemany("INSERT OR IGNORE INTO changes VALUES (?, ?)", rows)

@@ -94,6 +94,26 @@ def test_a_damaged_file_is_read_around_and_written_again(tmp_path: Path, damage:
     assert find_change(mirror, head, "apply_coupon") == head
 
 
+def test_two_that_read_the_same_commits_at_once_do_not_take_it_for_damage(tmp_path: Path, monkeypatch):
+    repository = make_repository(tmp_path / "repo", {"a.py": "apply_coupon = 1\n"})
+    mirror, head = mirror_of(repository, tmp_path / "data")
+    plain = gitio.read_patches
+    began = []
+
+    def read_patches(*given):
+        if not began:
+            began.append("the other one")
+            record_changes(mirror, head)
+            (mirror / KEPT).rename(mirror / "kept")
+            (mirror / KEPT).hardlink_to(mirror / "kept")  # so that no new file can have its number
+        return plain(*given)
+
+    monkeypatch.setattr(gitio, "read_patches", read_patches)
+    record_changes(mirror, head)
+    assert (mirror / KEPT).samefile(mirror / "kept")  # what the other one wrote was not thrown away
+    assert find_change(mirror, head, "apply_coupon") == head
+
+
 def test_long_lines_and_binary_files_tell_of_no_word(tmp_path: Path):
     repository = make_repository(tmp_path / "repo", {"a.py": "x = 1\n"})
     (repository / "min.js").write_text("word_one " * 5000)
