@@ -18,7 +18,7 @@ from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
 from ingest.errors import GitError, IngestError, SourceError, WriterBusy
 from ingest.executor import Executor, open_executor
-from ingest.gitio import find_repository, mirror_path
+from ingest.gitio import find_mirror
 from ingest.index import Index
 from ingest.index.generation import Publication, begin_publication
 from ingest.index.jobs import Letter, next_letter
@@ -354,8 +354,7 @@ class _Build:
             name = state.name.removesuffix(HISTORY_SUFFIX)
             self._request.progress(Progress("removals", name, 0, 0))
             try:
-                mirror = mirror_path(find_repository(Path(state.location)), self._request.data_dir)
-                record_changes(mirror, state.revision)
+                record_changes(find_mirror(Path(state.location), self._request.data_dir), state.revision)
             except (GitError, SourceError, OSError, sqlite3.Error) as error:
                 reason = f"What its commits took away could not be read ({error}); all else is indexed. Index it again."
                 self._tally.left_out.setdefault(name, reason)

@@ -408,6 +408,11 @@ def mirror_path(repository: Repository, data_dir: Path) -> Path:
     return data_dir.absolute() / MIRRORS / name
 
 
+def find_mirror(location: Path, data_dir: Path) -> Path:
+    """Return where the mirror of the repository at a location lies. Raises SourceError if there is no repository."""
+    return mirror_path(find_repository(location), data_dir)
+
+
 def update_mirror(repository: Repository, data_dir: Path, ref: str = "", *, anew: bool = False) -> Mirror:
     """Bring the mirror up to the repository; its commit is that of `ref`, or of HEAD.
 

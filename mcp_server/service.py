@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prompts
 from ingest.access import Principal, visible_sources
+from ingest.allocator import spare_loaded
 from ingest.config import SourceConfig, product_of
 from ingest.errors import ConfigError, IndexEmpty, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
@@ -667,6 +668,15 @@ class Service:
                     write_stderr,
                 )
             return self._asking
+
+    def prepare(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Load and read what the first answers need, and leave all that to no garbage collector. Raises NotReady.
+
+        `go_on`: as for `read_ahead`.
+        """
+        self.open_asking()
+        self.read_ahead(go_on)
+        spare_loaded()
 
     def read_ahead(self, go_on: Callable[[], bool] = lambda: True) -> int:
         """Read the names of a part of the index before the first answer waits for them; return how many chunks.

@@ -22,7 +22,6 @@ from golden.corpus import code_fingerprint, open_service, principal_of
 from golden.machine import MachineFacts, read_machine
 from golden.metrics import percentile
 from ingest.access import Principal
-from ingest.allocator import spare_loaded
 from mcp_server.results import AnswerRequest, AnswerResult
 from mcp_server.retrieval.context import CHARS_PER_TOKEN
 from mcp_server.retrieval.query import PATH
@@ -157,7 +156,8 @@ def run_answers(
             service.calibrate()
         say(f"{corpus.name}: {len(corpus.questions)} questions")
         with open_service(setup) as service:
-            prepare(service)
+            service.warm()
+            service.prepare()  # as a server does before the first question comes
             ask = partial(timed_answer, service, principal_of(setup))
             first = [ask(question.query) for question in corpus.questions]
             again = [ask(question.query)[1] for question in corpus.questions]
@@ -165,14 +165,6 @@ def run_answers(
             windows = top_windows(floor, corpus.path, question.query)
             answered.append(score(question, corpus, result, windows, first_ms, again_ms))
     return AnswersBench(tuple(answered), read_machine())
-
-
-def prepare(service: Service) -> None:
-    """Load and read what a server does before the first question comes."""
-    service.warm()
-    service.open_asking()
-    service.read_ahead()
-    spare_loaded()
 
 
 def timed_answer(service: Service, principal: Principal, query: str) -> tuple[AnswerResult, float]:

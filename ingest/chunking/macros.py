@@ -65,7 +65,7 @@ def parse_bare(data: bytes, grammar: LoadedGrammar) -> Tree:
 
 def blank_attributes(data: bytes) -> bytes:
     """Return code with blanks for attributes that macros name."""
-    return ATTRIBUTE.sub(lambda match: match[0] if b"#" in match[0] else b" " * len(match[0]), data)
+    return ATTRIBUTE.sub(lambda match: match[0] if b"#" in match[0] else _blank(match), data)
 
 
 def blank_continued(data: bytes) -> bytes:

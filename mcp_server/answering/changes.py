@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ingest.errors import GitError, SourceError
-from ingest.gitio import find_repository, mirror_path, run_git
+from ingest.gitio import find_mirror, run_git
 from ingest.index.schema import SourceState
 from ingest.model import HISTORY_SUFFIX, Chunk
 from mcp_server.retrieval.profiles import touched_paths
@@ -46,7 +46,7 @@ class ChangeReader:
         ):
             return frozenset()
         try:
-            mirror = mirror_path(find_repository(location), self._data_dir)
+            mirror = find_mirror(location, self._data_dir)
             return read_added(mirror, commit.key or "").get(path, frozenset())
         except (GitError, SourceError):
             self._unreadable = True

@@ -9,6 +9,8 @@ from dataclasses import replace
 from ingest.chunking.facts import IDENTIFIER, OWN, Definition, Value, read_facts
 from ingest.index.tokens import whole_word
 from ingest.model import Chunk
+from mcp_server.answering.evidence import Evidence
+from mcp_server.answering.passages import around
 from mcp_server.answering.pieces import Document, is_later_piece, last_part, split_definitions, whole_definitions
 
 DEFINING = re.compile(r"\s*(?:export\s+|public\s+|async\s+|static\s+)*(?:def|func|function|fn)\b")
@@ -157,15 +159,12 @@ def is_table_entry(chunk: Chunk, value: Value) -> bool:
     line = chunk.text.split("\n")[value.line - chunk.start_line]
     if value.how != "keyword" or not re.search(rf"[\"'`]{re.escape(value.name)}[\"'`]\s*(?::|=>|,)", line):
         return False
-    return TABLE.search(table_around(chunk, value.line)) is not None
+    return TABLE.search(last_part(enclosing(chunk, value))) is not None
 
 
-def table_around(chunk: Chunk, line: int) -> str:
-    """Return the last name of what is defined around a line, "" at the top level."""
-    inside = [symbol for symbol in chunk.symbols if symbol.start_line <= line <= symbol.end_line]
-    if inside:
-        return max(inside, key=lambda symbol: (symbol.start_line, -symbol.end_line)).name
-    return last_part(chunk.symbol or "")
+def enclosing(chunk: Chunk, value: Value) -> str:
+    """Return the qualified name of the definition around a value, "" at the top level."""
+    return around(Evidence("", chunk, 0.0), value.line) or ""
 
 
 def holds_name(text: str, name: str) -> bool:

@@ -19,9 +19,9 @@ from mcp_server.answering.aspects import Aspect, root
 from mcp_server.answering.callers import ROLES, Listed, state_users, users_asked
 from mcp_server.answering.claims import ClaimDraft
 from mcp_server.answering.evidence import Evidence, block_of
-from mcp_server.answering.facts import is_table_entry, table_around
+from mcp_server.answering.facts import enclosing, is_table_entry
 from mcp_server.answering.generate import role_share, state_assignment
-from mcp_server.answering.passages import Passage, Task, around, clip, code, place_of, quoted, state_definition
+from mcp_server.answering.passages import Passage, Task, clip, code, place_of, quoted, state_definition
 from mcp_server.answering.pieces import last_part
 from mcp_server.answering.resolver import MAX_NAMING, Resolver
 from mcp_server.results import Ungrounded
@@ -283,7 +283,7 @@ def rank_anywhere(chunk: Chunk, value: Value) -> int | None:
 def entries_named(name: str, resolver: Resolver) -> list[Given]:
     """Return what tables of defaults hold under a name: `default_config = {"NAME": value}`."""
     return [
-        Given(int("default" not in table_around(chunk, value.line).lower()), chunk, value)
+        Given(int("default" not in last_part(enclosing(chunk, value)).lower()), chunk, value)
         for chunk in resolver.naming(name, "source")
         for value in values_named(chunk, name)
         if is_table_entry(chunk, value)
@@ -346,11 +346,6 @@ def values_named(chunk: Chunk, name: str) -> Iterator[Value]:
     """Yield what a chunk gives a name."""
     if name in chunk.text:
         yield from (value for value in read_facts(chunk).values if value.name == name)
-
-
-def enclosing(chunk: Chunk, value: Value) -> str:
-    """Return the qualified name of the definition around a value, "" at the top level."""
-    return around(Evidence("", chunk, 0.0), value.line) or ""
 
 
 def unique(found: Iterable[Given]) -> list[Given]:

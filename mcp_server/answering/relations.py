@@ -133,8 +133,8 @@ class Relation:
     object: str
     negated: bool = False
     what: str = ""  # what is counted
-    lines: tuple[int, int] = (0, 0)  # where it is said to be; the whole definition may be meant, or where it begins:
-    is_start: bool = False
+    lines: tuple[int, int] = (0, 0)  # where it is said to stand, first and last
+    is_start: bool = False  # that it begins there is said, not only that a part of it is there
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from rapidfuzz import fuzz
 
 from ingest.errors import GitError, SourceError
-from ingest.gitio import find_repository, mirror_path, run_git
+from ingest.gitio import find_mirror, run_git
 from ingest.index.schema import SourceState
 from ingest.pickaxe import NAME, find_change
 
@@ -52,9 +52,8 @@ class RemovalReader:
             return None
         self._left -= 1
         for state in self._sources:
-            with suppress(
-                GitError, SourceError
-            ):  # a folder without a repository, or one that went away: freshness says so
+            # A folder without a repository, or one that went away: freshness says so.
+            with suppress(GitError, SourceError):
                 mirror = self._mirror_of(state)
                 if mirror.is_dir() and (found := find_removal(mirror, state.revision, name, is_indexed)):
                     return found
@@ -72,7 +71,7 @@ class RemovalReader:
         return False
 
     def _mirror_of(self, state: SourceState) -> Path:
-        return mirror_path(find_repository(Path(state.location)), self._data_dir)
+        return find_mirror(Path(state.location), self._data_dir)
 
 
 def find_removal(mirror: Path, head: str, name: str, is_indexed: Callable[[str], bool]) -> Removal | None:

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.allocator import limit_arenas, return_memory, spare_loaded
+from ingest.allocator import limit_arenas, return_memory
 from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
@@ -158,12 +158,10 @@ class Background:
             return_memory()
 
     def _prepare(self) -> None:
-        """Load and read what the first answers need, and leave all that to no garbage collector; once."""
+        """Make ready for the first answers while nobody asks; once."""
         if not self._is_prepared and self._wait_for_quiet(PREPARE_PATIENCE_S):
             self._is_prepared = True
-            self._service.open_asking()
-            self._service.read_ahead(self._wait_for_quiet)
-            spare_loaded()
+            self._service.prepare(self._wait_for_quiet)
 
     def _wait_for_quiet(self, patience_s: float = PATIENCE_S) -> bool:
         """Return once nobody asks, or nobody stops asking; False when the server ends."""
