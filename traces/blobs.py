@@ -23,7 +23,7 @@ LEVEL = 12  # 10 % smaller than level 3 for half a millisecond in the background
 SEPARATOR = "\n\x00\n"
 STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
-MAX_KNOWN = 20_000  # strings, of at most ...
+MAX_KNOWN = 5_000  # strings, of at most ...
 MAX_KNOWN_CHARS = 80
 
 Redact = Callable[[str], str]

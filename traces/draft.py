@@ -46,7 +46,7 @@ SPAN_COLUMNS = (
 STAGE_ORDER = {name: order for order, name in enumerate(LIST_STAGES)}
 MAX_SINGLE = 3.4e38  # the largest number of 32 bits
 LABELS = ("source", "path", "key", "title", "symbol")
-MAX_KNOWN_CHUNKS = 20_000  # hash and labels only, some 500 bytes each
+MAX_KNOWN_CHUNKS = 2_000  # hash, labels and key, some 2 kB each; every edit and query of a new index brings others
 
 Row = dict[str, Any]
 

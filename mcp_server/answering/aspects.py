@@ -16,6 +16,8 @@ Intent = Literal["where", "what", "how", "why", "ticket", "default"]
 MAX_ASPECTS = 4
 TITLE_SHARE = 0.6  # of the words of the longer one of question and title
 MIN_TITLE = 3  # words; two common ones are no title
+KEPT_WORDS = 16_384  # 9 MB with their roots
+KEPT_TEXTS = 2048  # 7 MB: an edit makes a text of another that is not asked for again
 
 # Words that carry no topic of their own: a question about "the usual way to deal with errors" is about errors.
 # Compared by stem, so one form of each is enough.
@@ -278,7 +280,7 @@ VERBS = frozenset(
 )
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def root(word: str) -> str:
     """Return the form under which inflections and spelling variants of a word meet."""
     lower = word.lower()
@@ -333,7 +335,7 @@ def variants(word: str) -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=KEPT_TEXTS)
 def text_roots(text: str) -> frozenset[str]:
     """Return the roots of one text's words; kept, because lines and blocks are asked for again and again."""
     return roots_of((text,))
@@ -348,7 +350,7 @@ def roots_of(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def word_roots(word: str) -> frozenset[str]:
     """Return the roots of a word and of its parts; kept, because a code base says the same words again and again."""
     return frozenset((root(word), *(root(part) for part in split_identifier(word))))

@@ -47,7 +47,7 @@ class Background:
         self._thread = threading.Thread(target=self._follow, name="codecairn-follow", daemon=True)
         self._calibration: threading.Thread | None = None
         self._generation = 0
-        self._is_prepared = False
+        self._is_prepared = self._is_littered = False
         self._trimmed = 0.0
         self._error = ""
         self._started = self._ended = self._delay_s = 0.0
@@ -131,12 +131,14 @@ class Background:
             self._generation = generation
             self._service.tell_published(generation)
             self._start_calibration()
-            self._trim()
+            self._is_littered = True
+        self._trim()
 
     def _trim(self) -> None:
+        """Give back what generations left, after the last of a row of them too."""
         now = time.monotonic()
-        if now - self._trimmed >= TRIM_EVERY_S:
-            self._trimmed = now
+        if self._is_littered and now - self._trimmed >= TRIM_EVERY_S:
+            self._trimmed, self._is_littered = now, False
             return_memory()
 
     def _start_calibration(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -125,6 +126,19 @@ def test_chunk_of_a_thousand_traces_is_stored_once(desk: Desk, path: Path) -> No
     assert (count(path, "trace"), count(path, "trace_chunk"), count(path, "chunk")) == (1000, 3000, 3)
     assert count(path, "blob", "kind = 'chunk'") == 3
     assert count(path, "blob", "kind = 'config'") == 1
+
+
+def test_what_is_remembered_of_chunks_does_not_grow_with_the_edits_of_a_day(desk: Desk) -> None:
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for start in range(0, 8_000, 100):
+            with desk.recorder.trace(tool="search_code", query="work", entry="cli", principal_hash="p1") as trace:
+                record_search(trace, [make_chunk(n) for n in range(start, start + 100)])
+        assert desk.store.flush()
+        assert tracemalloc.get_traced_memory()[0] - before < 6_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_same_text_at_other_lines_shares_its_text(desk: Desk, path: Path) -> None:
