@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.allocator import limit_arenas, return_memory
+from ingest.allocator import limit_arenas, part_large_blocks, return_memory
 from ingest.errors import IngestError
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
@@ -188,6 +188,7 @@ def serve(
     Examples: `codecairn serve`, `codecairn serve --http 127.0.0.1:9000`
     """
     limit_arenas()
+    part_large_blocks()
     wire = None if http else divert_stdout()
     setup = open_setup(root, config, data, reads=True)
     host, port = parse_address(address, setup)

@@ -47,3 +47,32 @@ def test_threads_that_come_and_go_leave_few_arenas_and_little_memory_behind():
     unlimited, _ = run("unlimited")
     assert arenas < unlimited
     assert grown_mb < 20
+
+
+HEAP = """
+import ctypes, sys
+from ingest.allocator import part_large_blocks
+
+if not part_large_blocks():
+    sys.exit(3)
+freed = bytearray(30 << 20)  # from here on glibc would take what is smaller from the heap
+del freed
+block = ctypes.create_string_buffer(4 << 20)
+heap = [[int(end, 16) for end in line.split()[0].split("-")] for line in open("/proc/self/maps") if "[heap]" in line]
+print(any(start <= ctypes.addressof(block) < end for start, end in heap))
+"""
+
+
+@pytest.mark.req("R21")
+def test_a_large_block_never_lies_among_the_small_ones():
+    done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip("this C library has no such thresholds")
+    assert done.stdout.strip() == "False", done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", HEAP.replace("not part_large_blocks()", "False")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "True", "without it such a block lies in the heap, or this test shows nothing"
