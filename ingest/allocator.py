@@ -13,7 +13,7 @@ import gc
 
 M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1  # malloc.h
 ARENAS = 2
-BLOCK_BYTES = 1 << 20  # vectors of a generation; smaller ones each query makes: a megabyte from the system takes 0.4 ms more
+BLOCK_BYTES = 1 << 20  # smaller ones each query makes, and from the system a megabyte takes 0.3 ms more
 TOP_BYTES = 1 << 20
 
 
