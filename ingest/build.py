@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ingest.allocator import collecting_seldom
 from ingest.audit import BuildRecord, SourceChange, describe_actor, record_failure
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
@@ -144,7 +145,7 @@ def build_index(
     request = Request(sources, index, embedder, data_dir, now, **options)
     build = _Build(request)
     try:
-        with open_executor(index, embedder) as executor:
+        with collecting_seldom(), open_executor(index, embedder) as executor:
             return build.run(executor)
     except WriterBusy:
         raise  # somebody else builds

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from ingest.allocator import collecting_seldom, spare_loaded
 from ingest.errors import IngestError
 from ingest.index.packed import pack
 from ingest.index.stored import StoredPassage, decode_passage
@@ -362,13 +363,15 @@ def serve(fd: int) -> None:
     settings: WorkerSettings = connection.recv()
     _limit_memory(settings.memory_mb)
     embedder = settings.make_embedder() if settings.make_embedder else None
+    spare_loaded()
     connection.send_bytes(READY)
-    while True:
-        try:
-            task: Task = connection.recv()
-        except (EOFError, OSError):
-            return
-        connection.send_bytes(pickle.dumps(task.run(settings, embedder), pickle.HIGHEST_PROTOCOL))
+    with collecting_seldom():
+        while True:
+            try:
+                task: Task = connection.recv()
+            except (EOFError, OSError):
+                return
+            connection.send_bytes(pickle.dumps(task.run(settings, embedder), pickle.HIGHEST_PROTOCOL))
 
 
 def _limit_memory(memory_mb: int) -> None:

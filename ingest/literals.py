@@ -2,12 +2,13 @@
 
 Every three characters in a row set one of 65,536 marks; a literal whose marks are not all set is not there. The other
 way round it may be wrong (one time in some thousands for a file), so whoever asks still searches for what is left.
+The marks of the last text are kept: every document is asked about secrets and about orders to a model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,18 @@ class LiteralSet:
         self._unmarked = sum(len(literal) < 3 for literal in self._literals)
 
     def possible_in(self, lowered: str) -> frozenset[str]:
-        """Return the literals that a lower-cased text may hold: all that it holds, and rarely one more."""
+        """Return the literals that a lower-cased text may hold: all that it holds, and rarely one more.
+
+        A line feed counts as a space.
+        """
         if len(lowered) < SHORT:
-            return frozenset(literal for literal in self._literals if literal in lowered)
+            plain = lowered.replace("\n", " ")
+            return frozenset(literal for literal in self._literals if literal in plain)
         import numpy as np  # here: a query's text is short, and a server answers before it needs this
 
-        seen = np.zeros(1 << 16, dtype=np.bool_)
-        seen[marks_of(lowered.encode("utf-8", "surrogatepass"))] = True
         marks, starts = self._marks
-        marked = zip(self._literals[self._unmarked :], np.logical_and.reduceat(seen[marks], starts), strict=True)
+        are_there = np.logical_and.reduceat(_seen_in(lowered)[marks], starts)
+        marked = zip(self._literals[self._unmarked :], are_there, strict=True)
         return frozenset((*self._literals[: self._unmarked], *(literal for literal, is_there in marked if is_there)))
 
     @cached_property
@@ -45,6 +49,16 @@ class LiteralSet:
 
         marks = [marks_of(literal.encode()) for literal in self._literals[self._unmarked :]]
         return np.concatenate(marks), [0, *accumulate(map(len, marks[:-1]))]
+
+
+@lru_cache(maxsize=1)
+def _seen_in(lowered: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Say of each mark whether a text sets it."""
+    import numpy as np
+
+    seen = np.zeros(1 << 16, dtype=np.bool_)
+    seen[marks_of(lowered.encode("utf-8", "surrogatepass").replace(b"\n", b" "))] = True
+    return seen
 
 
 def marks_of(data: bytes) -> np.ndarray[Any, np.dtype[np.uint16]]:

@@ -291,7 +291,7 @@ class Prepared:
     chunk: Chunk
     tokens: dict[str, str] = field(default_factory=dict)  # field -> space separated tokens
     vector: bytes | None = None
-    terms: bytes = b""  # the distinct tokens of text and path, see ingest.index.tokens.hash_tokens
+    terms: bytes = b""  # the distinct tokens of text and path, see ingest.index.tokens.pack_hashes
 
 
 class FileRow(NamedTuple):

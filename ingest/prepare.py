@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ingest.chunking import chunk_with_reason
 from ingest.cleaning import clean_document, mark_chunks
 from ingest.index.keys import HINTS, find_design_keys, find_ticket_keys
-from ingest.index.tokens import hash_tokens, token_stream
+from ingest.index.tokens import pack_hashes, read_tokens, token_hash, token_stream
 from ingest.languages import LANGUAGES, detect_language, path_role
 from ingest.languages.detection import HEAD_BYTES
 from ingest.model import FILES_HEADING, Chunk, Document, FileJob, FileResult, Prepared, Skip
@@ -25,7 +25,8 @@ __all__ = ["FileJob", "FileResult", "embed_results", "prepare_file"]
 PATH_FOLDERS = 3  # how many of the nearest folders describe a file
 # The patterns of find_ticket_keys look around each position: ten times the cost of asking first whether any can match.
 KEY_HINTS = (re.compile(r"#[1-9]"), re.compile(r"[A-Z][A-Z0-9]*-\d"), re.compile(r"/(?:issues|pull|merge_requests)/\d"))
-DESIGN_WORDS = frozenset(map(str.lower, HINTS))  # a design id is a word, or two, that begins with one of them
+# A design id is a word, or two, that begins with one of these.
+DESIGN_WORDS = frozenset(token_hash(hint.lower()) for hint in HINTS)
 MESSAGE_KINDS = frozenset(("ticket", "commit"))
 HEADING_KINDS = frozenset(("ticket", "design", "commit"))
 
@@ -56,16 +57,14 @@ def prepare_chunk(chunk: Chunk, *, names_tickets: bool = True) -> Prepared:
 
     `names_tickets`: False where its document is known to name none.
     """
-    said = token_stream(own_words(chunk))
-    held = set(said.split())
+    said, held = read_tokens(own_words(chunk))
     tokens = _make_tokens(chunk, said, held, names_tickets)
-    held.update(_ref_tokens(chunk.ref))
-    return Prepared(chunk, tokens, terms=hash_tokens(held))
+    return Prepared(chunk, tokens, terms=pack_hashes(held | _ref_hashes(chunk.ref)))
 
 
 @lru_cache(maxsize=16)
-def _ref_tokens(ref: str) -> list[str]:
-    return token_stream(ref).split()
+def _ref_hashes(ref: str) -> set[int]:
+    return read_tokens(ref)[1]
 
 
 def _read_job(job: FileJob) -> list[Document] | Skip:
@@ -97,8 +96,11 @@ def own_words(chunk: Chunk) -> str:
     return chunk.text.partition(FILES_HEADING)[0] if chunk.kind == "commit" else chunk.text
 
 
-def _make_tokens(chunk: Chunk, said: str, held: Set[str], names_tickets: bool) -> dict[str, str]:
-    """Return the token stream of each text field that has any. `said`, `held`: the chunk's own tokens."""
+def _make_tokens(chunk: Chunk, said: str, held: Set[int], names_tickets: bool) -> dict[str, str]:
+    """Return the token stream of each text field that has any.
+
+    `said`, `held`: the chunk's own tokens, and their hashes.
+    """
     field = "message" if chunk.kind in MESSAGE_KINDS else "content"
     streams = {
         field: said,
@@ -148,7 +150,7 @@ def _is_prose(language: str | None) -> bool:
     return bool(entry and entry.prose)
 
 
-def _key_tokens(chunk: Chunk, held: Set[str], names_tickets: bool) -> str:
+def _key_tokens(chunk: Chunk, held: Set[int], names_tickets: bool) -> str:
     """Return the ticket keys and design ids that the chunk is or names, in lower case; of a design id its one form."""
     own = (chunk.key, chunk.key.lstrip("#")) if chunk.key else ()
     named = find_ticket_keys(chunk.text) if names_tickets else ()

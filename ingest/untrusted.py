@@ -27,6 +27,10 @@ DECEIVING = re.compile(
     "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]+)"
 )
 
+# What DECEIVING can begin with, found by the way: a pattern of alternatives looks at each character several times.
+DECEIVERS = tuple("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+BEYOND = b"\xf3\xa0"  # begins the UTF-8 of U+E0000 to U+E0FFF
+
 
 def clean_text(text: str) -> str:
     """Return a text without invisible and control characters; its lines stay the same."""
@@ -167,8 +171,8 @@ def _find_phrases(text: str) -> Iterator[tuple[int, int, str]]:
     lowered = text.lower()
     if len(lowered) != len(text):  # a few characters change their length: positions would not fit
         lowered = text
-    lowered = lowered.replace("\n", " ")
     possible = LITERALS.possible_in(lowered)
+    lowered = lowered.replace("\n", " ")
     for phrase in PHRASES if possible else ():
         done = 0
         literals = [literal for literal in phrase.literals if literal in possible]
@@ -193,5 +197,9 @@ def _find_all(text: str, literal: str) -> Iterator[int]:
 
 
 def _find_hidden(text: str) -> Iterator[tuple[int, int, str]]:
-    if not text.isascii():
+    if not text.isascii() and _may_deceive(text):
         yield from ((*match.span(1), "hidden_text") for match in DECEIVING.finditer(text) if match[1])
+
+
+def _may_deceive(text: str) -> bool:
+    return any(char in text for char in DECEIVERS) or BEYOND in text.encode("utf-8", "surrogatepass")

@@ -43,6 +43,8 @@ def path_tails(path: str) -> tuple[str, ...]:
 
 def name_tails(name: str, qualname: str) -> list[str]:
     """Return what a symbol answers to: its name and every dotted suffix of its qualified name."""
+    if name == qualname and name.isidentifier():  # most are plain
+        return [name]
     parts = qualified(qualname).split(".")
     start = max(0, len(parts) - MAX_SUFFIXES)
     tails = [".".join(parts[at:]) for at in range(start, len(parts))]

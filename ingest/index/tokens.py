@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 from zlib import crc32
@@ -35,9 +35,12 @@ def split_identifier(word: str) -> tuple[str, ...]:
 
     Text of scripts that are written without spaces gives its pairs of neighbouring characters.
     """
-    if word.isascii():
-        return tuple(part.lower() for part in PART.findall(word))
-    return tuple(_split_foreign(word))
+    return _split(word)
+
+
+def _split(word: str) -> tuple[str, ...]:
+    """Do it anew: a word of a repository is met here once."""
+    return tuple(map(str.lower, PART.findall(word)) if word.isascii() else _split_foreign(word))
 
 
 def _split_foreign(word: str) -> Iterator[str]:
@@ -68,25 +71,25 @@ def parts_within(word: str) -> tuple[str, ...]:
     return () if parts == (word.lower(),) else parts
 
 
-@lru_cache(maxsize=65_536)
 def index_tokens(word: str) -> tuple[str, ...]:
     """Return the index tokens of one word: its stem, or the whole identifier and the stems of its parts."""
     if len(word) > MAX_TOKEN:
         return ()
-    whole, parts = word.lower(), parts_within(word)
-    return (whole, *map(stem, parts)) if parts else (stem(whole),)
+    whole, parts = word.lower(), _split(word)
+    return (stem(whole),) if parts == (whole,) else (whole, *map(stem, parts))
 
 
-class Expansions(dict[str, str]):
-    """Run of word characters -> its index tokens, space separated. Bounded: when full it starts over."""
+class Expansions(dict[str, tuple[str, tuple[int, ...]]]):
+    """Run of word characters -> its index tokens, space separated, and their hashes. When full it starts over."""
 
-    def __missing__(self, run: str) -> str:
-        tokens = " ".join(token for word in WORD.findall(run) for token in index_tokens(word))
+    def __missing__(self, run: str) -> tuple[str, tuple[int, ...]]:
+        tokens = [token for word in WORD.findall(run) for token in index_tokens(word)]
+        expansion = " ".join(tokens), tuple(map(token_hash, tokens))
         if len(run) <= MAX_TOKEN:
             if len(self) >= EXPANSIONS_KEPT:
                 self.clear()
-            self[run] = tokens
-        return tokens
+            self[run] = expansion
+        return expansion
 
 
 _EXPANSIONS = Expansions()
@@ -94,8 +97,15 @@ _EXPANSIONS = Expansions()
 
 def token_stream(text: str) -> str:
     """Return the space-separated index tokens of any text."""
+    return read_tokens(text)[0]
+
+
+def read_tokens(text: str) -> tuple[str, set[int]]:
+    """Return the space-separated index tokens of any text, and the hashes of the distinct ones."""
     runs = dotted_runs(text)
-    return " ".join(filter(None, map(_EXPANSIONS.__getitem__, WORD.findall(text) if runs is None else runs)))
+    expansions = [*map(_EXPANSIONS.__getitem__, WORD.findall(text) if runs is None else runs)]
+    hashes: set[int] = set().union(*[held for _, held in expansions])
+    return " ".join([tokens for tokens, _ in expansions if tokens]), hashes
 
 
 @lru_cache(maxsize=512)
@@ -131,6 +141,6 @@ def token_hash(token: str) -> int:
     return crc32(token.encode("utf-8", "surrogatepass"))
 
 
-def hash_tokens(tokens: Set[str]) -> bytes:
-    """Return distinct tokens as 32-bit hashes, ascending."""
-    return array("I", sorted(set(map(token_hash, tokens)))).tobytes()
+def pack_hashes(hashes: Iterable[int]) -> bytes:
+    """Return the hashes of distinct tokens as they are stored: 32 bits each, ascending."""
+    return array("I", sorted(hashes)).tobytes()

@@ -1,9 +1,12 @@
 """The allocator's arenas: short-lived threads leave none behind."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from ingest.allocator import SELDOM, collecting_seldom
 
 MEASURE = """
 import sys, threading
@@ -76,3 +79,11 @@ def test_a_large_block_never_lies_among_the_small_ones():
         check=False,
     )
     assert done.stdout.strip() == "True", "without it such a block lies in the heap, or this test shows nothing"
+
+
+def test_the_collector_looks_as_often_as_before_once_a_build_is_over_also_after_an_error():
+    usual = gc.get_threshold()
+    with pytest.raises(ValueError, match="x"), collecting_seldom():
+        assert gc.get_threshold() == SELDOM
+        raise ValueError("x")
+    assert gc.get_threshold() == usual

@@ -25,3 +25,15 @@ def test_a_long_text_without_them_is_not_searched_for_them():
     text = filler(random.Random(8), 5 * SHORT)
     assert "akia" not in text
     assert LiteralSet(LITERALS).possible_in(text) <= {"sk", "://"}
+
+
+def test_two_sets_asked_about_the_same_texts_in_turn_do_not_see_each_others_answers():
+    one, other = LiteralSet(("ignore all", "akia")), LiteralSet(("token", "://"))
+    plain = "x " * SHORT
+    for text, of_one, of_other in (
+        (plain + "ignore\nall", {"ignore all"}, set()),  # a line feed counts as a space
+        (plain + "token", set(), {"token"}),
+        ("ignore\nall", {"ignore all"}, set()),
+        (plain, set(), set()),
+    ):
+        assert (one.possible_in(text), other.possible_in(text)) == (of_one, of_other)

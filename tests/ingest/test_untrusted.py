@@ -89,3 +89,9 @@ def test_hostile_repetition_is_linear(unit):
     for tail in (" ", " all ", " the ", " you are ", "\n# "):
         text = (unit + tail) * (40_000 // len(unit + tail))
         find_flags(text, text)
+
+
+def test_every_character_that_hides_or_reorders_text_is_found_beside_any_other():
+    deceiving = (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xE0001, 0xE0080), *range(0xE0100, 0xE01F0))
+    for text in (f"a{chr(code)}b" for code in deceiving):
+        assert find_flags(text, clean_text(text)) == [(0, 0, "hidden_text")], ascii(text)

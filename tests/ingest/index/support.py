@@ -11,7 +11,7 @@ import numpy as np
 from ingest.index import begin_publication
 from ingest.index.generation import Publication
 from ingest.index.schema import Manifest
-from ingest.index.tokens import hash_tokens, token_stream
+from ingest.index.tokens import pack_hashes, token_hash, token_stream
 from ingest.model import Chunk, Entry, Filters, Prepared, SourceInfo, Symbol, chunk_id, hash_text
 
 NOW = "2026-11-20T12:00:00Z"
@@ -108,7 +108,7 @@ def prepare(chunk: Chunk, vector: bool = True) -> Prepared:
         "keys": token_stream(chunk.key or ""),
     }
     vectors = EMBEDDER.embed_query(chunk.text).tobytes() if vector else None
-    return Prepared(chunk, tokens, vectors, hash_tokens(set(" ".join(tokens.values()).split())))
+    return Prepared(chunk, tokens, vectors, pack_hashes(set(map(token_hash, " ".join(tokens.values()).split()))))
 
 
 def prepare_text(info: SourceInfo, path: str, text: str, vector: bool = True) -> list[Prepared]:
