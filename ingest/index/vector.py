@@ -1,18 +1,21 @@
 """The LanceDB side of a generation: writer, and an exact in-memory matrix for readers.
 
-The only module that imports lancedb and pyarrow, inside the functions that need them: the import costs a second.
-A row is (id, gen, source, path, language, vector). `gen` is the generation that wrote the row, so a reader that
-already holds the parent's matrix fetches only rows that it does not know: the pair (id, gen) never changes meaning.
+The only module that imports lancedb and pyarrow, inside the functions that need them: it takes half a second. A row is
+(id, gen, source, path, language, vector). `gen` is the generation that wrote the row, so a reader that already holds
+the parent's matrix fetches only rows that it does not know: the pair (id, gen) never changes meaning.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib.util import find_spec, module_from_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +35,8 @@ MAX_DATA_FILES = 40  # each small delta adds one and a scan opens every one; com
 ROWS_PER_LIMIT = 100_000  # ...so the limit grows with the rows: the more there are to rewrite, the rarer that is done
 SPARE = 0.25  # room for appended rows, and tolerated dead ones, in a reader's memory
 DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
+REST_CLIENT = "lance_namespace_urllib3_client"
+_LOADING = threading.Lock()
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -52,8 +57,23 @@ def translated(folder: Path) -> Iterator[None]:
 
 def preload_vectors() -> None:
     """Import the vector engine, so that who needs it next does not wait for it."""
-    import lancedb  # noqa: F401
     import pyarrow  # noqa: F401
+
+    _load_engine()
+
+
+def _load_engine() -> Any:  # noqa: ANN401  # a module without types
+    """Import the vector engine without an HTTP client that is of no use here and takes half of the time.
+
+    The engine needs the models of the client's package, which are imported as ever, once the package counts as
+    imported. Where there is no such package the engine is imported as it comes.
+    """
+    with _LOADING:
+        spec = find_spec(REST_CLIENT) if REST_CLIENT not in sys.modules else None
+        if spec is not None:
+            sys.modules[REST_CLIENT] = module_from_spec(spec)
+        import lancedb
+    return lancedb
 
 
 def _schema(dimensions: int) -> pa.Schema:
@@ -72,9 +92,7 @@ def _schema(dimensions: int) -> pa.Schema:
 
 
 def _open(folder: Path) -> Any:  # noqa: ANN401  # lancedb has no public type stubs for tables
-    import lancedb
-
-    return lancedb.connect(str(folder)).open_table(TABLE)
+    return _load_engine().connect(str(folder)).open_table(TABLE)
 
 
 @dataclass(slots=True)
@@ -96,10 +114,8 @@ class VectorWriter:
         self._buffer = _Buffer()
         with translated(folder):
             if create:
-                import lancedb
-
                 folder.mkdir(parents=True, exist_ok=True)
-                self._table = lancedb.connect(str(folder)).create_table(TABLE, schema=_schema(dimensions))
+                self._table = _load_engine().connect(str(folder)).create_table(TABLE, schema=_schema(dimensions))
             else:
                 self._table = _open(folder)
 

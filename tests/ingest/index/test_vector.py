@@ -1,0 +1,26 @@
+"""The vector engine as it is loaded: whole for what is used of it, without what is not."""
+
+import subprocess
+import sys
+
+USE = """
+import sys, threading
+from pathlib import Path
+from ingest.index.vector import VectorWriter, preload_vectors
+
+threads = [threading.Thread(target=preload_vectors) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+folder = Path(sys.argv[1], "vectors")
+for generation, create in ((1, True), (2, False)):
+    writer = VectorWriter(folder, generation=generation, dimensions=2, create=create)
+    writer.add(generation, "app", "a.py", "python", bytes(8))
+    writer.flush()
+    print(writer.count())
+print(sorted(name for name in sys.modules if name.startswith("lance_namespace_urllib3_client.api")))
+"""
+
+
+def test_the_engine_works_without_the_client_of_a_remote_service_which_takes_half_of_its_import(tmp_path):
+    done = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n") == ["1", "2", "[]", ""], done.stderr
