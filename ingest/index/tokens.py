@@ -25,11 +25,12 @@ BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
 EXPANSIONS_KEPT = 65_536  # some 15 MB; a repository of 30 MB has about as many different words
+KEPT_WORDS = 16_384  # of each table that follows: those of a repository that are said again and again
 MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
 _STEMMER = Stemmer("english")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def split_identifier(word: str) -> tuple[str, ...]:
     """Return the lower-cased parts of one identifier: `getHTTPResponse_v2` -> get, http, response, v, 2.
 
@@ -57,7 +58,7 @@ def _split_foreign(word: str) -> Iterator[str]:
             yield part[at:].lower()
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def stem(word: str) -> str:
     """Return the Snowball (English) stem of one lower-case word; short words and other alphabets stay as they are."""
     if len(word) < MIN_STEMMED or not (word.isascii() and word.replace("'", "").isalpha()):
@@ -121,7 +122,7 @@ def words(text: str) -> list[str]:
     return [word for word in WORD.findall(text) if len(word) <= MAX_TOKEN]
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def name_words(name: str) -> tuple[str, ...]:
     """Return the lower-case words of a file stem or identifier, with the whole name."""
     parts = [part for word in words(name.replace("-", "_")) for part in split_identifier(word)]
@@ -135,7 +136,7 @@ def path_words(path: str) -> tuple[str, ...]:
     return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=KEPT_WORDS)
 def token_hash(token: str) -> int:
     """Return the 32-bit hash under which a token is kept (CRC-32 of its UTF-8)."""
     return crc32(token.encode("utf-8", "surrogatepass"))
