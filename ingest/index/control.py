@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ingest.model import KnownFile
 
 CONTROL = "control.db"
 CONTROL_VERSION = 1
+RECORDS = frozenset(("audit", "embedding"))  # what no source holds: the audit trail, and embeddings that were paid for
 LIVE = "gen_from <= :g AND (gen_to IS NULL OR gen_to > :g)"
 TEMPORAL = ("file", "chunk", "skip", "rename")
 ALL_SKIPS = (
@@ -182,20 +184,66 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
                 _drop_early_jobs(connection)
+                _drop_former(connection)
                 connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {VERSION_ROW} COMMIT;")  # all at once for readers
             elif not _has_tables(connection):
                 raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
             connection.execute("PRAGMA synchronous = FULL")
-            version = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+            version = _read_version(connection)
         except (sqlite3.Error, IndexEmpty):
             connection.close()
             raise
-    if version is None or version[0] != str(CONTROL_VERSION):
+    if version != str(CONTROL_VERSION):
         connection.close()
-        raise IndexCorrupt(
-            f"{path} has format {version and version[0]}, this program reads {CONTROL_VERSION}. Run `codecairn index`."
-        )
+        raise _refusal(path, version)
     return connection
+
+
+def _read_version(connection: sqlite3.Connection) -> str | None:
+    """Return the format of a control.db; None before its tables are made."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
+        return None
+    row = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+    return str(row[0]) if row else None
+
+
+def _is_former(version: str | None) -> bool:
+    return version is not None and version.isdecimal() and int(version) < CONTROL_VERSION
+
+
+def _refusal(path: Path, version: str | None) -> IndexCorrupt | IndexEmpty:
+    """Return what to say of a control.db that this program does not read."""
+    if version is None:
+        return IndexEmpty(f"Nothing was indexed in {path.parent} yet. Run `codecairn index`.")
+    if _is_former(version):
+        return IndexCorrupt(
+            f"{path} is of an older CodeCairn (format {version}, now {CONTROL_VERSION}). "
+            "Run `codecairn index`: it reads the sources again; a server does so by itself."
+        )
+    return IndexCorrupt(
+        f"{path} is of a newer CodeCairn (format {version}, this one reads {CONTROL_VERSION}). "
+        "Update CodeCairn, or name another data directory (`--data`)."
+    )
+
+
+def _drop_former(connection: sqlite3.Connection) -> None:
+    """Make room where an older program wrote: what can be read from the sources again goes, records stay.
+
+    The tables of RECORDS have one form in all formats. A kill after it leaves a file without a format, in which the
+    next writer makes the tables.
+    """
+    if not _is_former(_read_version(connection)):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    version = _read_version(connection)
+    if _is_former(version):  # still: two writers may come at once
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for name in {row[0] for row in tables} - RECORDS:
+            connection.execute(f'DROP TABLE "{name}"')
+        detail = f"from format {version} of {CONTROL} to {CONTROL_VERSION}: all sources are read again"
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        append_audit(connection, now, None, [AuditEntry("upgraded", detail=detail)])
+    connection.execute("COMMIT")
 
 
 def _address(path: Path, *, create: bool) -> str:
