@@ -12,7 +12,7 @@ STAMP := $(VENV)/.ready-$(shell cat $(LOCK) pyproject.toml | cksum | cut -d ' ' 
 STEP = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers prompts golden pytest coverage format docs lock clean
+.PHONY: help setup demo test lint types layers prompts golden pytest nightly coverage format docs lock clean
 
 help:  ## Show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -61,6 +61,9 @@ golden: $(STAMP)  ## Run the golden set and its gate
 pytest: $(STAMP)  ## The tests
 	$(STEP) "pytest"
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+
+nightly: $(STAMP)  ## The test programme at the sizes of a night (three hours or more)
+	@$(BIN)/python -m tests.nightly
 
 coverage: $(STAMP)  ## The tests with branch coverage and its floor
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --cov --cov-report term:skip-covered

@@ -1,7 +1,7 @@
 """Query with eight threads while another process publishes (X5).
 
 `python -m tests.mcp_server.swap_run --swaps 100` prints queries, errors, results that mix generations, and the ratio of
-the slowest hundredth to that of an idle index.
+the slowest hundredth to that of an idle index. The exit code is 1 after an error or a mixed result.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def main() -> None:
         *swapped.mixed[:3],
     )
     print("\n".join(lines))  # noqa: T201  # the figure
+    sys.exit(bool(swapped.errors or swapped.mixed))
 
 
 if __name__ == "__main__":

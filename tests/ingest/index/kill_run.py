@@ -160,12 +160,13 @@ def kill_at_random(zygote: Zygote, data_dir: Path, kills: int, figures: Figures,
 
 
 def main() -> None:
-    """Run the kills and print the figures."""
+    """Run the kills and print the figures; the exit code is 1 when something was lost or is not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="random kills")
     parser.add_argument("--rounds", type=int, default=4, help="rounds over every named failpoint")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    failed = False
     with tempfile.TemporaryDirectory() as folder, Zygote() as zygote:
         for label, data_dir in (("random", Path(folder) / "random"), ("failpoints", Path(folder) / "failpoints")):
             data_dir.mkdir()
@@ -177,6 +178,8 @@ def main() -> None:
             print(f"{label}: {figures}")  # noqa: T201
             for problem in figures.problems[:20]:
                 print(f"  {problem}")  # noqa: T201
+            failed = failed or bool(figures.problems or figures.lost or figures.stuck)
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
