@@ -8,6 +8,7 @@ entries of its batch are tried one by one, and the one that kills again is left 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -179,6 +180,9 @@ def _prepare_one(job: FileJob, settings: WorkerSettings) -> FileResult:
         raise
     except Exception as error:  # one strange file must not stop the build; it is counted and shown with its reason
         return FileResult(job.entry, skip=_killed(job, f"{type(error).__name__}: {error}"))
+    finally:
+        if job.is_risky:  # what reads it is a cycle of few objects and many bytes, and the collector counts objects
+            gc.collect()
 
 
 def _killed(job: FileJob, detail: str) -> Skip:

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, WriterBusy
+from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, IngestError, WriterBusy
 from ingest.index.files import is_writable
+from ingest.index.lease import WriterLock
 from ingest.index.schema import Manifest
 from ingest.index.stored import manifest_from_dict, manifest_to_dict
 from ingest.model import KnownFile
@@ -170,10 +171,11 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
-def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open control.db; creates the tables when `create`.
+def connect(data_dir: Path, *, create: bool = False, is_writer: bool = False) -> sqlite3.Connection:
+    """Open control.db; creates the tables when `create`, also in place of those of an older format.
 
-    Raises IndexCorrupt when it is damaged, IndexEmpty where another process has not made its tables yet.
+    `is_writer`: the caller holds the writer lock. Raises IndexCorrupt when the file is damaged or of another format,
+    IndexEmpty where another process has not made its tables yet, WriterBusy where an older format is being written.
     """
     path = data_dir / CONTROL
     with translated(path):
@@ -181,22 +183,43 @@ def connect(data_dir: Path, *, create: bool = False) -> sqlite3.Connection:
             _address(path, create=create), uri=True, timeout=30, isolation_level=None, check_same_thread=False
         )
         try:
+            if create and _is_former(_read_version(connection)):
+                _drop_former(connection, data_dir, is_writer)
+            _check_version(connection, path, create)  # before anything is changed in a newer one
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
                 _drop_early_jobs(connection)
-                _drop_former(connection)
                 connection.executescript(f"BEGIN IMMEDIATE; {TABLES} {VERSION_ROW} COMMIT;")  # all at once for readers
-            elif not _has_tables(connection):
-                raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
             connection.execute("PRAGMA synchronous = FULL")
-            version = _read_version(connection)
-        except (sqlite3.Error, IndexEmpty):
+        except BaseException:
             connection.close()
             raise
-    if version != str(CONTROL_VERSION):
-        connection.close()
-        raise _refusal(path, version)
     return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, create: bool) -> None:
+    """Raise IndexCorrupt for another format, IndexEmpty where the tables are still to be made by another process."""
+    version = _read_version(connection)
+    if version == str(CONTROL_VERSION) or (create and version is None):
+        return
+    if version is None:
+        raise IndexEmpty(f"Nothing was indexed in {path.parent} yet. Run `codecairn index`.")
+    if not _is_former(version):
+        raise IndexCorrupt(
+            f"{path} is of a newer CodeCairn (format {version}, this one reads {CONTROL_VERSION}). "
+            "Update CodeCairn, or name another data directory (`--data`)."
+        )
+    remedy = "Run `codecairn index`: it reads the sources again; a server does so by itself once no older one runs."
+    if not is_writable(path.parent):
+        remedy = "It is built again where its data directory can be written."
+    raise IndexCorrupt(f"{path} is of an older CodeCairn (format {version}, now {CONTROL_VERSION}). {remedy}")
+
+
+def is_former(data_dir: Path) -> bool:
+    """Tell whether an older program wrote the control.db, which the next build replaces."""
+    path = data_dir / CONTROL
+    with translated(path), closing(sqlite3.connect(_address(path, create=False), uri=True, timeout=30)) as connection:
+        return _is_former(_read_version(connection))
 
 
 def _read_version(connection: sqlite3.Connection) -> str | None:
@@ -211,39 +234,27 @@ def _is_former(version: str | None) -> bool:
     return version is not None and version.isdecimal() and int(version) < CONTROL_VERSION
 
 
-def _refusal(path: Path, version: str | None) -> IndexCorrupt | IndexEmpty:
-    """Return what to say of a control.db that this program does not read."""
-    if version is None:
-        return IndexEmpty(f"Nothing was indexed in {path.parent} yet. Run `codecairn index`.")
-    if _is_former(version):
-        return IndexCorrupt(
-            f"{path} is of an older CodeCairn (format {version}, now {CONTROL_VERSION}). "
-            "Run `codecairn index`: it reads the sources again; a server does so by itself."
-        )
-    return IndexCorrupt(
-        f"{path} is of a newer CodeCairn (format {version}, this one reads {CONTROL_VERSION}). "
-        "Update CodeCairn, or name another data directory (`--data`)."
-    )
-
-
-def _drop_former(connection: sqlite3.Connection) -> None:
+def _drop_former(connection: sqlite3.Connection, data_dir: Path, is_writer: bool) -> None:
     """Make room where an older program wrote: what can be read from the sources again goes, records stay.
 
     The tables of RECORDS have one form in all formats. A kill after it leaves a file without a format, in which the
-    next writer makes the tables.
+    next writer makes the tables. Raises WriterBusy where the older program is writing.
     """
-    if not _is_former(_read_version(connection)):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    version = _read_version(connection)
-    if _is_former(version):  # still: two writers may come at once
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for name in {row[0] for row in tables} - RECORDS:
-            connection.execute(f'DROP TABLE "{name}"')
-        detail = f"from format {version} of {CONTROL} to {CONTROL_VERSION}: all sources are read again"
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        append_audit(connection, now, None, [AuditEntry("upgraded", detail=detail)])
-    connection.execute("COMMIT")
+    lock = None if is_writer else WriterLock(data_dir)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        version = _read_version(connection)
+        if _is_former(version):  # still: two writers may come at once
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for name in {row[0] for row in tables if not row[0].startswith("sqlite_")} - RECORDS:
+                connection.execute(f'DROP TABLE "{name}"')
+            detail = f"from format {version} of {CONTROL} to {CONTROL_VERSION}: all sources are read again"
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            append_audit(connection, now, None, [AuditEntry("upgraded", detail=detail)])
+        connection.execute("COMMIT")
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _address(path: Path, *, create: bool) -> str:
@@ -269,9 +280,15 @@ def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 
 
-def connect_copy(path: Path) -> sqlite3.Connection:
-    """Open a copy of control.db that nobody else knows of."""
-    return sqlite3.connect(path, isolation_level=None)
+def connect_copy(path: Path, original: Path) -> sqlite3.Connection:
+    """Open a copy of control.db that nobody else knows of. Raises as `connect` does, and names the original."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        _check_version(connection, original, create=False)
+    except IngestError:
+        connection.close()
+        raise
+    return connection
 
 
 def _drop_early_jobs(connection: sqlite3.Connection) -> None:
@@ -346,9 +363,11 @@ def write_generation(
 
 
 def next_generation(connection: sqlite3.Connection) -> int:
-    """Return the number of the next generation: above every one ever published."""
-    row = connection.execute("SELECT max(id) FROM generation").fetchone()
-    return int(row[0] or 0) + 1
+    """Return the number of the next generation: above every one ever published, also in an older format."""
+    highest = connection.execute("SELECT max(id) FROM generation").fetchone()[0]
+    if highest is None:
+        highest = connection.execute("SELECT max(generation) FROM audit").fetchone()[0]
+    return int(highest or 0) + 1
 
 
 def abandon_after(connection: sqlite3.Connection, parent: int) -> None:

@@ -177,7 +177,7 @@ class Publication:
         self._lock: WriterLock | None = lock
         self._embedder, self._dimensions = embedder_id, dimensions if embedder_id else 0
         self._options = options
-        self._db = control.connect(data_dir, create=True)
+        self._db = control.connect(data_dir, create=True, is_writer=True)
         try:
             with control.translated(data_dir / control.CONTROL):
                 self._recovered = recover_locked(data_dir, self._db)
@@ -993,10 +993,11 @@ def recover_locked(data_dir: Path, db: sqlite3.Connection) -> list[AuditEntry]:
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         number = int(path.name) if path.name.isdigit() else None
-        if number is not None and states.get(number, "published") != "published":
+        if number is not None and states.get(number) != "published":
             _discard(data_dir, number)
-        elif number not in states:
+        elif number is None:
             shutil.rmtree(path, ignore_errors=True)
+        if number not in states and not path.exists():
             found.append(AuditEntry("recovered", detail=f"deleted unpublished directory {path.name}"))
     return found
 

@@ -24,7 +24,7 @@ PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
-EXPANSIONS_KEPT = 65_536  # some 15 MB; a repository of 30 MB has about as many different words
+EXPANSIONS_KEPT = 65_536  # some 30 MB; a repository of 30 MB has about as many different words
 KEPT_WORDS = 16_384  # of each table that follows: those of a repository that are said again and again
 MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
 _STEMMER = Stemmer("english")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from itertools import chain
 from pathlib import Path
@@ -35,7 +36,7 @@ MAX_DATA_FILES = 40  # each small delta adds one and a scan opens every one; com
 ROWS_PER_LIMIT = 100_000  # ...so the limit grows with the rows: the more there are to rewrite, the rarer that is done
 SPARE = 0.25  # room for appended rows, and tolerated dead ones, in a reader's memory
 DEAD_RATIO = 0.25  # rewrite the table when more of its rows are deleted than this
-REST_CLIENT = "lance_namespace_urllib3_client"
+NAMESPACE, REST_CLIENT = "lance_namespace", "lance_namespace_urllib3_client"
 _LOADING = threading.Lock()
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -63,17 +64,27 @@ def preload_vectors() -> None:
 
 
 def _load_engine() -> Any:  # noqa: ANN401  # a module without types
-    """Import the vector engine without an HTTP client that is of no use here and takes half of the time.
-
-    The engine needs the models of the client's package, which are imported as ever, once the package counts as
-    imported. Where there is no such package the engine is imported as it comes.
-    """
+    """Import the vector engine without an HTTP client that is of no use here and takes half of the time."""
     with _LOADING:
-        spec = find_spec(REST_CLIENT) if REST_CLIENT not in sys.modules else None
-        if spec is not None:
-            sys.modules[REST_CLIENT] = module_from_spec(spec)
+        if NAMESPACE not in sys.modules:
+            _import_namespace()
         import lancedb
     return lancedb
+
+
+def _import_namespace() -> None:
+    """Import what the engine needs of the client's package, its models: the package itself counts as imported.
+
+    Where that does not do, nothing of it stays, and the engine imports all as it comes.
+    """
+    try:
+        spec = find_spec(REST_CLIENT)
+        if spec is not None:
+            sys.modules[REST_CLIENT] = module_from_spec(spec)
+            import_module(NAMESPACE)
+    except ImportError:
+        for name in [name for name in sys.modules if name.partition(".")[0] in (REST_CLIENT, NAMESPACE)]:
+            del sys.modules[name]
 
 
 def _schema(dimensions: int) -> pa.Schema:

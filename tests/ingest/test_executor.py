@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
+from ingest.allocator import collecting_seldom
 from ingest.config import IndexConfig
 from ingest.embedding.static import StaticEmbedder
 from ingest.errors import IngestError
@@ -22,6 +24,7 @@ from ingest.executor import (
     _Worker,
     make_batches,
     open_executor,
+    prepare_batch,
     run_isolating,
 )
 from ingest.model import Document, Entry, FileJob, FileResult, SourceInfo
@@ -205,6 +208,27 @@ def test_workers_embed_with_the_static_embedder():
     same = next(result for result in many if result.entry.path == "0.py")
     assert one.prepared[0].vector == same.prepared[0].vector
     assert all(item.vector for result in many for item in result.prepared)
+
+
+class Reader:
+    """What reads a PDF: a cycle, which only the collector takes apart."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_read_a_risky_file_is_gone_before_the_next_one_is_read(monkeypatch):
+    """Few objects that hold many bytes: a collector that looks seldom would let them fill a worker's memory."""
+    readers = []
+
+    def read(job, *, chunk_chars):
+        assert all(reader() is None for reader in readers)
+        readers.append(weakref.ref(Reader()))
+        return FileResult(job.entry)
+
+    monkeypatch.setattr("ingest.executor.prepare_file", read)
+    with collecting_seldom():
+        assert len(prepare_batch([make_job(f"{n}.pdf") for n in range(3)], SETTINGS)) == 3
 
 
 def test_a_worker_imports_no_heavy_library():
