@@ -22,8 +22,7 @@ SELDOM = (100_000, 50, 100)  # objects before the youngest are looked at, and pa
 
 def limit_arenas() -> bool:
     """Let all threads share two arenas; tell whether the C library can. Call it before other threads start."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(M_ARENA_MAX, ARENAS) == 1
+    return _set_option(M_ARENA_MAX, ARENAS)
 
 
 def part_large_blocks() -> bool:
@@ -32,12 +31,12 @@ def part_large_blocks() -> bool:
     glibc begins so, but once a larger block was freed it takes all up to that size (at most 32 MB) from the heap, where
     small things that stay come to lie between what every generation takes and frees.
     """
+    return _set_option(M_MMAP_THRESHOLD, BLOCK_BYTES) and _set_option(M_TRIM_THRESHOLD, TOP_BYTES)
+
+
+def _set_option(option: int, value: int) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return (
-        mallopt is not None
-        and mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES) == 1
-        and mallopt(M_TRIM_THRESHOLD, TOP_BYTES) == 1
-    )
+    return mallopt is not None and mallopt(option, value) == 1
 
 
 def return_memory() -> bool:

@@ -183,9 +183,11 @@ def connect(data_dir: Path, *, create: bool = False, is_writer: bool = False) ->
             _address(path, create=create), uri=True, timeout=30, isolation_level=None, check_same_thread=False
         )
         try:
-            if create and _is_former(_read_version(connection)):
+            version = _read_version(connection)
+            if create and _is_former(version):
                 _drop_former(connection, data_dir, is_writer)
-            _check_version(connection, path, create)  # before anything is changed in a newer one
+                version = None
+            _check_version(version, path, create)  # before anything is changed in a newer one
             if create:
                 connection.execute("PRAGMA journal_mode = WAL")
                 _drop_early_jobs(connection)
@@ -197,9 +199,8 @@ def connect(data_dir: Path, *, create: bool = False, is_writer: bool = False) ->
     return connection
 
 
-def _check_version(connection: sqlite3.Connection, path: Path, create: bool) -> None:
+def _check_version(version: str | None, path: Path, create: bool) -> None:
     """Raise IndexCorrupt for another format, IndexEmpty where the tables are still to be made by another process."""
-    version = _read_version(connection)
     if version == str(CONTROL_VERSION) or (create and version is None):
         return
     if version is None:
@@ -284,7 +285,7 @@ def connect_copy(path: Path, original: Path) -> sqlite3.Connection:
     """Open a copy of control.db that nobody else knows of. Raises as `connect` does, and names the original."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        _check_version(connection, original, create=False)
+        _check_version(_read_version(connection), original, create=False)
     except IngestError:
         connection.close()
         raise

@@ -98,15 +98,19 @@ _EXPANSIONS = Expansions()
 
 def token_stream(text: str) -> str:
     """Return the space-separated index tokens of any text."""
-    return read_tokens(text)[0]
+    return " ".join([tokens for tokens, _ in _expand(text) if tokens])
 
 
 def read_tokens(text: str) -> tuple[str, set[int]]:
     """Return the space-separated index tokens of any text, and the hashes of the distinct ones."""
-    runs = dotted_runs(text)
-    expansions = [*map(_EXPANSIONS.__getitem__, WORD.findall(text) if runs is None else runs)]
+    expansions = _expand(text)
     hashes: set[int] = set().union(*[held for _, held in expansions])
     return " ".join([tokens for tokens, _ in expansions if tokens]), hashes
+
+
+def _expand(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    runs = dotted_runs(text)
+    return [*map(_EXPANSIONS.__getitem__, WORD.findall(text) if runs is None else runs)]
 
 
 @lru_cache(maxsize=512)

@@ -36,15 +36,6 @@ class CountingEmbedder:
         return np.array([0.6, 0.8], dtype=np.float32)
 
 
-@pytest.fixture
-def code(tmp_path):
-    root = tmp_path / "code"
-    root.mkdir()
-    for number in range(6):
-        (root / f"module_{number}.py").write_text(f"def function_{number}():\n    return {number}\n")
-    return root
-
-
 def build(data, *sources, embedder=None, **options):
     return build_index(sources, IndexConfig(workers=1), embedder, data, now=NOW, **options)
 

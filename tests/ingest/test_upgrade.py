@@ -8,31 +8,20 @@ import pytest
 
 from golden.stdio import StdioServer
 from ingest.backup import create_backup, restore_backup
-from ingest.build import build_index
-from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import IndexCorrupt, IndexEmpty, WriterBusy
 from ingest.index import Index, control, status
 from ingest.index.invariants import check_invariants
 from ingest.index.jobs import connect_jobs
 from ingest.index.lease import WriterLock, take_lease
+from tests.ingest.test_build import build as build_sources
+from tests.ingest.test_build import folder
 from tests.ingest.waiting import wait_until
 
 NOW = "2026-11-22T12:00:00Z"
 
 
-@pytest.fixture
-def code(tmp_path):
-    root = tmp_path / "code"
-    root.mkdir()
-    for number in range(6):
-        (root / f"module_{number}.py").write_text(f"def function_{number}():\n    return {number}\n")
-    return root
-
-
 def build(code, data):
-    return build_index(
-        [SourceConfig(name="code", type="folder", path=code)], IndexConfig(workers=1), None, data, now=NOW
-    )
+    return build_sources(data, folder(code))
 
 
 def alter(data, *statements):
