@@ -18,7 +18,7 @@ from mcp_server.errors import Withheld
 from mcp_server.results import AnswerEvent, AnswerResult, Citation, Claim, Hit, MissingName, SearchResult, Ungrounded
 
 CODE = "code"
-KEPT_TEXTS = 2048  # that were looked through already: the same chunks come up again and again
+KEPT_TEXTS = 512  # that were looked through already: the same chunks come up again and again
 
 
 class Sourced(Protocol):

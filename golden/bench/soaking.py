@@ -17,7 +17,7 @@ from typing import Any
 from golden.bench import BenchError
 from golden.bench.command import serving, write_config
 from golden.bench.indexing import indexed_files, measure_command
-from golden.machine import MachineFacts, folder_mb, process_tree, read_machine, resident_mb
+from golden.machine import MachineFacts, folder_mb, own_mb, process_tree, read_machine, resident_mb
 from golden.metrics import percentile
 from golden.stdio import StdioServer
 from ingest import gitio
@@ -37,6 +37,7 @@ class Sample:
 
     at_s: float
     server_mb: float
+    server_own_mb: float  # of it, mapped from no file
     worker_mb: float
     descriptors: int
     disk_mb: float
@@ -86,6 +87,7 @@ class SoakBench:
             return {}
         return {
             "server_mb_per_h": slope_per_h([(one.at_s, one.server_mb) for one in settled]),
+            "server_own_mb_per_h": slope_per_h([(one.at_s, one.server_own_mb) for one in settled]),
             "worker_mb_per_h": slope_per_h([(one.at_s, one.worker_mb) for one in settled]),
             "server_mb_max": max(one.server_mb for one in settled),
             "worker_mb_max": max(one.worker_mb for one in settled),
@@ -111,7 +113,8 @@ class SoakBench:
             lines.append(f"query: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
         if figures:
             lines += [
-                f"memory: server {figures['server_mb_per_h']:+.1f} MB/h (at most {figures['server_mb_max']:.0f} MB), "
+                f"memory: server {figures['server_mb_per_h']:+.1f} MB/h (at most {figures['server_mb_max']:.0f} MB; "
+                f"{figures['server_own_mb_per_h']:+.1f} MB/h mapped from no file), "
                 f"worker {figures['worker_mb_per_h']:+.1f} MB/h (at most {figures['worker_mb_max']:.0f} MB)",
                 f"open files: {figures['descriptors_first']:.0f} -> {figures['descriptors_last']:.0f}; "
                 f"disk: {figures['disk_mb_first']:.0f} -> {figures['disk_mb_last']:.0f} MB",
@@ -278,7 +281,12 @@ class _Soak:
             server, *workers = process_tree(self._server.process.pid)
             descriptors = sum(count_descriptors(pid) for pid in (server, *workers))
             sample = Sample(
-                now - self._started, resident_mb([server]), resident_mb(workers), descriptors, folder_mb(self._data)
+                now - self._started,
+                resident_mb([server]),
+                own_mb(server),
+                resident_mb(workers),
+                descriptors,
+                folder_mb(self._data),
             )
             self.tally.samples.append(sample)
             self._say(json.dumps(asdict(sample)))

@@ -25,9 +25,9 @@ BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
 EXPANSIONS_KEPT = 65_536  # some 30 MB; a repository of 30 MB has about as many different words
-KEPT_WORDS = 16_384  # of each table that follows: those of a repository that are said again and again
+KEPT_WORDS = 4096  # of each table that follows, 1 to 2 MB: most of what is asked for again is asked for soon
 MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
-_STEMMER = Stemmer("english")
+_STEMMER = Stemmer("english", 0)  # it would remember words too, and takes three times as long for a new one
 
 
 @lru_cache(maxsize=KEPT_WORDS)
@@ -140,7 +140,6 @@ def path_words(path: str) -> tuple[str, ...]:
     return (*name_words(pure.stem), *(name_words(pure.parent.name) if pure.parent.name else ()))
 
 
-@lru_cache(maxsize=KEPT_WORDS)
 def token_hash(token: str) -> int:
     """Return the 32-bit hash under which a token is kept (CRC-32 of its UTF-8)."""
     return crc32(token.encode("utf-8", "surrogatepass"))

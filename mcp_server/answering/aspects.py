@@ -16,8 +16,8 @@ Intent = Literal["where", "what", "how", "why", "ticket", "default"]
 MAX_ASPECTS = 4
 TITLE_SHARE = 0.6  # of the words of the longer one of question and title
 MIN_TITLE = 3  # words; two common ones are no title
-KEPT_WORDS = 16_384  # 9 MB with their roots
-KEPT_TEXTS = 2048  # 7 MB: an edit makes a text of another that is not asked for again
+KEPT_WORDS = 4096  # 4 MB with their roots
+KEPT_TEXTS = 512  # 2 MB: one question looks at some 200, several times each
 
 # Words that carry no topic of their own: a question about "the usual way to deal with errors" is about errors.
 # Compared by stem, so one form of each is enough.

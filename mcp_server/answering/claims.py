@@ -345,7 +345,7 @@ def quoted_code(text: str) -> str:
     return "\n".join(lines)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def find_anchors(text: str) -> tuple[Anchor, ...]:
     """Return the anchors of one claim: quotes first, the rest outside of them."""
     anchors: list[Anchor] = []

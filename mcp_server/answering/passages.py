@@ -312,7 +312,7 @@ def units(block: Evidence) -> list[tuple[str, Span, bool]]:
     return [(text, Span(block.id, first, last), prose) for text, first, last, prose in found]
 
 
-@lru_cache(maxsize=2048)  # each aspect and form of statement asks for them again, and so does the next question
+@lru_cache(maxsize=512)  # each aspect and form of statement asks for them again, and so does the next question
 def read_units(text: str, start_line: int, prose: bool, inside: str) -> tuple[tuple[str, int, int, bool], ...]:
     """Return the quotable units of a text: what it says, first and last line, and whether it is prose."""
     said, plain = split_lines(text, start_line, prose, inside)
