@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ ARENAS = 2
 BLOCK_BYTES = 1 << 20  # smaller ones each query makes, and from the system a megabyte takes 0.3 ms more
 TOP_BYTES = 1 << 20
 SELDOM = (100_000, 50, 100)  # objects before the youngest are looked at, and passes before those before them are
+_met: list[tuple[int, int, int]] = []  # the thresholds that each who asks for seldom now has met
+_met_lock = threading.Lock()
 
 
 def limit_arenas() -> bool:
@@ -60,10 +63,16 @@ def collecting_seldom() -> Iterator[None]:
     """Let the garbage collector look seldom at what is made meanwhile: much that lives long, and few cycles.
 
     As often as usual it takes a twelfth of the time of cutting files, and a tenth of that of writing what was cut.
+    Builds of one process may overlap: the last of them to end restores what the first has met.
     """
-    usual = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
+    with _met_lock:
+        _met.append(gc.get_threshold())
+        gc.set_threshold(*SELDOM)
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        with _met_lock:
+            usual = _met[0]
+            _met.pop()
+            if not _met:
+                gc.set_threshold(*usual)

@@ -7,7 +7,7 @@ The marks of the last text are kept: every document is asked about secrets and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,14 @@ class LiteralSet:
 
         marks = [marks_of(literal.encode()) for literal in self._literals[self._unmarked :]]
         return np.concatenate(marks), [0, *accumulate(map(len, marks[:-1]))]
+
+
+def find_all(text: str, literal: str) -> Iterator[int]:
+    """Yield where a literal occurs: str.find is an order of magnitude quicker than a regex over the whole text."""
+    at = text.find(literal)
+    while at >= 0:
+        yield at
+        at = text.find(literal, at + 1)
 
 
 @lru_cache(maxsize=1)

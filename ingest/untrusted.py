@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ingest.literals import LiteralSet
+from ingest.literals import LiteralSet, find_all
 
 FLAGS_VERSION = "1"  # part of the manifest: raise it when the same text gives other flags or characters
 
@@ -176,7 +176,7 @@ def _find_phrases(text: str) -> Iterator[tuple[int, int, str]]:
     for phrase in PHRASES if possible else ():
         done = 0
         literals = [literal for literal in phrase.literals if literal in possible]
-        for at in sorted(at for literal in literals for at in _find_all(lowered, literal)):
+        for at in sorted(at for literal in literals for at in find_all(lowered, literal)):
             match = _match_around(phrase, text, at, done)
             if match:
                 done = match.end()
@@ -187,13 +187,6 @@ def _match_around(phrase: Phrase, text: str, at: int, done: int) -> re.Match[str
     if phrase.reach:
         return phrase.pattern.search(text, max(at - phrase.reach, done), at + REACH)
     return phrase.pattern.match(text, at) if at >= done else None
-
-
-def _find_all(text: str, literal: str) -> Iterator[int]:
-    at = text.find(literal)
-    while at >= 0:
-        yield at
-        at = text.find(literal, at + 1)
 
 
 def _find_hidden(text: str) -> Iterator[tuple[int, int, str]]:

@@ -87,3 +87,14 @@ def test_the_collector_looks_as_often_as_before_once_a_build_is_over_also_after_
         assert gc.get_threshold() == SELDOM
         raise ValueError("x")
     assert gc.get_threshold() == usual
+
+
+def test_the_collector_looks_as_often_as_before_once_the_last_of_overlapping_builds_is_over():
+    usual = gc.get_threshold()
+    first, second = collecting_seldom(), collecting_seldom()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() == SELDOM, "the other one goes on"
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == usual
