@@ -294,6 +294,8 @@ class _Build:
         assert self._publication is not None
         name = snapshot.info.name
         self._publication.begin_source(snapshot.info, snapshot.revision, snapshot.location)
+        if snapshot.may_shrink:
+            self._publication.let_shrink(name)
         for path in delta.deleted:
             self._publication.remove_file(name, path)
         for entry in delta.touched:

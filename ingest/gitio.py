@@ -632,6 +632,16 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
+def is_another_commit(previous: str, mirror: Mirror) -> bool:
+    """Say whether a mirror's commit is another one than that of a source's earlier revision."""
+    return mirror.commit is not None and previous.partition("+")[0] != mirror.commit
+
+
+def is_shallow(mirror: Path) -> bool:
+    """Say whether the commits of a mirror begin where somebody cut them off."""
+    return (mirror / "shallow").exists()
+
+
 def resolve(mirror: Path, ref: str) -> str:
     """Return the commit id of a branch, tag or commit in a mirror. Raises GitError naming the ref, MirrorDamaged."""
     if not REF_NAME.fullmatch(ref):

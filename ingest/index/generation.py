@@ -196,6 +196,7 @@ class Publication:
         self._rows: RowWriter | None = None
         self._fresh: list[str] = []  # files that are new on disk
         self._complete = True
+        self._may_shrink: set[str] = set()  # sources
         self.events: dict[str, int] = {}  # source -> events that this publication takes in
 
     # -- what the parent knows -------------------------------------------------------------------------------------
@@ -324,6 +325,10 @@ class Publication:
                 self._audit("acl_changed", info.name, detail=f"groups {list(info.groups)}, product {info.product!r}")
             known.info, known.revision, known.location = info, revision, location
             self._delta.changed = True
+
+    def let_shrink(self, name: str) -> None:
+        """Exempt a source from the drop guard: what it lacks is known to be gone."""
+        self._may_shrink.add(name)
 
     def remove_source(self, name: str) -> None:
         """Remove a source with everything that came from it."""
@@ -687,7 +692,7 @@ class Publication:
             return
         for before in self._base.manifest.sources:
             after = self._sources.get(before.name)
-            if after is None or before.chunks < DROP_GUARD_FLOOR:
+            if after is None or before.name in self._may_shrink or before.chunks < DROP_GUARD_FLOOR:
                 continue
             if after.chunks < before.chunks * (1 - self._options.drop_guard):
                 raise PublishRefused(

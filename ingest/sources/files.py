@@ -24,6 +24,7 @@ class FileSnapshot:
     skipped: tuple[Skip, ...]
     load: Callable[[Entry], bytes]
     renames: tuple[Rename, ...] = ()
+    may_shrink: bool = False
 
     def read(self, entry: Entry) -> bytes:
         """Bytes of one entry. Raises SourceError if it changed or vanished since the snapshot."""

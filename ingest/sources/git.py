@@ -65,7 +65,8 @@ def open_git(
     else:
         snapshot, mirror = _open_local(config, info, data_dir, limits, known, anew, previous, changes)
     moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
-    return replace(snapshot, renames=as_renames(moves)), mirror
+    may_shrink = gitio.is_another_commit(previous, mirror)
+    return replace(snapshot, renames=as_renames(moves), may_shrink=may_shrink), mirror
 
 
 def _open_local(

@@ -57,6 +57,7 @@ class HistorySnapshot:
     expected: Sequence[str] = ()  # commits that a build is going to ask for, in order
     skipped: tuple[Skip, ...] = ()
     renames: tuple[Rename, ...] = ()
+    may_shrink: bool = False
     ahead: dict[str, bytes] = field(default_factory=dict)
 
     def read(self, entry: Entry) -> bytes:
@@ -75,8 +76,13 @@ class HistorySnapshot:
         return parse_commit(self.info, self.revision, entry, data)
 
 
-def open_history(info: SourceInfo, mirror: Mirror, location: Path, known: Mapping[str, KnownFile]) -> HistorySnapshot:
-    """Return the history that leads to the mirror's commit. Raises GitError."""
+def open_history(
+    info: SourceInfo, mirror: Mirror, location: Path, known: Mapping[str, KnownFile], previous: str = ""
+) -> HistorySnapshot:
+    """Return the history that leads to the mirror's commit. `previous` is the one that `known` led to.
+
+    Raises GitError.
+    """
     commits = gitio.list_commits(mirror.path, mirror.commit, gitio.HISTORY_COMMITS) if mirror.commit else []
     return HistorySnapshot(
         info=info,
@@ -85,6 +91,7 @@ def open_history(info: SourceInfo, mirror: Mirror, location: Path, known: Mappin
         entries=tuple(_entry_of(commit, known.get(commit)) for commit in commits),
         mirror=mirror.path,
         expected=[commit for commit in commits if commit not in known],
+        may_shrink=gitio.is_another_commit(previous, mirror) or gitio.is_shallow(mirror.path),
     )
 
 

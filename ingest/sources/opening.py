@@ -99,4 +99,9 @@ def _open_repository(
     )
     if seen is not None:  # an event: the commits are as they were while the last one of them is
         history = [one for one in history if previous(one.name) != mirror.commit]
-    return [files, *(open_history(info, mirror, Path(files.location), known(info.name)) for info in history)]
+    if mirror.commit is None:  # a branch without a commit yet says nothing about the commits that were read before
+        history = [one for one in history if not known(one.name)]
+    return [
+        files,
+        *(open_history(one, mirror, Path(files.location), known(one.name), previous(one.name)) for one in history),
+    ]

@@ -12,7 +12,7 @@ import pytest
 from ingest import gitio, worker
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
-from ingest.errors import DiskFull, GitError, MirrorDamaged
+from ingest.errors import DiskFull, GitError, MirrorDamaged, PublishRefused
 from ingest.index import Index, control, status
 from ingest.index.failpoints import arm, disarm
 from ingest.index.invariants import check_invariants
@@ -102,6 +102,75 @@ def test_a_submodule_that_is_added_is_counted_and_the_rest_goes_on(tmp_path, rep
     report = build(tmp_path, repository)
     assert report.sources[0].skipped["submodule"] == 1
     assert (paths(tmp_path, "gamma"), paths(tmp_path, "elsewhere")) == (["gamma.py"], [])
+
+
+def make_grown(root, git, size=60):
+    """A repository whose branch `old` has one file and one commit, `main` many more of both."""
+    make_repository(root, git, "alpha")
+    git(root, "branch", "old")
+    for number in range(size):
+        (root / f"grown_{number}.py").write_text(f"def grown_{number}():\n    return {number}\n")
+        commit(root, git, f"grow {number}")
+    return root
+
+
+def build_guarded(tmp_path, root, **more):
+    source = SourceConfig(**{"name": "repo", "type": "git", "path": root, **more})
+    report = build_index([source], IndexConfig(workers=1), None, tmp_path / "data", now=NOW)
+    assert check_invariants(tmp_path / "data") == []
+    return {state.name: state.chunks for state in report.manifest.sources}
+
+
+@pytest.mark.req("I10", "I6")
+@pytest.mark.parametrize("reads", [{}, {"overlay": False}])
+def test_an_older_branch_is_served_however_much_smaller_it_is(tmp_path, git, reads):
+    """Git read another commit completely: what it lacks is gone, and nothing has failed half-way."""
+    root = make_grown(tmp_path / "repo", git)
+    assert build_guarded(tmp_path, root, **reads) == {"repo": 61, "repo.history": 61}
+    git(root, "checkout", "-q", "old")
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    assert build_guarded(tmp_path, root, **reads) == {"repo": 1, "repo.history": 1}
+    assert paths(tmp_path, "edited") == (["alpha.py"] if not reads else [])
+
+
+@pytest.mark.req("I10")
+def test_far_fewer_files_at_the_same_commit_are_still_refused(tmp_path, git):
+    root = make_grown(tmp_path / "repo", git)
+    build_guarded(tmp_path, root)
+    for number in range(50):
+        (root / f"grown_{number}.py").unlink()
+    with pytest.raises(PublishRefused, match=r"'repo' would shrink from 61 to 11 chunks"):
+        build_guarded(tmp_path, root)
+    commit(root, git, "shrink")  # now git says that they are to be gone
+    assert build_guarded(tmp_path, root) == {"repo": 11, "repo.history": 62}
+
+
+@pytest.mark.req("I10", "I6")
+@pytest.mark.parametrize("mirror_is_new", [True, False])
+def test_a_shallow_clone_in_place_of_a_whole_one_holds_up_no_edit(tmp_path, git, mirror_is_new):
+    root = make_grown(tmp_path / "repo", git)
+    build_guarded(tmp_path, root)
+    root.rename(tmp_path / "whole")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{tmp_path}/whole", str(root))
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    if mirror_is_new:
+        shutil.rmtree(tmp_path / "data" / gitio.MIRRORS)
+    assert build_guarded(tmp_path, root) == {"repo": 61, "repo.history": 1 if mirror_is_new else 61}
+    assert paths(tmp_path, "edited") == ["alpha.py"]
+    commit(root, git, "on top")
+    assert build_guarded(tmp_path, root)["repo"] == 61
+
+
+@pytest.mark.req("I10")
+def test_a_branch_without_a_commit_yet_keeps_the_commits_that_were_read_and_takes_edits_in(tmp_path, git):
+    root = make_grown(tmp_path / "repo", git)
+    build_guarded(tmp_path, root)
+    git(root, "checkout", "-q", "--orphan", "fresh")
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    assert build_guarded(tmp_path, root) == {"repo": 61, "repo.history": 61}
+    assert paths(tmp_path, "edited") == ["alpha.py"]
+    commit(root, git, "begin again")
+    assert build_guarded(tmp_path, root) == {"repo": 61, "repo.history": 1}
 
 
 def generation_folders(tmp_path):

@@ -49,6 +49,7 @@ class ConnectorSnapshot:
     skipped: tuple[Skip, ...]
     spool: Spool
     renames: tuple[Rename, ...] = ()
+    may_shrink: bool = False
     ahead: dict[str, bytes] = field(default_factory=dict)
     places: Mapping[str, int] = field(default_factory=dict)
 

@@ -72,6 +72,7 @@ class TicketSnapshot:
     places: Mapping[str, Place]
     kept: dict[str, bytes] = field(default_factory=dict)
     renames: tuple[Rename, ...] = ()
+    may_shrink: bool = False
     _reading: tuple[str, int, Iterator[Ticket | Fault]] | None = None
 
     def read(self, entry: Entry) -> bytes:
