@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ingest.errors import IndexCorrupt, IndexEmpty, IngestError
 from ingest.index import control, files
+from ingest.index.beacon import read_state
 from ingest.index.files import sync_file
 from ingest.index.generation import disk_errors
 from ingest.index.invariants import check_invariants
@@ -167,6 +168,11 @@ def restore_backup(file: Path, data_dir: Path) -> BackupReport:
 
 
 def _restore_backup(file: Path, data_dir: Path) -> BackupReport:
+    if (state := read_state(data_dir)) is not None:
+        raise IngestError(
+            f"A worker (pid {state.pid or 'unknown'}) keeps {data_dir} up to date. Stop it, or the server that started "
+            "it, first; then restore."
+        )
     if data_dir.exists() and any(path.name != "secret.key" for path in data_dir.iterdir()):
         raise IngestError(f"{data_dir} is not empty, so nothing is restored over it. Move it away, or give --data DIR.")
     data_dir.parent.mkdir(parents=True, exist_ok=True)

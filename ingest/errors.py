@@ -7,6 +7,7 @@ IngestError
 │       └── MirrorDamaged  our own copy of a repository cannot be read; it can be made anew
 ├── IndexStateError        the index cannot be opened as it is
 │   ├── IndexEmpty         nothing was ever published
+│   ├── IndexGone          it was removed, moved or replaced while it was open
 │   ├── IndexCorrupt       files of a generation do not match its manifest
 │   ├── EmbedderMismatch   the query's embedder is not the one that the generation was built with
 │   └── VectorUnavailable  the vector side of a generation cannot be read
@@ -43,6 +44,10 @@ class IndexStateError(IngestError):
 
 class IndexEmpty(IndexStateError):
     """Nothing was ever published."""
+
+
+class IndexGone(IndexStateError):
+    """The index was removed, moved or replaced while it was open."""
 
 
 class IndexCorrupt(IndexStateError):

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from ingest.build import BuildReport, Progress, Seen
 from ingest.config import SourceConfig, UpkeepConfig
-from ingest.errors import IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
+from ingest.errors import IndexGone, IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
 from ingest.gitio import find_repository
 from ingest.index import control, jobs
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
@@ -65,6 +65,7 @@ class _Known:
 
     target: Target
     db: sqlite3.Connection
+    place: tuple[int, int] | None  # of its control.db: a connection outlives the removal of its file
     paths: dict[str, frozenset[str] | None] = field(
         default_factory=dict
     )  # changed since the last build; None = unknown
@@ -105,6 +106,7 @@ class Worker:
         self._state = WorkerState(pid=os.getpid())
         self._said = 0.0
         self._found: dict[str, str] = {}  # check -> what it found
+        self._unheard: IngestError | None = None  # why an event of the watching thread was not counted
 
     def stop(self) -> None:
         """Stop after the running build."""
@@ -117,6 +119,7 @@ class Worker:
         """Work until stopped, or `once` until nothing is due; tell whether every build succeeded.
 
         Stands by while another worker of the data directory lives; `once` leaves the work to that one.
+        Raises IndexGone when the data directory was removed, moved or replaced.
         """
         self._data_dir.mkdir(parents=True, exist_ok=True)
         lock = WorkerLock(self._data_dir)
@@ -127,6 +130,9 @@ class Worker:
             with ExitStack() as stack:
                 self._open(stack)
                 return self._work_once() if once else self._work(stack)
+        except Exception as error:
+            self._require_place(error)
+            raise
         finally:
             lock.release()
 
@@ -134,7 +140,16 @@ class Worker:
         for target in self._targets:
             db = stack.enter_context(closing(jobs.connect_jobs(target.data_dir)))
             jobs.forget(db, [source.name for source in target.sources])
-            self._known.append(_Known(target, db))
+            self._known.append(_Known(target, db, control.find_place(target.data_dir)))
+
+    def _require_place(self, cause: Exception | None = None) -> None:
+        """Raise IndexGone unless every index that this worker opened lies where it lay."""
+        for known in self._known:
+            if control.find_place(known.target.data_dir) != known.place:
+                raise IndexGone(
+                    f"The index in {known.target.data_dir} was removed, moved or replaced while this worker kept it up "
+                    "to date, so the worker ends. A server starts another one by itself once an index is there again."
+                ) from cause
 
     def _work_once(self) -> bool:
         self.want("start", None)
@@ -150,7 +165,7 @@ class Worker:
         if self._watches:
             sources = {source.name: source for target in self._targets for source in target.sources}
             watcher = Watcher(
-                list(sources.values()), self.want, debounce_ms=self._debounce_ms, first=True, avoid=self._data_dir
+                list(sources.values()), self._hear, debounce_ms=self._debounce_ms, first=True, avoid=self._data_dir
             )
             watcher.start()
             stack.callback(watcher.stop)
@@ -158,6 +173,8 @@ class Worker:
             watcher = None
             self.want("start", None)
         while not self._stopped.is_set():
+            self._require_place()
+            self._raise_unheard()
             if watcher is not None:
                 self._state = replace(self._state, watching=watcher.mode)
                 self._note("watch", watcher.problem)
@@ -193,6 +210,19 @@ class Worker:
                     known.paths[source.name] = None if seen is None or before is None else before | seen
                 self._want(known, source.name, trigger, EDITED if trigger == "watch" else ASKED)
         self._wake.set()
+
+    def _hear(self, trigger: str, paths: frozenset[str] | None) -> None:
+        """Count what the watching thread saw; what prevents it is raised where the work is done."""
+        try:
+            self.want(trigger, paths)
+        except IngestError as problem:
+            self._unheard = problem
+            self._wake.set()
+
+    def _raise_unheard(self) -> None:
+        problem, self._unheard = self._unheard, None
+        if problem is not None:
+            raise problem
 
     def _want(self, known: _Known, source: str, trigger: str, priority: int) -> None:
         with self._lock, control.translated(known.target.data_dir / control.CONTROL):

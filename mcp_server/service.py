@@ -24,7 +24,7 @@ import prompts
 from ingest.access import Principal, visible_sources
 from ingest.allocator import spare_loaded
 from ingest.config import SourceConfig, product_of
-from ingest.errors import ConfigError, IndexEmpty, IndexStateError, SourceError
+from ingest.errors import ConfigError, IndexEmpty, IndexGone, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
 from mcp_server.access import (
@@ -328,15 +328,27 @@ class Service:
 
         try:
             if opened is not None:
-                return opened.refreshed()
+                return self._refresh(opened)
             limit = self.setup.settings.index.exact_vectors_max
             return Index.open_current(domain.data_dir, self.embedder, exact_vectors_max=limit)
         except IndexEmpty as error:
             raise self._not_ready(asking) from error
+        except IndexGone as error:
+            raise NotReady(f"index_empty: {error}") from error
         except IndexStateError as error:
             if self._building is not None and opened is None:
                 raise self._not_ready(asking) from error  # the first build is just creating its files
             raise Unreadable(f"The index cannot be opened: {error}") from error
+
+    def _refresh(self, opened: Index) -> Index:
+        """Return the current index; what else was opened of a data directory that was replaced is opened anew, too."""
+        index = opened.refreshed()
+        if not index.shares_place(opened):
+            self._keys = ()
+            self._cache.close()
+            if self._store is not None:
+                self._store.reopen()
+        return index
 
     def generation(self) -> int:
         """Return the number of the generation that queries read now. Raises NotReady."""

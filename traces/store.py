@@ -184,6 +184,10 @@ class TraceStore:
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits and close the file. Further traces are lost and counted."""
         self._writer.close(timeout_s)
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Let go of the file: the next trace goes to the one that lies under the path then."""
         with self._writing:
             if self._connection is not None:
                 self._connection.close()

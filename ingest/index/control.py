@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -214,6 +215,15 @@ def _check_version(version: str | None, path: Path, create: bool) -> None:
     if not is_writable(path.parent):
         remedy = "It is built again where its data directory can be written."
     raise IndexCorrupt(f"{path} is of an older CodeCairn (format {version}, now {CONTROL_VERSION}). {remedy}")
+
+
+def find_place(data_dir: Path) -> tuple[int, int] | None:
+    """Return what tells this control.db from another one under the same path, None where there is none."""
+    try:
+        status = os.stat(data_dir / CONTROL)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_former(data_dir: Path) -> bool:

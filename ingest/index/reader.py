@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rapidfuzz import fuzz, process
 
-from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
+from ingest.errors import (
+    EmbedderMismatch,
+    IndexCorrupt,
+    IndexEmpty,
+    IndexGone,
+    IndexStateError,
+    VectorUnavailable,
+)
 from ingest.index import control, files
 from ingest.index.globs import glob_pattern
 from ingest.index.lease import Lease, take_lease
@@ -61,6 +68,7 @@ class _Pointer:
 
     connection: sqlite3.Connection
     lock: threading.Lock
+    place: tuple[int, int] | None  # of the file that is open: a connection outlives its removal
     version: int = -1
     value: tuple[int, str] | None = None
 
@@ -83,7 +91,8 @@ class _Pointer:
 def _open_pointer(data_dir: Path) -> _Pointer:
     if not (data_dir / control.CONTROL).exists():
         raise IndexEmpty(f"Nothing was indexed in {data_dir} yet. Run `codecairn index`.")
-    return _Pointer(control.connect(data_dir), threading.Lock())
+    place = control.find_place(data_dir)  # before it is opened: one that comes in between is noticed at the next look
+    return _Pointer(control.connect(data_dir), threading.Lock(), place)
 
 
 class Index:
@@ -233,10 +242,19 @@ class Index:
         """Return this index while the pointer stands still, else the new current one.
 
         Vectors already in memory are shared. The old index stays usable for queries in flight; close it after them.
+        Raises IndexGone when its data directory was taken away; one that was put in its place is opened.
         """
         pointer = self._pointer
         if pointer is None:
             return self
+        place = control.find_place(self._data_dir)
+        if place is None:
+            raise IndexGone(
+                f"The index in {self._data_dir} was removed or moved while it was served. "
+                "Put it back, such as with `codecairn restore`, or run `codecairn index`."
+            )
+        if place != pointer.place:
+            return self.open_current(self._data_dir, self._embedder, exact_vectors_max=self._exact_vectors_max)
         with control.translated(self._data_dir / control.CONTROL):
             pointed = pointer.read()
         if pointed is None or pointed[0] == self._pointed:
@@ -257,6 +275,10 @@ class Index:
             self._rows = load_rows(self._folder / files.VECTOR_FOLDER, rows, delta)
         except VectorUnavailable:
             self._rows = None  # the next vector search says so
+
+    def shares_place(self, other: Index) -> bool:
+        """Tell whether another generation is of the same files on disk, and not of others under the same path."""
+        return self._pointer is other._pointer
 
     def close(self) -> None:
         """Release the lease. Queries in flight on other threads still finish."""

@@ -90,6 +90,8 @@ class Background:
         """Start a worker that watches again after it died: at once, and ever later while it keeps dying."""
         if self._child is None or self._child.poll() is None or self._options:  # with --once it is meant to end
             return
+        if not self._setup.data_dir.is_dir():
+            return  # somebody took it away: a worker would fill what is about to be put back
         now = time.monotonic()
         if now - self._started > LIVED_S:
             self._delay_s = 0.0
