@@ -127,6 +127,14 @@ class FileGone(SourceError):
     """The file, or a folder on the way to it, does not exist."""
 
 
+class FolderFound(SourceError):
+    """A folder stands where a file was to be read."""
+
+
+class NotFollowed(SourceError):
+    """A symbolic link, or a file in place of a folder, stands on the way to a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """Where a repository's parts lie. `work_tree` is None for a bare one."""
@@ -181,6 +189,8 @@ def read_worktree_file(root: Path, relpath: str, max_bytes: int) -> bytes:
     fd = open_worktree_file(root, relpath)
     try:
         status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise FolderFound(f"{relpath!r} below {root} is a folder and no regular file, so it is not read.")
         if not stat.S_ISREG(status.st_mode):
             raise SourceError(f"{relpath!r} below {root} is no regular file, so it is not read.")
         return _read_capped(fd, status.st_size, max_bytes, f"{relpath!r} below {root}")
@@ -214,7 +224,7 @@ def _explain_open_error(error: OSError, root: Path, relpath: str) -> SourceError
     if error.errno == errno.ENOENT:
         return FileGone(f"{where} does not exist.")
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return SourceError(f"{where} leads through a symbolic link or a file, which is not followed.")
+        return NotFollowed(f"{where} leads through a symbolic link or a file, which is not followed.")
     if error.errno in (errno.EACCES, errno.EPERM):
         return SourceError(f"{where} may not be read: give the user that runs this command permission to read it.")
     return SourceError(f"{where} cannot be opened: {error.strerror}.")
@@ -244,8 +254,7 @@ def find_repository(path: Path) -> Repository:
 
     Raises SourceError if there is none, or if its `.git` leads somewhere that does not lead back.
     """
-    if not path.is_dir():
-        raise SourceError(f"The source folder {path} does not exist or is no folder. Correct `path` of this source.")
+    check_folder(path)
     dot_git = path / ".git"
     try:
         mode = os.lstat(dot_git).st_mode
@@ -262,10 +271,25 @@ def find_repository(path: Path) -> Repository:
     return Repository(path, git_dir, _find_common_dir(git_dir))
 
 
+def check_folder(path: Path) -> None:
+    """Raise SourceError unless a path is a folder."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+    except PermissionError:
+        raise SourceError(
+            f"The source folder {path} may not be looked at: give the user that runs this command permission to enter "
+            "the folders that lead to it."
+        ) from None
+    except OSError:  # told below
+        pass
+    raise SourceError(f"The source folder {path} does not exist or is no folder. Correct `path` of this source.")
+
+
 def _find_bare(path: Path) -> Repository:
     if (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir():
         return Repository(None, path, path)
-    above = next((parent for parent in path.resolve().parents if (parent / ".git").exists()), None)
+    above = next((parent for parent in path.resolve().parents if os.path.exists(parent / ".git")), None)
     hint = f" {above} is one: set `path` to it" if above else " Set `path` to a clone"
     raise SourceError(f'No git repository at {path}.{hint}, or set type = "folder" to index the files without git.')
 
@@ -277,7 +301,7 @@ def _follow_gitdir_file(work_tree: Path) -> Path:
     if not text or not text.startswith("gitdir: "):
         raise SourceError(f"{dot_git} is no repository: it does not start with 'gitdir: '.")
     git_dir = Path(os.path.normpath(work_tree / text.removeprefix("gitdir: ").strip()))
-    if not (git_dir / "HEAD").is_file():
+    if _read_pointer(git_dir, "HEAD") is None:
         raise SourceError(f"{dot_git} names {git_dir}, which holds no repository. Run `git worktree repair`.")
     if not _names_back(git_dir, work_tree):
         raise SourceError(
@@ -292,7 +316,7 @@ def _names_back(git_dir: Path, work_tree: Path) -> bool:
     backlink = _read_pointer(git_dir, "gitdir")  # linked work trees
     if backlink is not None:
         return _same_place(git_dir / backlink.strip(), work_tree / ".git")
-    config = _read_text(git_dir, "config", MAX_PACKED_REFS_BYTES) or ""  # submodules and separate git folders
+    config = _read_unlinked(git_dir, "config", MAX_PACKED_REFS_BYTES)  # submodules and separate git folders
     named = re.findall(r'^[ \t]*worktree[ \t]*=[ \t]*"?([^"\n]+?)"?[ \t]*$', config, re.MULTILINE | re.IGNORECASE)
     return any(_same_place(git_dir / value, work_tree) for value in named)
 
@@ -331,27 +355,52 @@ def head_commit(path: Path) -> str | None:
 
 
 def _read_head(repository: Repository) -> Head:
-    text = (_read_pointer(repository.git_dir, "HEAD") or "").strip()
+    file = repository.git_dir / "HEAD"
+    text = _read_pointer(repository.git_dir, "HEAD")
+    if text is None:
+        raise SourceError(f"{file} is missing, so that {repository.git_dir} is no repository. Clone it again.")
+    text = text.strip()
     if OBJECT_ID.fullmatch(text):
         return Head(None, text)
     if not text.startswith("ref: "):
-        raise SourceError(f"{repository.git_dir / 'HEAD'} holds {text[:80]!r}, which is neither a ref nor a commit id.")
+        raise SourceError(f"{file} holds {text[:80]!r}, which is neither a ref nor a commit id. Check a branch out.")
     ref = text.removeprefix("ref: ").strip()
     return Head(ref, _read_ref(repository, ref))
 
 
 def _read_ref(repository: Repository, ref: str) -> str | None:
+    """Return the commit of a ref, None where there is no such ref: a branch without a commit yet.
+
+    Raises SourceError for everything else, so that what cannot be read is not taken for what is gone.
+    """
     for _ in range(SYMREF_DEPTH):
         if not _is_safe_ref(ref):
-            return None
-        text = _read_pointer(repository.git_dir, ref) or _read_pointer(repository.common_dir, ref)
+            raise SourceError(f"{repository.git_dir} is at {ref[:80]!r}, which is no ref. Check a branch out.")
+        text = _read_loose_ref(repository, ref)
         if text is None:
             return _read_packed_ref(repository.common_dir, ref)
         if not text.startswith("ref: "):
-            commit = text.strip()
-            return commit if OBJECT_ID.fullmatch(commit) else None
+            return _as_commit(repository, ref, text.strip())
         ref = text.removeprefix("ref: ").strip()
+    raise SourceError(f"{ref!r} in {repository.git_dir} leads through too many refs. Check a branch out.")
+
+
+def _read_loose_ref(repository: Repository, ref: str) -> str | None:
+    for folder in dict.fromkeys((repository.git_dir, repository.common_dir)):
+        with contextlib.suppress(FolderFound):  # refs/heads/a, where refs/heads/a/b is a branch or was one
+            text = _read_pointer(folder, ref)
+            if text is not None:
+                return text
     return None
+
+
+def _as_commit(repository: Repository, ref: str, text: str) -> str:
+    if OBJECT_ID.fullmatch(text):
+        return text
+    raise SourceError(
+        f"{ref} in {repository.common_dir} holds {text[:80]!r}, which is no commit id. Set the branch to a commit "
+        f"again: `git reflog {ref.removeprefix('refs/heads/')}` lists those that it was at."
+    )
 
 
 def _is_safe_ref(ref: str) -> bool:
@@ -371,11 +420,22 @@ def _read_pointer(folder: Path, name: str) -> str | None:
 
 
 def _read_text(folder: Path, name: str, max_bytes: int) -> str | None:
-    """Return a small file of a git folder as text, or None where there is none that may be read."""
+    """Return a small file of a git folder as text, or None where there is none.
+
+    Raises SourceError for one that is there and cannot be read: what it says would otherwise count as gone.
+    """
     try:
         return read_worktree_file(folder, name, max_bytes).decode("utf-8", "surrogateescape")
-    except SourceError:
+    except FileGone:
         return None
+
+
+def _read_unlinked(folder: Path, name: str, max_bytes: int) -> str:
+    """Return a file that people replace by a symbolic link, which is not followed: "" then, and where there is none."""
+    try:
+        return _read_text(folder, name, max_bytes) or ""
+    except NotFollowed:
+        return ""
 
 
 def read_config_value(file: Path, key: str) -> str:
@@ -394,7 +454,7 @@ def read_config_value(file: Path, key: str) -> str:
 
 def read_exclude_file(repository: Repository) -> str:
     """Return the text of `.git/info/exclude`, or ""."""
-    return _read_text(repository.common_dir, "info/exclude", 1_000_000) or ""
+    return _read_unlinked(repository.common_dir, "info/exclude", 1_000_000)
 
 
 # Mirrors ------------------------------------------------------------------------------------------------------------
@@ -426,9 +486,17 @@ def update_mirror(repository: Repository, data_dir: Path, ref: str = "", *, anew
     if head.commit is None and not _uses_reftable(repository):
         _refuse_borrowed_objects(repository.common_dir)  # what is linked is not read, and looks like no commit
         return Mirror(path, None)
-    if anew or head.commit is None or _read_ref(Repository(None, path, path), HEAD_REF) != head.commit:
+    if anew or head.commit is None or _mirrored_head(path) != head.commit:
         _fetch(repository, path, head.commit or "HEAD", anew)
     return Mirror(path, head.commit or resolve(path, HEAD_REF))
+
+
+def _mirrored_head(mirror: Path) -> str | None:
+    """Return the commit that a mirror was brought up to, None where there is none or it is damaged: it is fetched."""
+    try:
+        return _read_ref(Repository(None, mirror, mirror), HEAD_REF)
+    except SourceError:
+        return None
 
 
 def _uses_reftable(repository: Repository) -> bool:
@@ -437,6 +505,7 @@ def _uses_reftable(repository: Repository) -> bool:
 
 def _fetch(repository: Repository, path: Path, wanted: str | None, anew: bool) -> None:
     _refuse_borrowed_objects(repository.common_dir)
+    _refuse_unreadable(repository.common_dir)
     algorithm = _read_algorithm(repository.common_dir)
     _renew(path, algorithm, lambda mirror: _fetch_into(repository, mirror, wanted), anew)
 
@@ -459,7 +528,7 @@ def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None],
 
 
 def _read_algorithm(common_dir: Path) -> Algorithm:
-    config = _read_text(common_dir, "config", MAX_PACKED_REFS_BYTES) or ""
+    config = _read_unlinked(common_dir, "config", MAX_PACKED_REFS_BYTES)
     return "sha256" if re.search(r"^\s*objectformat\s*=\s*sha256", config, re.MULTILINE | re.IGNORECASE) else "sha1"
 
 
@@ -615,6 +684,8 @@ def _refuse_borrowed_objects(common_dir: Path) -> None:
         borrowed += [Path(entry) for entry in os.scandir(objects) if entry.is_symlink()]
         borrowed += [Path(entry) for entry in _scan(objects / "pack") if entry.is_symlink()]
         borrowed += [path for path in (objects / "info" / "alternates",) if path.exists() or path.is_symlink()]
+    except PermissionError as error:
+        raise _may_not_be_read(error.filename) from None
     except OSError as error:
         raise SourceError(f"{objects} cannot be read: {error.strerror}.") from None
     if borrowed:
@@ -623,6 +694,29 @@ def _refuse_borrowed_objects(common_dir: Path) -> None:
             "`git repack -a -d` in it and remove that file or link, clone it again without --shared and --reference, "
             'or set type = "folder".'
         )
+
+
+def _refuse_unreadable(common_dir: Path) -> None:
+    """Raise SourceError if a ref or an object may not be read: git passes over such refs as if they were gone."""
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            raise _may_not_be_read(error.filename)
+
+    for part in ("refs", "objects"):
+        for folder, folders, files in os.walk(common_dir / part, onerror=refuse):
+            places = [os.path.join(folder, name) for name in [*folders, *files]]
+            denied = next((place for place in places if not _may_read(place)), None)
+            if denied is not None and os.path.exists(denied):  # not a lock or a pack that went meanwhile
+                raise _may_not_be_read(denied)
+
+
+def _may_read(place: str) -> bool:
+    return os.access(place, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _may_not_be_read(place: str) -> SourceError:
+    return SourceError(f"{place} may not be read: give the user that runs this command permission to read it.")
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

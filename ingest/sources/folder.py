@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
 from ingest.errors import SourceError
-from ingest.gitio import read_worktree_file
+from ingest.gitio import check_folder, read_worktree_file
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
@@ -57,12 +57,6 @@ def open_folder(
         load=lambda entry: read_unchanged(root, entry),
         renames=as_renames(find_moves(known, entries)),
     )
-
-
-def check_folder(path: Path) -> None:
-    """Raise SourceError unless a path is a folder."""
-    if not path.is_dir():
-        raise SourceError(f"The source folder {path} does not exist or is no folder. Correct `path` of this source.")
 
 
 def read_unchanged(root: Path, entry: Entry) -> bytes:

@@ -5,14 +5,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
 from ingest import gitio, worker
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
-from ingest.errors import DiskFull, GitError, MirrorDamaged, PublishRefused
+from ingest.errors import DiskFull, GitError, MirrorDamaged, PublishRefused, SourceError
 from ingest.index import Index, control, status
 from ingest.index.failpoints import arm, disarm
 from ingest.index.invariants import check_invariants
@@ -171,6 +173,74 @@ def test_a_branch_without_a_commit_yet_keeps_the_commits_that_were_read_and_take
     assert paths(tmp_path, "edited") == ["alpha.py"]
     commit(root, git, "begin again")
     assert build_guarded(tmp_path, root) == {"repo": 61, "repo.history": 1}
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder of a user whose permissions count: root may read everything."""
+    folder = Path(tempfile.mkdtemp(prefix="codecairn-"))
+    effective = os.geteuid()
+
+    def become():
+        if not effective:
+            for place in (folder, *folder.rglob("*")):
+                os.lchown(place, 65534, -1)
+            os.seteuid(65534)
+        return folder
+
+    yield folder, become
+    os.seteuid(effective)
+    subprocess.run(["chmod", "-R", "u+rwx", str(folder)], check=True)
+    shutil.rmtree(folder)
+
+
+GIT_PARTS = [
+    *(".git", ".git/HEAD", ".git/refs", ".git/refs/heads", ".git/refs/heads/main", ".git/packed-refs"),
+    *(".git/objects/pack", ".git/info/exclude"),
+]
+
+
+@pytest.mark.req("I10")
+@pytest.mark.parametrize("part", GIT_PARTS)
+def test_a_part_of_git_that_may_not_be_read_is_named_and_nothing_is_lost(unprivileged, git, part):
+    """It is no empty repository: the files and the commits that were read stay."""
+    folder, become = unprivileged
+    root = make_repository(folder / "repo", git, "alpha", "beta")
+    if part in (".git/packed-refs", ".git/objects/pack"):
+        git(root, "gc", "-q")
+    before = build_guarded(folder, root)
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    if part == ".git/objects/pack":
+        commit(root, git, "later")
+    become()
+    (root / part).chmod(0)
+    with pytest.raises(SourceError, match=r"repo/\.git.* may not be read: give the user that runs this command"):
+        build_guarded(folder, root)
+    (root / part).chmod(0o700)
+    with Index.open_current(folder / "data") as index:
+        assert index.generation == 1
+    assert build_guarded(folder, root)["repo"] == before["repo"]
+    assert paths(folder, "edited") == ["alpha.py"]
+
+
+@pytest.mark.req("I10")
+@pytest.mark.parametrize("text", ["", "nonsense"])
+def test_a_branch_that_a_crash_cut_is_no_branch_without_a_commit(tmp_path, repository, text):
+    build(tmp_path, repository)
+    (repository / ".git" / "refs" / "heads" / "main").write_text(text)
+    with pytest.raises(SourceError, match=r"refs/heads/main in .* is no commit id.*`git reflog main`"):
+        build(tmp_path, repository)
+
+
+@pytest.mark.req("I10")
+def test_a_source_in_a_folder_that_may_not_be_entered_is_not_taken_for_a_missing_one(unprivileged, git):
+    folder, become = unprivileged
+    root = make_repository(folder / "repo", git, "alpha")
+    build_guarded(folder, root)
+    become()
+    root.parent.chmod(0o200)
+    with pytest.raises(SourceError, match="may not be looked at: give the user"):
+        gitio.find_repository(root)
 
 
 def generation_folders(tmp_path):
