@@ -2,72 +2,132 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from watchfiles import Change, DefaultFilter, watch
+from watchfiles import Change, watch
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
-from ingest.gitio import find_repository
+from ingest.gitio import Repository, find_repository
 from ingest.sources.changes import MAX_CHANGES
 
 QUIET_STEP_MS = 10
 WAKE_MS = 100  # how often the watch looks whether it shall stop; also when the first build starts
 MAX_WAIT_MS = 1600  # a storm of events does not put the build off for longer
 POLL_DELAY_MS = 2000  # where the system cannot tell what changed
-REPLACED_S = 1.0  # how often it is looked whether a watched folder was replaced by another one
+LOOK_S = 1.0  # how often it is looked whether the folders to watch are the same as before
+NO_INSTANCES = "os error 24"  # inotify_init: too many of this user's processes watch; too many folders is another error
 
 
-class SourceFilter(DefaultFilter):
-    """Passes changes of files that may be indexed, and of the git files that say what is checked out."""
+IGNORED_DIRS = frozenset(
+    "node_modules __pycache__ .venv venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .hg .svn .tox .idea".split()
+)
+NOISE = re.compile(r"\.py[cod]$|^\..*\.sw[a-z]$|~$|^\.#|^\.DS_Store$")  # compiled files, and what editors write beside
 
-    # HEAD and refs move with commits and branch switches; objects and lock files only make noise.
-    ignore_dirs = ("node_modules", "__pycache__", ".venv", "venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hg")
-    ignore_entity_patterns = (r"\.py[cod]$", r"\.sw.$", r"~$", r"^\.#", r"\.lock$", r"^\.DS_Store$")
-
-    def __init__(self, avoid: Sequence[Path]) -> None:
-        super().__init__(ignore_paths=avoid)
-        self.passed_over: set[str] = set()  # starts no build, but the next one has to look at it
-
-    def __call__(self, change: Change, path: str) -> bool:
-        """Tell whether a change shall start a build."""
-        parts = Path(path).parts
-        if ".git" not in parts:
-            if super().__call__(change, path):
-                return True
-            if len(self.passed_over) <= MAX_CHANGES:
-                self.passed_over.add(path)
-            return False
-        inner = parts[parts.index(".git") + 1 :]
-        return bool(inner) and (inner[0] in ("HEAD", "packed-refs") or inner[:2] == ("refs", "heads"))
+GIT_FILES = (("packed-refs",), ("info", "exclude"))
 
 
-def watched_paths(sources: Sequence[SourceConfig]) -> list[Path]:
-    """Return what to watch: each source's folder or file, and the git folder of a linked work tree."""
-    paths: dict[Path, None] = {}
-    for source in sources:
-        if source.is_away or not source.path.exists():
-            continue
-        paths.setdefault(source.path)
-        git_dir = find_git_dir(source)
-        if git_dir is not None and source.path not in git_dir.parents:
-            paths.setdefault(git_dir)
-    return list(paths)
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where changes of sources show: their folders and files, and of repositories the HEADs and the refs."""
+
+    roots: tuple[Path, ...]
+    git_dirs: tuple[Path, ...] = ()  # of work trees: what is checked out
+    common_dirs: tuple[Path, ...] = ()  # refs; a linked work tree and a submodule have them elsewhere
+    all_refs: bool = False  # some source follows a ref of its own, which may be a tag or one of a remote
+
+    def to_watch(self) -> list[Path]:
+        """Return the paths below which, or of which, all changes are to be told."""
+        paths: list[Path] = []
+        for path in (*self.roots, *self.common_dirs, *self.git_dirs):
+            if not any(known == path or known in path.parents for known in paths):
+                paths.append(path)
+        return paths
 
 
-def find_git_dir(source: SourceConfig) -> Path | None:
-    """Return where the HEAD of a git source lies; a linked work tree has it elsewhere. None where it cannot be told."""
+def find_places(sources: Sequence[SourceConfig]) -> Places:
+    """Return the places of the sources that are there now. Cheap: it is asked for every second."""
+    there = [source for source in sources if not source.is_away and source.path.exists()]
+    found = [repository for repository in map(_find_repository, there) if repository is not None]
+    return Places(
+        tuple(dict.fromkeys(source.path for source in there)),
+        tuple(dict.fromkeys(one.git_dir for one in found)),
+        tuple(dict.fromkeys(one.common_dir for one in found)),
+        any(source.type == "git" and source.ref for source in there),
+    )
+
+
+def _find_repository(source: SourceConfig) -> Repository | None:
     if source.type != "git":
         return None
     try:
-        return find_repository(source.path).git_dir
+        return find_repository(source.path)
     except SourceError:
         return None  # the build says why; watching its files still helps
+
+
+class SourceFilter:
+    """Passes changes of files that may be indexed, and of the git files that say what is checked out."""
+
+    def __init__(self, places: Places, avoid: Sequence[Path]) -> None:
+        """Take the places to watch, and the folders of which nothing counts."""
+        self.passed_over: set[str] = set()  # starts no build, but the next one has to look at it
+        self.lost = False  # a watched folder was deleted: what is made there anew is not watched
+        self._watched = frozenset(map(str, places.to_watch()))
+        self._roots, self._avoid = _prefixes(places.roots), _prefixes(avoid)
+        self._git_dirs, self._common_dirs = _prefixes(places.git_dirs), _prefixes(places.common_dirs)
+        self._refs = (("refs",),) if places.all_refs else (("refs", "heads"),)
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Tell whether a change shall start a build."""
+        if change == Change.deleted and path in self._watched:
+            self.lost = True
+            return True
+        if _below(self._avoid, f"{path}{os.sep}"):
+            return False
+        heads, refs = _below(self._git_dirs, path), _below(self._common_dirs, path)
+        if heads or refs:
+            return any(_is_head(inner) for inner in heads) or any(self._is_ref(inner) for inner in refs)
+        inner = _below(self._roots, path)
+        if any(".git" in parts for parts in inner):
+            return False  # of a repository within the source, which is no part of it
+        if path in self._watched or any(_counts(parts) for parts in inner):
+            return True
+        if len(self.passed_over) <= MAX_CHANGES:
+            self.passed_over.add(path)
+        return False
+
+    def _is_ref(self, inner: tuple[str, ...]) -> bool:
+        """Tell whether a file of a repository says where a ref is, or what is ignored."""
+        is_lock = inner[-1].endswith(".lock")
+        is_known = inner in GIT_FILES or _is_head(inner) or any(inner[: len(ref)] == ref for ref in self._refs)
+        return is_known and not is_lock
+
+
+def _is_head(inner: tuple[str, ...]) -> bool:
+    """Tell whether a file of a repository says what is checked out; with the newer format all refs are in tables."""
+    return inner == ("HEAD",) or (inner[0] == "reftable" and not inner[-1].endswith(".lock"))
+
+
+def _prefixes(folders: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(os.path.join(str(folder), "") for folder in folders)
+
+
+def _below(prefixes: tuple[str, ...], path: str) -> list[tuple[str, ...]]:
+    """Return the parts of a path below each folder that holds it."""
+    return [tuple(path[len(prefix) :].split(os.sep)) for prefix in prefixes if path.startswith(prefix)]
+
+
+def _counts(parts: tuple[str, ...]) -> bool:
+    return IGNORED_DIRS.isdisjoint(parts) and not NOISE.search(parts[-1])
 
 
 class Watcher:
@@ -111,30 +171,32 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            paths = watched_paths(self._sources)
-            if not paths:
+            places = find_places(self._sources)
+            if not places.roots:
                 self._tell(frozenset())
-                self._stop.wait(REPLACED_S)  # a source may come into being
+                self._stop.wait(LOOK_S)  # a source may come into being
                 continue
             try:
-                self._watch(paths)
+                self._watch(places)
             except (OSError, WatchfilesRustInternalError) as error:
                 self._missed = not self._is_due
                 if self.mode == "polling":
                     self.problem = f"The sources cannot be watched ({error}). Run `codecairn index` after changes."
-                    self._stop.wait(REPLACED_S)
-                elif all(path.exists() for path in paths):
+                    self._stop.wait(LOOK_S)
+                elif all(path.exists() for path in places.to_watch()):
                     self.mode = "polling"
+                    limit = "max_user_instances" if NO_INSTANCES in str(error) else "max_user_watches"
                     self.problem = (
                         f"The system cannot watch all files ({error}); they are looked at every "
-                        f"{POLL_DELAY_MS // 1000} s instead. Raise fs.inotify.max_user_watches."
+                        f"{POLL_DELAY_MS // 1000} s instead. Raise fs.inotify.{limit}."
                     )
 
-    def _watch(self, paths: Sequence[Path]) -> None:
-        """Report changes until told to stop, or until a watched folder is another one than before."""
-        places = [identify(path) for path in paths]
+    def _watch(self, places: Places) -> None:
+        """Report changes until told to stop, or until other folders are to be watched, or others under their paths."""
+        paths = places.to_watch()
+        identities = [identify(path) for path in paths]
         looked = time.monotonic()
-        watch_filter = SourceFilter(self._avoid)
+        watch_filter = SourceFilter(places, self._avoid)
         if self.mode == "off":
             self.mode = "events"
         for change in self._changes(paths, watch_filter):
@@ -143,14 +205,18 @@ class Watcher:
             if self._missed:
                 self._missed = False
                 self._rebuild("watch", None)
+            if watch_filter.lost:
+                self._missed = not self._is_due
+                return
             if self._is_due or change:
                 seen = frozenset(path for _, path in change) | watch_filter.passed_over
                 watch_filter.passed_over.clear()
                 self._tell(seen)
-            if time.monotonic() - looked >= REPLACED_S:
+            if time.monotonic() - looked >= LOOK_S:
                 looked = time.monotonic()
-                if [identify(path) for path in paths] != places:  # cloned anew under the same path: events go nowhere
-                    self._missed = True
+                # A new clone under the same path often gets the same inode, but then its deletion was told.
+                if find_places(self._sources) != places or [identify(path) for path in paths] != identities:
+                    self._missed = not self._is_due
                     return
 
     def _changes(self, paths: Sequence[Path], watch_filter: SourceFilter) -> Iterator[set[tuple[Change, str]]]:
