@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.words import word_runs
+from ingest.words import WordTable, word_runs
 
 WEIGHTS = Path(__file__).parent / "weights"  # a real file: the rows are memory-mapped, so processes share them
 WEIGHT_FILES = ("rows.npy", "scales.npy", "tokenizer.json")
@@ -25,7 +25,6 @@ STATIC_ID = "static-256/11e79e53cf14"  # static_id(), compared by a test: hashin
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 MAX_PIECES = 384  # beyond that a sum of words blurs
 MAX_PART_CHARS = 32  # longer runs of letters are data
-CACHED_WORDS = 60_000  # about 13 MB; a repository of 30 MB has 37,000 different words
 CACHED_WORD_CHARS = 64  # longer words hardly ever come back
 
 
@@ -42,8 +41,8 @@ def join_passage(path: str, context: str, text: str) -> str:
     return f"{path}\n{context}\n{text}"
 
 
-class Pieces(dict[str, bytes]):
-    """Word -> ids of its pieces as uint16 bytes. Bounded: when full it starts over."""
+class Pieces(WordTable[bytes]):
+    """Word -> ids of its pieces as uint16 bytes."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - the library's class has no types
         super().__init__()
@@ -73,17 +72,11 @@ class Pieces(dict[str, bytes]):
         parts = [part.lower() for part in PART.findall(word) if len(part) <= MAX_PART_CHARS]
         # A part stands in the table as a word of its own, so that only new parts reach the tokenizer.
         pieces = self._encode(word) if parts == [word] else b"".join(map(self._look_up, parts))
-        if len(word) <= CACHED_WORD_CHARS:
-            if len(self) >= CACHED_WORDS:
-                self.clear()
-            self[word] = pieces
-        return pieces
+        return self.remember(word, pieces) if len(word) <= CACHED_WORD_CHARS else pieces
 
     def _look_up(self, part: str) -> bytes:
         known = self.get(part)
-        if known is None:
-            known = self[part] = self._encode(part)
-        return known
+        return self.remember(part, self._encode(part)) if known is None else known
 
     def _encode(self, part: str) -> bytes:
         known = self._tokenizer.token_to_id(part)  # 80 times cheaper than encoding what is one piece anyway

@@ -16,7 +16,7 @@ from zlib import crc32
 
 from Stemmer import Stemmer
 
-from ingest.words import dotted_runs
+from ingest.words import WordTable, dotted_runs
 
 TOKENS_VERSION = "4"  # part of the manifest: raise it when the same text gives other tokens
 WORD = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)*")
@@ -24,7 +24,6 @@ PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 BORDER = re.compile(r"(?<=[^\W\d_A-Z])(?=[A-Z])|_+|(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 MAX_TOKEN = 64  # longer "words" are data (hashes, base64), not names
-EXPANSIONS_KEPT = 65_536  # some 30 MB; a repository of 30 MB has about as many different words
 KEPT_WORDS = 4096  # of each table that follows, 1 to 2 MB: most of what is asked for again is asked for soon
 MIN_STEMMED = 4  # shorter words have no ending to lose: "bus", "os"
 _STEMMER = Stemmer("english", 0)  # it would remember words too, and takes three times as long for a new one
@@ -80,17 +79,13 @@ def index_tokens(word: str) -> tuple[str, ...]:
     return (stem(whole),) if parts == (whole,) else (whole, *map(stem, parts))
 
 
-class Expansions(dict[str, tuple[str, tuple[int, ...]]]):
-    """Run of word characters -> its index tokens, space separated, and their hashes. When full it starts over."""
+class Expansions(WordTable[tuple[str, tuple[int, ...]]]):
+    """Run of word characters -> its index tokens, space separated, and their hashes."""
 
     def __missing__(self, run: str) -> tuple[str, tuple[int, ...]]:
         tokens = [token for word in WORD.findall(run) for token in index_tokens(word)]
         expansion = " ".join(tokens), tuple(map(token_hash, tokens))
-        if len(run) <= MAX_TOKEN:
-            if len(self) >= EXPANSIONS_KEPT:
-                self.clear()
-            self[run] = expansion
-        return expansion
+        return self.remember(run, expansion) if len(run) <= MAX_TOKEN else expansion
 
 
 _EXPANSIONS = Expansions()

@@ -17,6 +17,7 @@ import typer
 
 from ingest.allocator import limit_arenas, part_large_blocks, return_memory
 from ingest.errors import IngestError
+from ingest.words import keep_few_words
 from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
 from mcp_server.cli.looking import is_indexed
@@ -191,6 +192,7 @@ def serve(
     """
     limit_arenas()
     part_large_blocks()
+    keep_few_words()
     wire = None if http else divert_stdout()
     setup = open_setup(root, config, data, reads=True)
     host, port = parse_address(address, setup)

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from ingest.config import EmbeddingConfig
 from ingest.embedding import load_embedder, static
 from ingest.embedding.static import StaticEmbedder, static_id
+from ingest.words import WordTable
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_cached_vectors_are_the_plain_definition(embedder, text):
 
 
 def test_a_full_cache_starts_over_and_changes_no_vector(embedder, monkeypatch):
-    monkeypatch.setattr(static, "CACHED_WORDS", 8)
+    monkeypatch.setattr(WordTable, "most", 8)
     small = StaticEmbedder()
     texts = [f"name{chr(97 + n)} otherName{chr(97 + n)} get_{n}" for n in range(20)]
     assert np.array_equal(small.embed_passages(texts), embedder.embed_passages(texts))

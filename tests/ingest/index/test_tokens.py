@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from ingest.index.tokens import WORD, index_tokens, split_identifier, stem, token_stream
-from ingest.words import word_runs
+from ingest.index.tokens import WORD, Expansions, index_tokens, split_identifier, stem, token_stream
+from ingest.words import FEW, WordTable, keep_few_words, word_runs
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,12 @@ def test_words_cut_by_table_are_those_of_the_patterns():
         assert word_runs(text) == re.findall(r"\w+", text)
         expected = [token for word in WORD.findall(text) for token in index_tokens(word)]
         assert token_stream(text).split() == expected, text
+
+
+def test_a_process_that_only_asks_remembers_few_words(monkeypatch):
+    monkeypatch.setattr(WordTable, "most", WordTable.most)  # restored after this test
+    keep_few_words()
+    table = Expansions()
+    for number in range(2 * FEW):
+        assert table[f"name{number}"] == Expansions()[f"name{number}"]
+    assert len(table) <= FEW
