@@ -415,7 +415,7 @@ class Service:
             opened = Index.open_current(domain.data_dir) if is_paid else self._reading(domain, asking)
             with opened as index:
                 known = load(domain.data_dir, index.manifest.embedder)
-                if force or is_due(known, index):
+                if force or is_due(known, index, self._now()):
                     infos = self.infos(index)
                     everything = Filters(
                         frozenset(g for i in infos for g in i.groups), frozenset(i.name for i in infos)

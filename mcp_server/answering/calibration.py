@@ -19,6 +19,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from math import floor, inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -51,6 +52,8 @@ ALPHA_WARN = 0.20
 MIN_BUCKET = 50
 QUESTIONS = 240
 CHANGED_SHARE = 0.05  # of the chunks, from which on the thresholds are set anew
+REST_S = 3600.0  # and not again before, unless so many changed: who goes to and fro between branches changes many often
+MUCH_CHANGED_SHARE = 0.20
 CONTEXT_HITS = 20
 CONTEXT_TOKENS = 10_000
 MIN_WORDS, MAX_CHARS = 5, 240
@@ -323,15 +326,17 @@ def load(data_dir: Path, embedder: str) -> Calibration | None:
     return found if found.model == model_id() and found.embedder == embedder else None
 
 
-def is_due(known: Calibration | None, index: Index) -> bool:
-    """Tell whether thresholds are missing, or more than 5 % of the chunks came or went since they were set."""
+def is_due(known: Calibration | None, index: Index, now: datetime) -> bool:
+    """Tell whether thresholds are missing, or were set before 5 % of the chunks came or went, within an hour 20 %."""
     if known is None or known.generation > index.generation:
         return True
     if known.generation == index.generation:
         return False
     added = index.added_since(known.generation)
     removed = known.chunks + added - index.manifest.chunks
-    return added + max(0, removed) > CHANGED_SHARE * max(1, known.chunks)
+    has_rested = not 0 <= (now - datetime.fromisoformat(known.made_at)).total_seconds() < REST_S
+    share = CHANGED_SHARE if has_rested else MUCH_CHANGED_SHARE
+    return added + max(0, removed) > share * max(1, known.chunks)
 
 
 class Calibrations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -136,13 +137,19 @@ def test_thresholds_are_kept_beside_the_index_until_its_weights_or_embedder_are_
 
 @pytest.mark.req("R19")
 def test_thresholds_are_set_anew_when_more_than_a_twentieth_of_the_chunks_changed(made, tmp_path):
+    then = datetime.fromisoformat(made.made_at)
+    later = then + timedelta(hours=2)
     publish(tmp_path, {f"docs/{thing}.md": page(thing) for thing in THINGS}, embedder=None)
-    assert not is_due(made, Index.open_current(tmp_path))
+    assert not is_due(made, Index.open_current(tmp_path), later)
     publish(tmp_path, {"docs/stamp.md": page("stamp").replace("customer", "guest", 1)}, embedder=None)
-    assert not is_due(made, Index.open_current(tmp_path))  # a single chunk
+    assert not is_due(made, Index.open_current(tmp_path), later)  # a single chunk
     publish(tmp_path, {"docs/stamp.md": None, "docs/crate.md": None}, embedder=None)
-    assert is_due(made, Index.open_current(tmp_path))
-    assert is_due(None, Index.open_current(tmp_path))
+    assert is_due(made, Index.open_current(tmp_path), later)
+    assert not is_due(made, Index.open_current(tmp_path), then + timedelta(minutes=5)), "to and fro between branches"
+    assert is_due(made, Index.open_current(tmp_path), then - timedelta(days=1)), "the clock was set back"
+    assert is_due(None, Index.open_current(tmp_path), then)
+    publish(tmp_path, {f"docs/{thing}.md": None for thing in THINGS[2:]}, embedder=None)
+    assert is_due(made, Index.open_current(tmp_path), then + timedelta(minutes=5)), "another index"
 
 
 def test_a_small_index_and_a_stopped_calibration_set_nothing(folder, tmp_path):
