@@ -507,7 +507,22 @@ def _fetch(repository: Repository, path: Path, wanted: str | None, anew: bool) -
     _refuse_borrowed_objects(repository.common_dir)
     _refuse_unreadable(repository.common_dir)
     algorithm = _read_algorithm(repository.common_dir)
-    _renew(path, algorithm, lambda mirror: _fetch_into(repository, mirror, wanted), anew)
+    try:
+        _renew(path, algorithm, lambda mirror: _fetch_into(repository, mirror, wanted), anew)
+    except GitError as error:
+        if not _is_partial(repository.common_dir):
+            raise
+        raise GitError(
+            f"{repository.common_dir} is a partial clone (`git clone --filter`): it lacks objects, and they are not "
+            "fetched from its remote, for that would run what its configuration names. Make it whole with `git config "
+            '--unset remote.origin.partialclonefilter && git fetch --refetch`, or set type = "folder" to index its '
+            f"files without git. ({error})"
+        ) from None
+
+
+def _is_partial(common_dir: Path) -> bool:
+    """Say whether a repository has packs whose missing objects its remote has promised."""
+    return any(entry.name.endswith(".promisor") for entry in _scan(common_dir / "objects" / "pack"))
 
 
 def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None], anew: bool) -> None:

@@ -1,6 +1,7 @@
 """What happens to repositories, disks and machines that nobody planned for: the index follows, or says why not."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -221,6 +222,27 @@ def test_a_part_of_git_that_may_not_be_read_is_named_and_nothing_is_lost(unprivi
         assert index.generation == 1
     assert build_guarded(folder, root)["repo"] == before["repo"]
     assert paths(folder, "edited") == ["alpha.py"]
+
+
+@pytest.mark.req("I10")
+@pytest.mark.parametrize("left_out", ["blob:none", "tree:0"])
+def test_a_partial_clone_is_told_what_makes_it_whole_and_that_does(tmp_path, repository, git, left_out):
+    """Its first file was edited upstream: the clone lacks what it was before."""
+    (repository / "alpha.py").write_text("def alpha():\n    return 2\n")
+    commit(repository, git, "edit")
+    git(repository, "config", "uploadpack.allowFilter", "true")
+    root = tmp_path / "partial"
+    git(tmp_path, "clone", "-q", f"--filter={left_out}", f"file://{repository}", str(root))
+    with pytest.raises(GitError, match=r"is a partial clone.*lacks objects.*type = \"folder\"") as caught:
+        build_guarded(tmp_path, root)
+    assert build_guarded(tmp_path / "plain", root, type="folder") == {"repo": 2}
+    remedy = re.search(r"whole with `([^`]+)`", str(caught.value))[1]
+    subprocess.run(remedy, shell=True, cwd=root, check=True, capture_output=True)
+    assert build_guarded(tmp_path, root) == {"repo": 2, "repo.history": 2}
+    (repository / "gamma.py").write_text("def gamma():\n    return 1\n")
+    commit(repository, git, "later")
+    git(root, "pull", "-q")
+    assert build_guarded(tmp_path, root) == {"repo": 3, "repo.history": 3}
 
 
 @pytest.mark.req("I10")
