@@ -19,11 +19,10 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.errors import IndexCorrupt, IndexEmpty, IngestError
+from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, IngestError
 from ingest.index import control, files
 from ingest.index.beacon import read_state
-from ingest.index.files import sync_file
-from ingest.index.generation import disk_errors
+from ingest.index.files import disk_errors, sync_file
 from ingest.index.invariants import check_invariants
 from ingest.index.lease import take_lease
 
@@ -32,6 +31,7 @@ LISTING = "codecairn-backup.json"
 LEFT_OUT = frozenset({"mirrors", "leases", files.GENERATIONS})
 KEY = "secret.key"
 DATABASE = ".db"
+FULL = "Nothing was written there; free some space, or name a file on another disk."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
         raise IndexEmpty(f"There is nothing to back up in {data_dir}: nothing was indexed. Run `codecairn index`.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.partial")
-    with disk_errors(target.parent), ExitStack() as stack:
+    with disk_errors(target.parent, "backup", FULL), ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codecairn-", dir=target.parent)))
         stack.callback(partial.unlink, missing_ok=True)
         generations: dict[str, int] = {}
@@ -153,6 +153,8 @@ def _copy_database(file: Path, scratch: Path) -> Path:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:  # the file is well, and its copy has no room
+            raise DiskFull(f"No space left for the backup in {scratch.parent} ({error}). {FULL}") from error
         raise IndexCorrupt(f"{file} cannot be copied ({error}). Run `codecairn doctor --deep`.") from error
     return copy
 

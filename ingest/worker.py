@@ -18,7 +18,7 @@ from typing import Protocol
 
 from ingest.build import BuildReport, Progress, Seen
 from ingest.config import SourceConfig, UpkeepConfig
-from ingest.errors import IndexGone, IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
+from ingest.errors import DiskFull, IndexGone, IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
 from ingest.gitio import find_repository
 from ingest.index import control, jobs
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
@@ -29,6 +29,7 @@ from ingest.watch import Watcher
 TICK_S = 0.1  # how often it is looked for events of other processes
 STAND_BY_S = 0.5
 SAY_S = 0.2  # between two words on progress
+FULL_S = 1.0, 30.0  # a full disk is left alone, at first and at most: each look at it may be a whole build
 SLEPT_S = 5.0  # the machine was suspended for longer: events may be lost
 EDITED, ASKED, POLLED = 2, 1, 0  # priorities
 
@@ -76,7 +77,8 @@ class _Known:
 class Worker:
     """Runs until stopped. `build` does the work, `utc_now` tells the time.
 
-    `at_leisure` is called whenever there is nothing to do, for what the next build would wait for.
+    `at_leisure` is called whenever there is nothing to do, for what the next build would wait for; `tell` is told of a
+    disk that is full.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Worker:
         debounce_ms: int,
         watch: bool,
         at_leisure: Callable[[], None] = lambda: None,
+        tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._data_dir = data_dir
         self._targets = targets
@@ -99,6 +102,7 @@ class Worker:
         self._debounce_ms = debounce_ms
         self._watches = watch
         self._at_leisure = at_leisure
+        self._tell = tell
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()  # of what the watching thread and the building one both change
@@ -106,7 +110,8 @@ class Worker:
         self._state = WorkerState(pid=os.getpid())
         self._said = 0.0
         self._found: dict[str, str] = {}  # check -> what it found
-        self._unheard: IngestError | None = None  # why an event of the watching thread was not counted
+        self._trouble: IngestError | None = None  # that a build or the watching thread ran into, for the main loop
+        self._pause_s = 0.0  # before a full disk is tried again; 0 = the disk is not full
 
     def stop(self) -> None:
         """Stop after the running build."""
@@ -173,18 +178,49 @@ class Worker:
             watcher = None
             self.want("start", None)
         while not self._stopped.is_set():
-            self._require_place()
-            self._raise_unheard()
-            if watcher is not None:
-                self._state = replace(self._state, watching=watcher.mode)
-                self._note("watch", watcher.problem)
-            self._keep_up(schedule)
-            if not self._work_round():
-                self._at_leisure()
-                self._say()
-                self._wake.wait(TICK_S)
-                self._wake.clear()
+            try:
+                self._require_place()
+                self._work_step(schedule, watcher)
+            except DiskFull as problem:
+                self._wait_for_space(problem)
         return True
+
+    def _work_step(self, schedule: _Schedule, watcher: Watcher | None) -> None:
+        """Take in what time and other threads bring, and build what is due."""
+        self._raise_trouble()
+        if self._pause_s:
+            self.want("space", None)  # no event was counted while the disk was full
+        if watcher is not None:
+            self._state = replace(self._state, watching=watcher.mode)
+            self._note("watch", watcher.problem)
+        self._keep_up(schedule)
+        if self._work_round():
+            self._has_space()
+        else:
+            self._at_leisure()
+            self._say()
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _wait_for_space(self, problem: DiskFull) -> None:
+        """Say that the disk is full, once, and leave it alone for a while."""
+        if not self._pause_s:
+            sentence = (
+                f"The disk of {self._data_dir} is full, so changes are not indexed. Free some space; the worker goes "
+                f"on by itself. ({problem})"
+            )
+            self._state = replace(self._state, disk_full=sentence)
+            self._tell(sentence)
+        self._state = replace(self._state, stage="", source="", done=0, total=0)
+        self._pause_s = min(FULL_S[1], 2 * self._pause_s or FULL_S[0])
+        self._say(force=True)
+        self._stopped.wait(self._pause_s)
+
+    def _has_space(self) -> None:
+        """Note that no build of a round ran into a full disk."""
+        if self._pause_s and not isinstance(self._trouble, DiskFull):
+            self._pause_s = 0.0
+            self._state = replace(self._state, disk_full="")
 
     def _work_round(self) -> bool:
         """Build what is due in every index; tell whether there was anything."""
@@ -216,11 +252,11 @@ class Worker:
         try:
             self.want(trigger, paths)
         except IngestError as problem:
-            self._unheard = problem
+            self._trouble = problem
             self._wake.set()
 
-    def _raise_unheard(self) -> None:
-        problem, self._unheard = self._unheard, None
+    def _raise_trouble(self) -> None:
+        problem, self._trouble = self._trouble, None
         if problem is not None:
             raise problem
 
@@ -290,6 +326,8 @@ class Worker:
             error = problem
             known.built = None
             self._put_back(known, names)
+            if isinstance(problem, DiskFull):
+                self._trouble = problem
             self._fail(known, self._guilty(problem, names), describe_problem(problem))
         self._state = replace(
             self._state, stage="", source="", done=0, total=0, error=describe_problem(error) if error else ""
@@ -345,7 +383,10 @@ class Worker:
             return
         self._said = time.monotonic()
         self._state = replace(self._state, problems=tuple(self._found.values()))
-        write_state(self._data_dir, self._state)
+        try:
+            write_state(self._data_dir, self._state)
+        except DiskFull as problem:  # in the middle of a build, which may need no space
+            self._trouble = problem
 
     def _note(self, check: str, found: str) -> None:
         if found:

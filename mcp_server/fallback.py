@@ -24,6 +24,7 @@ SAYS: Mapping[str, str] = {
     "git_unavailable": "a tree cannot be read; pointers into it are unchecked",
     "rolled_back_generation": "files of the newest index are damaged; this is the one before",
     "read_only": "the data directory is read-only: the index is served as it is, not renewed, and no records are kept",
+    "disk_full": "the disk of the data directory is full: changes are not indexed until there is space",
     "trace_unavailable": "the trace of this result cannot be written",
     "source_stale:": "a tracker could not be asked to the end; what was fetched before is used",
 }

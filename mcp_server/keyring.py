@@ -11,13 +11,14 @@ import tempfile
 from pathlib import Path
 
 from ingest.errors import ConfigError
+from ingest.index.files import disk_errors
 
 NAME = "secret.key"
 KEY_BYTES = 32
 
 
 def read_keys(data_dir: Path, *, may_make: bool = True) -> tuple[bytes, ...]:
-    """Return the keys, the newest first; one is made on first use. Raises ConfigError for a damaged file.
+    """Return the keys, the newest first; one is made on first use. Raises ConfigError for a damaged file, DiskFull.
 
     `may_make`: False where none can be written; one that lasts as long as this process stands in for the first.
     """
@@ -55,9 +56,14 @@ def _make_first(path: Path) -> None:
 
 
 def _write_keys(folder: Path, keys: tuple[bytes, ...]) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f"{NAME}.", dir=folder)  # for the owner only
-    with os.fdopen(handle, "wb") as file:
-        file.write(b"".join(keys))
-        file.flush()
-        os.fsync(file.fileno())
+    with disk_errors(folder, f"key {NAME}", "Free some space."):
+        handle, name = tempfile.mkstemp(prefix=f"{NAME}.", dir=folder)  # for the owner only
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(b"".join(keys))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.unlink(name)
+            raise
     return Path(name)

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import hmac
 import json
+import os
 import queue
 import sys
 import threading
@@ -24,7 +25,7 @@ import prompts
 from ingest.access import Principal, visible_sources
 from ingest.allocator import spare_loaded
 from ingest.config import SourceConfig, product_of
-from ingest.errors import ConfigError, IndexEmpty, IndexGone, IndexStateError, SourceError
+from ingest.errors import ConfigError, DiskFull, IndexEmpty, IndexGone, IndexStateError, SourceError
 from ingest.model import Chunk, Filters, SourceInfo
 from ingest.redact import redact
 from mcp_server.access import (
@@ -46,7 +47,7 @@ from mcp_server.egress import Outlet, release
 from mcp_server.environment import code_commit, describe_environment
 from mcp_server.errors import BadRequest, NotFound, NotReady, ServerError, Unavailable, Unreadable, mark_trace
 from mcp_server.fallback import Cancellation
-from mcp_server.keyring import read_keys
+from mcp_server.keyring import KEY_BYTES, read_keys
 from mcp_server.results import (
     AnswerEvent,
     AnswerRequest,
@@ -195,8 +196,10 @@ class Service:
         self._embedder: Embedder | None = None
         self._embedder_loaded = False
         self._keys: tuple[bytes, ...] = ()
+        self._stand_in = os.urandom(KEY_BYTES)  # for a key that cannot be stored
         self._building: Building | None = None
         self._build_error = ""
+        self._alarms: dict[str, str] = {}  # of what runs beside the queries: what it is about -> what is wrong
         self._infos: tuple[Index, Sequence[SourceInfo]] | None = None  # of the index that was asked last
         self._snapshots: dict[Principal, Mapping[str, object]] = {}
         self._upkeep: tuple[float, object, Upkeep] = (0.0, None, Upkeep())
@@ -295,6 +298,11 @@ class Service:
         """Say how far a background build is; None when it ended, with its error if it failed."""
         self._building = building
         self._build_error = error
+
+    def set_alarm(self, about: str, sentence: str) -> None:
+        """Show a sentence in the status until it is replaced; "" takes it away."""
+        others = {name: text for name, text in self._alarms.items() if name != about}
+        self._alarms = {**others, about: sentence} if sentence else others  # another thread may be reading the former
 
     @contextlib.contextmanager
     def reading(self, principal: Principal | None = None) -> Iterator[Index]:
@@ -808,8 +816,10 @@ class Service:
         """Return a code for each source that could not be brought up to date, and for an index that is not whole."""
         names = dict.fromkeys(sources)
         data_dir = domain_of(self.setup, principal).data_dir
-        stalled = self.upkeep(index, principal).stalled
+        upkeep = self.upkeep(index, principal)
+        stalled = upkeep.stalled
         return (
+            *upkeep.degraded,
             *(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason")),
             *(f"ingest_stalled:{name}" for name in names if owner_of(name) in stalled),
             *(() if index.manifest.complete else ("index_partial",)),
@@ -844,7 +854,8 @@ class Service:
             state = Status("index_unreadable", 0, 0.0, 0, 0, "", (), alarms=(str(error),))
         except NotReady:
             state = Status("index_building" if self._building else "index_empty", 0, 0.0, 0, 0, "", ())
-        return replace(state, building=building, data_dir=str(self.setup.data_dir))
+        alarms = (*state.alarms, *self._alarms.values())
+        return replace(state, alarms=alarms, building=building, data_dir=str(self.setup.data_dir))
 
     def _ready(self, index: Index, principal: Principal, building: str) -> Status:
         from ingest.index import status
@@ -895,6 +906,7 @@ class Service:
                 *status(data_dir).alarms,
                 *upkeep.alarms,
                 *drift_alarms(index),
+                *self._alarms.values(),
                 *self._stale_answers(principal),
                 *(item.describe() for item in self._incidents.list_open()),
             ),
@@ -1053,7 +1065,10 @@ class Service:
 
     def _read_keys(self) -> tuple[bytes, ...]:
         if not self._keys:
-            self._keys = read_keys(self.setup.data_dir, may_make=not self._reads_only)
+            try:
+                self._keys = read_keys(self.setup.data_dir, may_make=not self._reads_only)
+            except DiskFull:  # every result says so; what is signed until there is space holds as long as this process
+                return (self._stand_in,)
         return self._keys
 
     def _make_cursor(self, request: SearchRequest, index: Index, principal: Principal, offset: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ingest.index.jobs import Job, Letter
     from ingest.index.schema import Manifest
 
+FULL_BYTES = 1 << 20  # with less free space than that nothing can be published
 STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
 UNPARSED = ("parse_killed", "unreadable", "malformed", "bad_record", "encoding")
 NETWORK_DISKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs", "ceph", "lustre"})
@@ -31,6 +33,7 @@ class Upkeep:
     alarms: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failed_files: tuple[Mapping[str, Any], ...] = ()
+    degraded: tuple[str, ...] = ()  # codes that every result carries
 
 
 def read_upkeep(
@@ -55,7 +58,9 @@ def read_upkeep(
     jobs = {job.source: job for job in work.jobs if may_name(job.source)}
     letters = [letter for letter in work.letters if may_name(letter.source)]
     stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
+    full = (state.disk_full if state is not None else "") or describe_full_disk(main_dir)
     alarms = [
+        *filter(None, [full]),
         *(describe_stalled(jobs[name]) for name in sorted(stalled)),
         *failure_alarms(manifest, limits, may_name),
         *(drift_alarms(data_dir, limits, may_name)),
@@ -70,6 +75,7 @@ def read_upkeep(
         alarms=tuple(alarms),
         sources={name: job_to_dict(job) for name, job in jobs.items()},
         failed_files=tuple(letter_to_dict(letter) for letter in letters),
+        degraded=("disk_full",) if full else (),
     )
 
 
@@ -130,6 +136,13 @@ def describe_letters(letters: list[Letter]) -> Iterator[str]:
             f"Given up after {first.attempts} attempts: {first.source} {first.path} ({first.reason} {first.detail})"
             f"{more}. `codecairn index --retry` tries again."
         )
+
+
+def describe_full_disk(data_dir: Path) -> str:
+    """Return that no index can be written, also where no worker lives to say so; "" while one can."""
+    if is_read_only(data_dir) or shutil.disk_usage(data_dir).free >= FULL_BYTES:
+        return ""
+    return f"The disk of {data_dir} is full, so changes are not indexed. Free some space."
 
 
 def disk_alarms(data_dir: Path) -> Iterator[str]:

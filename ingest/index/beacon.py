@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ingest.index.files import DISK_ERRNOS, disk_errors
+
 WORKER_LOCK = "worker.lock"
 STATE = "worker.json"
 LOCK_TRIES = 5  # whoever asks whether a worker lives holds the lock for microseconds
@@ -29,6 +31,7 @@ class WorkerState:
     behind: int = 0
     error: str = ""  # of the last build, "" after a success
     problems: tuple[str, ...] = ()  # what watching, sweeping and scrubbing found
+    disk_full: str = ""  # why nothing can be written, "" while something can
 
 
 class WorkerLock:
@@ -75,10 +78,30 @@ def is_worked(data_dir: Path) -> bool:
 
 
 def write_state(data_dir: Path, state: WorkerState) -> None:
-    """Replace what the worker said; not flushed, for it is worth nothing after a crash."""
+    """Replace what the worker said; not flushed, for it is worth nothing after a crash.
+
+    On a full disk it is written over what was said before. Raises DiskFull where that takes more space, too.
+    """
     partial = data_dir / f"{STATE}.{os.getpid()}"
-    partial.write_text(json.dumps(asdict(state)), "utf-8")
-    partial.replace(data_dir / STATE)
+    content = json.dumps(asdict(state)).encode()
+    try:
+        partial.write_bytes(content)
+        partial.replace(data_dir / STATE)
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        partial.unlink(missing_ok=True)
+        _write_over(data_dir / STATE, content)
+
+
+def _write_over(path: Path, content: bytes) -> None:
+    """Write into the space that a file has already; who reads it half-written takes it for one that says nothing."""
+    with disk_errors(path.parent, "state of the worker", "Free some space."):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, content.ljust(os.fstat(descriptor).st_size), 0)
+        finally:
+            os.close(descriptor)
 
 
 def read_state(data_dir: Path) -> WorkerState | None:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ingest.errors import IndexCorrupt
+from ingest.errors import DiskFull, IndexCorrupt
 from ingest.index.failpoints import failpoint
 from ingest.index.stored import digest
 
@@ -30,6 +31,7 @@ MUTABLE_SUFFIX = ".json"  # meta.json and hint files are the only ones that an e
 EAGER_BYTES = 65_536  # files up to this size are hashed at every open: they steer the engines
 READ_SIZE = 1 << 20
 SYNC_THREADS = 4
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,19 @@ class FileManifest:
     generation: int
     files: dict[str, tuple[int, str]]
     logical: dict[str, Any]
+
+
+@contextmanager
+def disk_errors(
+    place: Path, what: str = "index", remedy: str = "Nothing was published; free some space and retry."
+) -> Iterator[None]:
+    """Turn a full disk into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_ERRNOS:
+            raise DiskFull(f"No space left for the {what} in {place} ({error.strerror}). {remedy}") from error
+        raise
 
 
 def is_writable(folder: Path) -> bool:

@@ -7,20 +7,18 @@ either the old pointer and a directory that nothing points at, or the new pointe
 
 from __future__ import annotations
 
-import errno
 import random
 import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ingest.errors import DiskFull, EmbeddingError, IndexCorrupt, IndexEmpty, PublishRefused
+from ingest.errors import EmbeddingError, IndexCorrupt, IndexEmpty, PublishRefused
 from ingest.index import control, files, jobs
 from ingest.index.control import AuditEntry, GenerationRow, IndexStatus
 from ingest.index.failpoints import failpoint
@@ -52,7 +50,6 @@ FULL_CHECK_BELOW = 4_000  # chunks: comparing every id costs less than 20 ms
 SAMPLES = 20
 DEAD_LISTED = 5_000  # ids in a manifest: above, a reader compares all rows, which is as quick
 TRASH = ".trash"
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(slots=True)
@@ -131,20 +128,6 @@ class _Options:
     keep: int
 
 
-@contextmanager
-def disk_errors(data_dir: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_ERRNOS:
-            raise DiskFull(
-                f"No space left for the index in {data_dir} ({error.strerror}). Nothing was published; "
-                "free some space and retry."
-            ) from error
-        raise
-
-
 def begin_publication(
     data_dir: Path,
     embedder_id: str,
@@ -158,7 +141,7 @@ def begin_publication(
     keep: int = 2,
 ) -> Publication:
     """Take the writer lock and start a delta on the newest intact generation. Raises WriterBusy."""
-    with disk_errors(data_dir):
+    with files.disk_errors(data_dir):
         lock = WriterLock(data_dir)
         try:
             options = _Options(chunker, config_hash, trigger, allow_drop, drop_guard, keep)
@@ -334,7 +317,7 @@ class Publication:
         """Remove a source with everything that came from it."""
         if name not in self._sources:
             return
-        with disk_errors(self._data_dir):
+        with files.disk_errors(self._data_dir):
             self._open_writers()
         for path in [path for source, path in self._delta.files if source == name]:
             self._undo_staged(name, path)
@@ -350,7 +333,7 @@ class Publication:
         old = self._old_file(source, path)
         if old is None and (source, path) not in self._delta.files:
             return
-        with disk_errors(self._data_dir):
+        with files.disk_errors(self._data_dir):
             self._open_writers()
             self._drop_entry(source, path, old, keep=frozenset())
         self._audit("removed", source, path)
@@ -364,7 +347,7 @@ class Publication:
         A chunk without a vector keeps the parent's vector of the same id. Raises EmbeddingError when there is none.
         """
         self._require(source)
-        with disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
+        with files.disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
             self._add_file(source, entry, pack(prepared), skip)
 
     def _add_file(self, source: str, entry: Entry, packed: Sequence[Packed], skip: Skip | None) -> None:
@@ -599,7 +582,7 @@ class Publication:
 
     def add_vectors(self, vectors: Iterable[tuple[StoredPassage, bytes]]) -> None:
         """Give chunks of a parent that lacks vectors their vectors (float32 bytes)."""
-        with disk_errors(self._data_dir):
+        with files.disk_errors(self._data_dir):
             self._open_writers()
             assert self._vectors is not None
             for passage, vector in vectors:
@@ -623,7 +606,7 @@ class Publication:
         then stays.
         """
         self._complete = complete
-        with disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
+        with files.disk_errors(self._data_dir), control.translated(self._data_dir / control.CONTROL):
             if not self._delta.changed and self._base is not None and self._is_current():
                 self._close_unchanged(now, describe)
                 return self._base.manifest

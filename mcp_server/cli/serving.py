@@ -119,11 +119,14 @@ class Background:
         state = read_state(self._setup.data_dir)
         if state is not None:
             self._error = state.error
+            self._service.set_alarm("worker", "")
             busy = state.stage not in ("", "checking")
             self._service.set_building(Building(state.source, state.done, state.total) if busy else None, self._error)
         elif self._child is not None and self._child.poll() is not None:
             ended = f"The worker ended with status {self._child.returncode}; its reason is on stderr."
             self._service.set_building(None, self._error or (ended if self._child.returncode else ""))
+            if self._child.returncode or not self._options:  # with --once it is meant to end
+                self._service.set_alarm("worker", f"{ended} Until another one runs, changes are not indexed.")
         self._restart()
         try:
             generation = self._service.generation()

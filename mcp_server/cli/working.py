@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcp_server.access import DOMAINS, list_domains
-from mcp_server.cli.common import EXIT_ERROR, ConfigOption, DataOption, RootOption, open_setup, utc_now
+from mcp_server.cli.common import EXIT_ERROR, ConfigOption, DataOption, RootOption, open_setup, say, utc_now
 from mcp_server.cli.indexing import build_domain, drop_domains
 from mcp_server.config import Setup
 
@@ -87,6 +87,7 @@ def make_worker(setup: Setup, *, watch: bool) -> Worker:
         debounce_ms=setup.settings.server.debounce_ms,
         watch=watch,
         at_leisure=preload_vectors if embedder else lambda: None,  # the first change would wait a second and a half
+        tell=say,
     )
 
 
