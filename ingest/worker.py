@@ -120,15 +120,16 @@ class Worker:
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def run(self, *, once: bool = False) -> bool:
+    def run(self, *, once: bool = False, held: WorkerLock | None = None) -> bool:
         """Work until stopped, or `once` until nothing is due; tell whether every build succeeded.
 
-        Stands by while another worker of the data directory lives; `once` leaves the work to that one.
+        Stands by while another worker of the data directory lives; `once` leaves the work to that one. `held`: the
+        lock, where the caller has it already.
         Raises IndexGone when the data directory was removed, moved or replaced.
         """
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        lock = WorkerLock(self._data_dir)
-        while not lock.acquire():
+        lock = held or WorkerLock(self._data_dir)
+        while lock is not held and not lock.acquire():
             if once or self._stopped.wait(STAND_BY_S):
                 return True
         try:
@@ -159,8 +160,11 @@ class Worker:
     def _work_once(self) -> bool:
         self.want("start", None)
         good = True
-        for known in self._known:
-            while (due := self._due(known)) and not self._stopped.is_set():
+        while (
+            work := [(known, due) for known in self._known if (due := self._due(known))]
+        ) and not self._stopped.is_set():
+            for known, due in work:
+                self._put_back(known, frozenset(job.source for job in due))  # what others counted came without paths
                 good = self._build_due(known, due) and good
         self._say(force=True)
         return good

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from mcp_server.cli.common import (
     read_setup,
     utc_now,
 )
-from mcp_server.cli.working import worker_command
+from mcp_server.cli.working import work_once
 from mcp_server.config import Setup
 from mcp_server.keyring import read_keys
 
@@ -103,21 +103,21 @@ def hook_uninstall(root: RootOption = None, config: ConfigOption = None, data: D
 
 @hook_app.command("run")
 def hook_run(root: RootOption = None, config: ConfigOption = None, data: DataOption = None) -> None:
-    """Say that something was committed or checked out: wakes the worker, or starts one that builds once and ends."""
+    """Say that something was committed or checked out: wakes the worker, or builds once where none lives.
+
+    Of many at a time one builds and one waits for it; the others end at once.
+    """
     from ingest.gitio import head_commit
     from ingest.index import jobs
-    from ingest.index.beacon import is_worked
 
     setup = open_setup(root, config, data)
     for domain in list_domains(setup):
-        with jobs.connect_jobs(domain.data_dir) as db:
+        with closing(jobs.connect_jobs(domain.data_dir)) as db:
             for source in domain.sources:
                 if source.type == "git" and not source.is_remote:
                     jobs.want(db, source.name, "hook", utc_now(), head=head_commit(source.path) or "", priority=1)
-    if not is_worked(setup.data_dir):
-        ended = subprocess.run(worker_command(setup, "--once"), stdout=subprocess.DEVNULL, check=False)
-        if ended.returncode:
-            fail("The build failed; `codecairn status` says why.")
+    if not work_once(setup):
+        fail("The build failed; `codecairn status` says why.")
 
 
 def hook_command(setup: Setup) -> list[str]:

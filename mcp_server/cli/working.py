@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,10 @@ def worker(
     Example: `codecairn worker --root ~/src/project`
     """
     setup = open_setup(root, config, data)
+    if once:
+        if not work_once(setup):
+            raise SystemExit(EXIT_ERROR)
+        return
     work = make_worker(setup, watch=watch)
     signal.signal(signal.SIGTERM, lambda *_: work.stop())
     if child:
@@ -49,6 +54,35 @@ def worker(
         threading.Thread(target=end_with_parent, args=(work,), daemon=True).start()
     if not work.run(once=once):
         raise SystemExit(EXIT_ERROR)
+
+
+def work_once(setup: Setup) -> bool:
+    """Build what is due, unless others see to it; tell whether every build succeeded.
+
+    Only the process whose turn it is loads what a build needs: git runs dozens of hooks at once.
+    """
+    from ingest.turn import take_turn
+
+    lock = take_turn(setup.data_dir, lambda: is_due(setup))
+    if lock is None:
+        return True
+    try:
+        work = make_worker(setup, watch=False)
+        signal.signal(signal.SIGTERM, lambda *_: work.stop())
+        return work.run(once=True, held=lock)
+    finally:
+        lock.release()
+
+
+def is_due(setup: Setup) -> bool:
+    """Tell whether a source of any index has work that can be done now."""
+    from ingest.index import jobs
+
+    for domain in list_domains(setup):
+        with closing(jobs.connect_jobs(domain.data_dir)) as db:
+            if jobs.due_jobs(db, {source.name for source in domain.sources}, utc_now()):
+                return True
+    return False
 
 
 def make_worker(setup: Setup, *, watch: bool) -> Worker:

@@ -174,6 +174,26 @@ def test_events_during_a_build_make_one_more_build(tmp_path, builds, code):
         assert [job.trigger for job in jobs.due_jobs(db, {"code"}, builds.clock())] == ["hook"]
 
 
+@pytest.mark.req("I1")
+def test_an_event_that_another_process_counts_during_a_build_is_looked_at_by_the_same_worker(tmp_path, builds, code):
+    """It says no path: everything is looked at."""
+    data = tmp_path / "data"
+
+    class LateEdit(Builds):
+        def __call__(self, target, order):
+            report = super().__call__(target, order)
+            if len(self.orders) == 1:
+                (code / "beta.py").write_text("def beta():\n    return 2\n")
+                with jobs.connect_jobs(data) as db:
+                    jobs.want(db, "code", "hook", self.clock())
+            return report
+
+    late = LateEdit(builds.clock)
+    assert make_worker(tmp_path, late, folder(code)).run(once=True)
+    assert len(late.orders) == 2
+    assert names(data) == {"alpha", "beta"}
+
+
 @pytest.mark.req("I16", "M11")
 def test_a_source_that_is_gone_does_not_hold_up_the_others(tmp_path, builds, code, clock):
     other = make_folder(tmp_path / "other", "gamma")

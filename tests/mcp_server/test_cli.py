@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.index.beacon import WorkerLock
 from ingest.pickaxe import KEPT
+from tests.ingest.waiting import wait_until
 
 HIT_KEYS = {
     "path", "key", "title", "start_line", "end_line", "symbol", "kind", "text", "score", "why", "source", "product",
@@ -247,6 +249,31 @@ def test_doctor_says_what_to_do_about_a_broken_promise(codecairn, data_dir):
     problem = codecairn("doctor", code=1).partition("PROBLEM: ")[2].splitlines()[0]
     assert problem.startswith(f"The index in {data_dir} is damaged: source 'shop-repo': chunk counts differ: ")
     assert problem.endswith("move that folder away and run it again.")
+
+
+@pytest.mark.req("I4", "R11")
+def test_of_many_hooks_at_once_one_waits_for_who_builds_and_the_rest_ends(codecairn, repository, tmp_path):
+    """A rebase runs dozens: whoever waits has loaded no engine, and takes in what came too late for who builds."""
+    codecairn("index")
+    (data_dir,) = (tmp_path / "xdg" / "codecairn").iterdir()
+    busy = WorkerLock(data_dir)
+    assert busy.acquire()  # as who builds and has looked for events for the last time
+    (repository / "shop" / "late.py").write_text("def arrives_late():\n    pass\n")
+    command = [sys.executable, "-m", "mcp_server.cli", "hook", "run", "--root", str(repository)]
+    env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "xdg")}
+    hooks = [subprocess.Popen(command, env=env) for _ in range(4)]
+    try:
+        assert wait_until(lambda: sum(hook.poll() is None for hook in hooks) == 1)
+        (waiting,) = (hook for hook in hooks if hook.poll() is None)
+        assert "numpy" not in Path(f"/proc/{waiting.pid}/maps").read_text()
+        assert "Not in the index: arrives_late" in codecairn("search", "arrives_late")
+        busy.release()
+        assert [hook.wait(60) for hook in hooks] == [0, 0, 0, 0]
+        assert "shop/late.py" in codecairn("search", "arrives_late")
+    finally:
+        for hook in hooks:
+            hook.kill()
+            hook.wait()
 
 
 @pytest.mark.req("V13", "I4")
