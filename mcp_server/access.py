@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.access import Principal, visible_sources
-from ingest.config import SourceConfig
+from ingest.config import SourceConfig, product_of
 from ingest.model import AGEING_KINDS, HISTORY_SUFFIX, KINDS, Ageing, Filters, Kind, SourceInfo
 from mcp_server.config import Settings, Setup
 from mcp_server.errors import BadRequest
@@ -109,6 +109,15 @@ def may_see(principal: Principal, settings: Settings, name: str) -> bool:
     """Tell whether a principal may see a source, by the configuration as it is now."""
     owner = find_owner(name, {source.name: source for source in settings.source})
     return owner is not None and bool(principal.groups.intersection(open_to(owner, settings)))
+
+
+def reaches(source: SourceConfig, wanted: Sequence[str], product: str = "") -> bool:
+    """Tell whether a request for these kinds and names of sources (() = all), and this product, reads a source."""
+    kinds = {KIND_WORDS[word] for word in wanted if word in KIND_WORDS}
+    has_commits = source.type == "git" and source.history
+    is_named = not {source.name, f"{source.name}{HISTORY_SUFFIX}"}.isdisjoint(wanted)
+    is_wanted = not wanted or is_named or source.kind in kinds or ("commit" in kinds and has_commits)
+    return is_wanted and (not product or product_of(source) == product)
 
 
 def hidden_places(principal: Principal, settings: Settings) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -84,7 +84,7 @@ class Question:
     transform: TransformSetting | None = None  # None: as configured
     listen: Listener = ignore
     cancellation: Cancellation = Cancellation()
-    stale_codes: Callable[[Iterable[str]], tuple[str, ...]] = lambda sources: ()
+    stale_codes: Callable[[], tuple[str, ...]] = lambda: ()
 
 
 class Asking:
@@ -159,7 +159,7 @@ class Asking:
             if calls is not None:
                 calls.close()
         visit.hits["provider"] = calls is not None and calls.account.cached > 0
-        stale = question.stale_codes(citation.source for citation in composed.citations)
+        stale = question.stale_codes()
         degraded = join(question.index.degraded, composed.degraded, stale, visit.codes)
         if OUTAGES.intersection(degraded) and self._uses_cache(question):
             cached = visit.look_up(KEEP_S)
@@ -339,8 +339,7 @@ class Asking:
         result = RESULT.validate_json(entry.result)
         with question.trace.span("respond") as span:
             span.record(input={"cached_trace_id": result.trace_id}, output={"answer": result.answer})
-        sources = (citation.source for citation in result.citations)
-        degraded = join(question.index.degraded, codes, question.checker.degraded, question.stale_codes(sources))
+        degraded = join(question.index.degraded, codes, question.checker.degraded, question.stale_codes())
         return replace(
             result,
             cached=True,

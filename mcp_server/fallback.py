@@ -26,6 +26,8 @@ SAYS: Mapping[str, str] = {
     "read_only": "the data directory is read-only: the index is served as it is, not renewed, and no records are kept",
     "disk_full": "the disk of the data directory is full: changes are not indexed until there is space",
     "trace_unavailable": "the trace of this result cannot be written",
+    "source_missing:": "nothing of this source is indexed yet, and nothing can be found in it; see `codecairn status`",
+    "ingest_stalled:": "this source waits for indexing or fails; what was indexed before is used",
     "source_stale:": "a tracker could not be asked to the end; what was fetched before is used",
 }
 

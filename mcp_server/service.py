@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,7 @@ from mcp_server.access import (
     local_principal,
     make_filters,
     may_see,
+    reaches,
     sees_everything,
     visible_settings,
 )
@@ -507,7 +508,7 @@ class Service:
                 shown = self._with_links(index, shown, principal)
             span.record(output=[[hit.chunk_id, None, {"freshness": hit.freshness}] for hit in shown])
         self._incidents.note(found.degraded, ("embedding", "vectors") if request.mode == "ranked" else ())
-        stale = self._stale_codes(index, (hit.source for hit in shown), principal)
+        stale = self._stale_codes(index, principal, request)
         degraded = join(index.degraded, found.degraded, checker.degraded, stale, self._trace_codes())
         if strict and degraded:
             raise Unavailable(f"Degraded ({', '.join(degraded)}) and strict = true: no result is given.")
@@ -615,7 +616,7 @@ class Service:
                     transform=transform,
                     listen=ignore if listen is ignore else lambda event: listen(outlet.event(event)),
                     cancellation=cancellation,
-                    stale_codes=lambda sources: join(self._stale_codes(index, sources, principal), self._trace_codes()),
+                    stale_codes=lambda: join(self._stale_codes(index, principal, request), self._trace_codes()),
                 )
                 result = outlet.answer(self.open_asking().answer(question))
                 result = replace(result, files_behind=self.upkeep(index, principal).files_behind)
@@ -812,18 +813,35 @@ class Service:
 
         return allowed
 
-    def _stale_codes(self, index: Index, sources: Iterable[str], principal: Principal) -> tuple[str, ...]:
-        """Return a code for each source that could not be brought up to date, and for an index that is not whole."""
-        names = dict.fromkeys(sources)
+    def _stale_codes(
+        self, index: Index, principal: Principal, request: SearchRequest | AnswerRequest | None = None
+    ) -> tuple[str, ...]:
+        """Return a code for each source that could not be brought up to date, and for an index that is not whole.
+
+        Of the sources that a request could read, whether or not anything was found there: what is missing cannot be.
+        """
+        reached = self._reached(principal, request)
+        names = [info.name for info in self.infos(index) if owner_of(info.name) in reached]
+        known = {state.name for state in index.manifest.sources}
         data_dir = domain_of(self.setup, principal).data_dir
         upkeep = self.upkeep(index, principal)
-        stalled = upkeep.stalled
         return (
             *upkeep.degraded,
+            *(f"source_missing:{name}" for name in reached if name not in known),
             *(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason")),
-            *(f"ingest_stalled:{name}" for name in names if owner_of(name) in stalled),
+            *(f"ingest_stalled:{name}" for name in reached if name in known and name in upkeep.stalled),
             *(() if index.manifest.complete else ("index_partial",)),
         )
+
+    def _reached(self, principal: Principal, request: SearchRequest | AnswerRequest | None) -> list[str]:
+        """Return the configured sources that a principal may see and that a request could read."""
+        settings = self.setup.settings
+        wanted, product = (request.sources, request.product) if request is not None else ((), "")
+        return [
+            source.name
+            for source in settings.source
+            if may_see(principal, settings, source.name) and reaches(source, wanted, product)
+        ]
 
     def upkeep(self, index: Index, principal: Principal) -> Upkeep:
         """Return how well a generation's index is kept up to date, as it was at most a second ago."""
@@ -901,7 +919,7 @@ class Service:
             files=sum(state.files for state in states),
             embedder=index.manifest.embedder,
             sources=sources,
-            degraded=join(index.degraded, self._stale_codes(index, sorted(visible), principal), self._trace_codes()),
+            degraded=join(index.degraded, self._stale_codes(index, principal), self._trace_codes()),
             alarms=(
                 *status(data_dir).alarms,
                 *upkeep.alarms,

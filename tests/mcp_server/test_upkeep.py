@@ -46,6 +46,8 @@ def test_a_stalled_source_is_named_in_every_answer_and_in_the_status(later, setu
     found = later.search(SearchRequest("SessionSigner"), LOCAL)
     assert "ingest_stalled:shop-repo" in found.degraded
     assert found.index_age_s == 3600
+    nothing = later.search(SearchRequest("SessionSigner", path_glob="nowhere/*"), LOCAL)
+    assert (nothing.hits, nothing.degraded) == ((), ("ingest_stalled:shop-repo",))
     answered = later.answer(AnswerRequest("Where are sessions signed?"), LOCAL)
     assert "ingest_stalled:shop-repo" in answered.degraded
     status = later.status(LOCAL)
