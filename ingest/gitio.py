@@ -68,7 +68,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
         }
     ),
     "ls-remote": frozenset({"--quiet", "--upload-pack=git-upload-pack"}),
-    "config": frozenset({"--file", "--no-includes", "--default", "--get"}),
+    "config": frozenset({"--file", "--no-includes", "--default", "--get", "--null", "--list"}),
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
     "ls-tree": frozenset({"-r", "-z", "-l", "--full-tree"}),
     "cat-file": frozenset({"--batch"}),
@@ -450,6 +450,21 @@ def read_config_value(file: Path, key: str) -> str:
     except GitError as error:
         raise GitError(f"{file} cannot be read as a git configuration: {error}") from None
     return output.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def read_includes(file: Path) -> list[str]:
+    """Return what a git configuration file includes, with or without a condition, as it is written there.
+
+    Raises GitError for a broken one.
+    """
+    if not file.is_file():
+        return []
+    try:
+        output = run_git("config", "--file", str(file), "--no-includes", "--null", "--list")
+    except GitError as error:
+        raise GitError(f"{file} cannot be read as a git configuration: {error}") from None
+    settings = (one.partition("\n") for one in output.decode("utf-8", "surrogateescape").split("\0"))
+    return [value for key, _, value in settings if key.startswith(("include.", "includeif.")) and key.endswith(".path")]
 
 
 def read_exclude_file(repository: Repository) -> str:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.errors import ConfigError
-from ingest.gitio import Repository, find_repository, read_config_value
+from ingest.gitio import Repository, find_repository, read_config_value, read_includes
 
 HOOKS = ("post-commit", "post-checkout", "post-merge", "post-rewrite")
+BARE_HOOKS = ("post-receive",)  # nobody commits in a bare repository: it is pushed to
+INCLUDE_DEPTH = 10  # git's own limit
 BEGIN = "# >>> codecairn"
 END = "# <<< codecairn"
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
@@ -35,6 +37,7 @@ def find_hooks_folder(repository: Repository, home: Mapping[str, str]) -> Path:
     Raises ConfigError where core.hooksPath leads out of the repository: a hook there would run for other ones too.
     """
     for file in config_files(repository, home):
+        _refuse_included(file, home)
         value = read_config_value(file, "core.hooksPath")
         if not value:
             continue
@@ -50,6 +53,20 @@ def find_hooks_folder(repository: Repository, home: Mapping[str, str]) -> Path:
     return repository.common_dir / "hooks"
 
 
+def _refuse_included(file: Path, home: Mapping[str, str], depth: int = 0) -> None:
+    """Raise ConfigError where a file that is included sets core.hooksPath: order and conditions decide what counts."""
+    for name in read_includes(file) if depth < INCLUDE_DEPTH else ():
+        own = os.path.join(home.get("HOME", ""), name[2:]) if name.startswith("~/") else name
+        included = Path(os.path.normpath(file.parent / own))
+        if read_config_value(included, "core.hooksPath"):
+            raise ConfigError(
+                f"core.hooksPath is set in {included}, which {file} includes, and only git can tell whether that "
+                "counts here. Set core.hooksPath with `git config` in the repository itself, or call "
+                "`codecairn hook run` from a hook of your own."
+            )
+        _refuse_included(included, home, depth + 1)
+
+
 def config_files(repository: Repository, home: Mapping[str, str]) -> list[Path]:
     """Return the configuration files that git reads, the strongest first."""
     user = home.get("HOME", "")
@@ -63,27 +80,55 @@ def config_files(repository: Repository, home: Mapping[str, str]) -> list[Path]:
     ]
 
 
-def make_block(command: Sequence[str]) -> str:
-    """Return the lines of a hook: the command in the background, so that git neither waits nor fails."""
-    return f"{BEGIN}\n{shlex.join(command)} </dev/null >/dev/null 2>&1 &\n{END}\n"
+def make_block(path: Path, command: Sequence[str]) -> str:
+    """Return the lines of a hook: the command in the background, so that git neither waits nor fails.
+
+    They name the path: the work trees of one repository share its hooks.
+    """
+    begin, end = _marks(path)
+    return f"{begin}{shlex.join(command)} </dev/null >/dev/null 2>&1 &\n{end}"
+
+
+def _marks(path: Path) -> tuple[str, str]:
+    return f"{BEGIN} {str(path)!r}\n", f"{END} {str(path)!r}\n"
+
+
+def describe_place(path: Path, home: Mapping[str, str]) -> str:
+    """Return what to know of hooks that lie among the files of a work tree, "" where they do not."""
+    repository = find_repository(path)
+    folder = find_hooks_folder(repository, home)
+    is_apart = repository.work_tree is None or not folder.is_relative_to(repository.work_tree)
+    if is_apart or folder.is_relative_to(repository.common_dir) or folder.is_relative_to(repository.git_dir):
+        return ""
+    return (
+        f"core.hooksPath names {folder}, among the files that a team commits, and the lines name paths of this "
+        "machine. Do not commit them; `codecairn hook uninstall` takes them out again."
+    )
 
 
 def install(path: Path, command: Sequence[str], home: Mapping[str, str]) -> list[HookChange]:
     """Put the block into each hook, before what is there already. Raises ConfigError; then nothing was changed."""
-    folder = find_hooks_folder(find_repository(path), home)
-    block = make_block(command)
-    texts = {folder / name: _read(folder / name) for name in HOOKS}
+    repository = find_repository(path)
+    folder = find_hooks_folder(repository, home)
+    block = make_block(path, command)
+    names = HOOKS if repository.work_tree is not None else BARE_HOOKS
+    texts = {folder / name: _read(folder / name) for name in names}
     for file, text in texts.items():
         _refuse_foreign(file, text)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(file, text, _with_block(text, block)) for file, text in texts.items()]
+    rests = {file: _without_block(text, path) for file, text in texts.items()}
+    return [
+        _write(file, text, _with_block(text, path, block), "installed" if rests[file] == text else "updated")
+        for file, text in texts.items()
+    ]
 
 
 def uninstall(path: Path, home: Mapping[str, str]) -> list[HookChange]:
     """Take the block out of each hook; a file that holds nothing else is removed."""
     folder = find_hooks_folder(find_repository(path), home)
-    texts = {folder / name: _read(folder / name) for name in HOOKS}
-    return [_write(file, text, _without_block(text)) for file, text in texts.items() if BEGIN in text]
+    texts = {folder / name: _read(folder / name) for name in (*HOOKS, *BARE_HOOKS)}
+    rests = {file: _without_block(text, path) for file, text in texts.items()}
+    return [_write(file, text, rests[file], "removed") for file, text in texts.items() if rests[file] != text]
 
 
 def _read(file: Path) -> str:
@@ -105,26 +150,38 @@ def _refuse_foreign(file: Path, text: str) -> None:
         )
 
 
-def _with_block(text: str, block: str) -> str:
-    first, _, rest = _without_block(text).partition("\n") if text else ("#!/bin/sh", "", "")
+def _with_block(text: str, path: Path, block: str) -> str:
+    if block in text:
+        return text
+    first, _, rest = _without_block(text, path).partition("\n") if text else ("#!/bin/sh", "", "")
     return f"{first or '#!/bin/sh'}\n{block}{rest}"
 
 
-def _without_block(text: str) -> str:
-    before, begin, more = text.partition(f"{BEGIN}\n")
-    _, end, after = more.partition(f"{END}\n")
-    return before + after if begin and end else text
+def _without_block(text: str, path: Path) -> str:
+    """Return a hook without the block of a path, marked as it is now or as earlier releases did."""
+    rest = _cut(text, *_marks(path), "")
+    return _cut(rest, f"{BEGIN}\n", f"{END}\n", f" --root {shlex.quote(str(path))} ")
 
 
-def _write(file: Path, old: str, new: str) -> HookChange:
+def _cut(text: str, begin: str, end: str, holding: str) -> str:
+    """Return a text without the first block between two marks that holds some words."""
+    start = text.find(begin)
+    while start >= 0 and (stop := text.find(end, start)) >= 0:
+        if holding in text[start:stop]:
+            return text[:start] + text[stop + len(end) :]
+        start = text.find(begin, stop)
+    return text
+
+
+def _write(file: Path, old: str, new: str, what: str) -> HookChange:
     if new == old:
         return HookChange(file, "unchanged")
     if new.strip() in ("", "#!/bin/sh") and BEGIN not in new:
         file.unlink()
-        return HookChange(file, "removed")
+        return HookChange(file, what)
     mode = stat.S_IMODE(file.stat().st_mode) if old else 0o755
     partial = file.with_name(f"{file.name}.codecairn")
     partial.write_bytes(new.encode("utf-8", "surrogateescape"))
     partial.chmod(mode)
     partial.replace(file)
-    return HookChange(file, "removed" if BEGIN not in new else "updated" if BEGIN in old else "installed")
+    return HookChange(file, what)

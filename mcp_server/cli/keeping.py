@@ -81,11 +81,13 @@ def hook_install(root: RootOption = None, config: ConfigOption = None, data: Dat
 
     Example: `codecairn hook install --root ~/src/project`
     """
-    from ingest.hooks import install
+    from ingest.hooks import describe_place, install
 
     setup = open_setup(root, config, data)
     for change in install(setup.root, hook_command(setup), read_environment()):
         print(f"{change.what}: {change.file}")
+    if note := describe_place(setup.root, read_environment()):
+        print(note)
 
 
 @hook_app.command("uninstall")

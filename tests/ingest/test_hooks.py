@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from ingest.errors import ConfigError
-from ingest.hooks import BEGIN, HOOKS, install, uninstall
+from ingest.hooks import BEGIN, END, HOOKS, describe_place, install, uninstall
+from tests.ingest.waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "print('a path with spaces')"]
 
@@ -65,6 +66,47 @@ def test_a_hook_that_was_there_still_runs_and_comes_back_as_it_was(repository, g
 
 
 @pytest.mark.req("I4")
+def test_work_trees_of_one_repository_keep_their_own_lines(repository, git, tmp_path):
+    """Their hooks are the same files."""
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "first")
+    git(repository, "worktree", "add", "-q", str(tmp_path / "second"))
+    assert {change.what for change in install(repository, ["first"], os.environ)} == {"installed"}
+    alone = hooks_of(repository)
+    assert {change.what for change in install(tmp_path / "second", ["second"], os.environ)} == {"installed"}
+    assert {change.what for change in install(repository, ["first"], os.environ)} == {"unchanged"}
+    assert [hooks_of(repository)["post-commit"].count(f"\n{name} <") for name in ("first", "second")] == [1, 1]
+    assert {change.what for change in uninstall(tmp_path / "second", os.environ)} == {"removed"}
+    assert hooks_of(repository) == alone
+    assert uninstall(tmp_path / "second", os.environ) == []
+
+
+@pytest.mark.req("I4")
+def test_lines_that_an_earlier_release_put_in_are_replaced_where_they_are_of_the_same_root(repository, tmp_path):
+    hook = repository / ".git" / "hooks" / "post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    own, other = (f"{BEGIN}\npython hook run --root {root} --data x &\n{END}\n" for root in (repository, tmp_path))
+    for first, second in ((own, other), (other, own)):
+        hook.write_text(f"#!/bin/sh\n{first}{second}")
+        install(repository, COMMAND, os.environ)
+        assert own not in hook.read_text()
+        assert hook.read_text().endswith(other)
+
+
+@pytest.mark.req("I4")
+def test_a_bare_repository_tells_of_what_is_pushed_to_it(repository, git, tmp_path):
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "first")
+    git(tmp_path, "init", "-q", "--bare", "shared.git")
+    script = f"open({str(tmp_path / 'told')!r}, 'a').write('x')"
+    changes = install(tmp_path / "shared.git", [sys.executable, "-c", script], os.environ)
+    assert [change.file.name for change in changes] == ["post-receive"]
+    git(repository, "push", "-q", str(tmp_path / "shared.git"), "main")
+    assert wait_until((tmp_path / "told").exists)
+    assert [change.what for change in uninstall(tmp_path / "shared.git", os.environ)] == ["removed"]
+
+
+@pytest.mark.req("I4")
 def test_a_hook_in_another_language_is_left_alone(repository):
     hook = repository / ".git" / "hooks" / "post-merge"
     hook.parent.mkdir(exist_ok=True)
@@ -83,6 +125,9 @@ def test_core_hooks_path_is_respected_and_nothing_of_the_configuration_runs(repo
     assert BEGIN in (repository / ".husky" / "post-commit").read_text()
     assert hooks_of(repository) == {}
     assert not (tmp_path / "ran").exists()
+    assert "among the files that a team commits" in describe_place(repository, os.environ)
+    git(repository, "config", "--unset", "core.hooksPath")
+    assert describe_place(repository, os.environ) == ""
 
 
 @pytest.mark.req("I4")
@@ -93,3 +138,20 @@ def test_a_hooks_path_for_every_repository_is_refused(repository, tmp_path):
     with pytest.raises(ConfigError, match="outside of the repository"):
         install(repository, COMMAND, {"HOME": str(home)})
     assert not (tmp_path / "shared").exists()
+
+
+@pytest.mark.req("I4")
+@pytest.mark.parametrize("condition", ["include", 'includeIf "gitdir:/"'])
+def test_a_hooks_path_in_a_file_that_is_included_is_refused(repository, git, tmp_path, condition):
+    """Git would look there, and never run what lies in .git/hooks."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "more.inc").write_text(f"[core]\n\thooksPath = {tmp_path}/shared\n")
+    (home / "one.inc").write_text("[include]\n\tpath = more.inc\n")
+    (home / ".gitconfig").write_text(f"[{condition}]\n\tpath = ~/one.inc\n")
+    with pytest.raises(ConfigError, match=r"core.hooksPath is set in .*more.inc, which .*one.inc includes.*git config"):
+        install(repository, COMMAND, {"HOME": str(home)})
+    assert hooks_of(repository) == {}
+    git(repository, "config", "core.hooksPath", ".git/hooks")
+    install(repository, COMMAND, {"HOME": str(home)})
+    assert sorted(hooks_of(repository)) == sorted(HOOKS)
