@@ -90,6 +90,7 @@ MAX_LIMIT = 50
 VERSION = "0.1.0"
 READ_AHEAD = 64  # chunks that are read before it is asked again whether to go on
 READ_AHEAD_MAX = 150_000  # chunks; of a larger index what is kept is too small a part, and reading it maps all the text
+UNKEPT = " No traces are kept while the data directory is read-only."
 GROUNDED = ("supported", "weak", "misattributed")  # verdicts of claims that the evidence bears
 
 
@@ -216,6 +217,7 @@ class Service:
         self._reads_only = is_read_only(setup.data_dir)
         keeps_traces = setup.settings.trace.enabled and not self._reads_only
         self._store = open_store(setup, self._activity) if keeps_traces else None
+        self._archive = open_archive(setup) if self._reads_only else None  # traces of before, to read
         self._counting: list[Callable[[TraceSummary, tuple[tuple[str, float], ...]], None]] = []
         self._recorder = self._make_recorder(self._store)
         self._incidents = IncidentLog(self._write_incident, now)
@@ -754,7 +756,7 @@ class Service:
         if trace is None:
             raise NotFound(
                 f"There is no trace {trace_id.strip()[:64]!r}. A trace id stands in the last line of each result; "
-                "`codecairn trace list` shows the latest."
+                f"`codecairn trace list` shows the latest.{UNKEPT if self._reads_only else ''}"
             )
         return trace
 
@@ -786,10 +788,11 @@ class Service:
     @property
     def store(self) -> TraceStore:
         """The store of traces. Raises NotFound where traces are switched off."""
-        if self._store is None:
+        store = self._store or self._archive
+        if store is None:
             why = "the data directory is read-only" if self._reads_only else "trace.enabled = false"
             raise NotFound(f"No traces are kept here ({why}).")
-        return self._store
+        return store
 
     def pseudonym(self, principal: Principal) -> str:
         """Return the name that a principal has in traces from now on."""
@@ -1186,6 +1189,12 @@ def open_store(setup: Setup, activity: Activity) -> TraceStore:
             raise ConfigError(str(error)) from error
     limits = Limits(wanted.max_days, wanted.max_mb, wanted.min_free_mb)
     return TraceStore(setup.data_dir / "traces.db", limits=limits, sinks=sinks, activity=activity)
+
+
+def open_archive(setup: Setup) -> TraceStore | None:
+    """Return the traces of a data directory that cannot be written; None where there are none."""
+    path = setup.data_dir / "traces.db"
+    return TraceStore(path, may_write=False) if path.is_file() else None
 
 
 def redact_personal(text: str) -> str:

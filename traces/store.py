@@ -147,8 +147,12 @@ class TraceStore:
         sinks: Sequence[Sink] = (),
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         activity: Activity | None = None,
+        may_write: bool = True,
     ) -> None:
-        """Open or make the file. `activity`: of the queries that writing keeps out of the way of."""
+        """Open or make the file, or where it may not be written leave it as it is.
+
+        `activity`: of the queries that writing keeps out of the way of.
+        """
         self.path = path
         self.healthy = True
         self.failures = 0  # traces, or their content, that could not be written
@@ -164,8 +168,10 @@ class TraceStore:
         self._connection: sqlite3.Connection | None = None  # the writer's
         self._writing = threading.Lock()
         self._writer = Writer(self._write, activity or Activity(), max_full=max_full, max_rows=max_rows)
-        with self._writing:
-            self._try_open()
+        self._may_write = may_write
+        if may_write:
+            with self._writing:
+                self._try_open()
 
     @property
     def dropped(self) -> tuple[int, int]:
@@ -372,6 +378,10 @@ class TraceStore:
 
     @contextmanager
     def _writer_connection(self) -> Iterator[sqlite3.Connection]:
+        if not self._may_write:
+            raise TraceStoreError(
+                f"{self.path.parent} is read-only: nothing is recorded in it. Make it writable first."
+            )
         with self._writing:
             if self._connection is None and not self._try_open():
                 raise TraceStoreError(f"{self.path} cannot be opened for writing; check space and access.")
@@ -418,9 +428,14 @@ class TraceStore:
         with self._open_reader() as connection:
             yield connection
 
+    def _is_settled(self) -> bool:
+        """Tell whether the file is whole by itself and stays so: else SQLite puts files beside it."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return not self._may_write and not (log.exists() and log.stat().st_size)
+
     @contextmanager
     def _open_reader(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        uri = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if self._is_settled() else ''}"
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
                 db.row_factory = sqlite3.Row

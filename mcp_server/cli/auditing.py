@@ -38,7 +38,7 @@ def audit_show(
     """
     from ingest.audit import show
 
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     rows = [
         row for domain in list_domains(setup) for row in show(domain.data_dir, path, limit, "" if path else "build")
     ]
@@ -89,7 +89,7 @@ def audit_verify(
     """
     from ingest.audit import verify
 
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     verdicts = {domain.name: verify(domain.data_dir, expect) for domain in list_domains(setup)}
     for name, verdict in verdicts.items():
         if as_json:

@@ -24,9 +24,10 @@ from mcp_server.cli.common import (
     open_service,
     open_setup,
     print_json,
+    say,
 )
 from mcp_server.cli.indexing import build
-from mcp_server.config import Setup
+from mcp_server.config import Setup, is_read_only
 from mcp_server.errors import ServerError, describe
 from mcp_server.render import check_to_dict, render_check
 from mcp_server.results import Verdict
@@ -58,7 +59,7 @@ def check(
     if min_verdict not in verdicts:
         fail(f"--min-verdict is {min_verdict!r}; it must be one of: {', '.join(verdicts)}.", EXIT_USAGE)
     try:
-        found = check_files(open_setup(root, config, data), files, min_verdict, index, as_json)  # type: ignore[arg-type]
+        found = check_files(open_setup(root, config, data, reads=True), files, min_verdict, index, as_json)  # type: ignore[arg-type]
     except (IngestError, ServerError) as error:
         fail(describe(error, 2000), EXIT_USAGE)
     if found:
@@ -70,7 +71,9 @@ def check_files(setup: Setup, files: list[str], mildest: Verdict, index: bool, a
     found = 0
     texts = [(name, *read_text(name)) for name in files]
     with open_service(setup) as service:
-        if index:
+        if index and is_read_only(setup.data_dir):
+            say(f"The data directory {setup.data_dir} is read-only: its index is taken as it is.")
+        elif index:
             build(setup, service, "cli")
         excluded = frozenset(path for name in files if (path := path_in(setup.root, name)))
         for name, text, before in texts:

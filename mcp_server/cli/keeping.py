@@ -43,7 +43,7 @@ def backup(
     """
     from ingest.backup import create_backup
 
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     read_keys(setup.data_dir, may_make=False)  # a damaged key is told now, not when it is needed
     target = file or Path(f"codecairn-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar")
     report = create_backup(setup.data_dir, target.absolute(), utc_now())

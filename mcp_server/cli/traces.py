@@ -46,7 +46,7 @@ NoteOption = Annotated[str, typer.Option(help="Why, in your words.")]
 @contextmanager
 def open_records(root: Path | None, config: Path | None, data: Path | None) -> Iterator[Records]:
     """Open the records of whoever works at the command line."""
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     with open_service(setup) as service:
         yield Records(service, local_principal(setup.settings))
 
@@ -124,7 +124,7 @@ def trace_show(
 
     Example: `codecairn trace show 01M7... --stage rerank`
     """
-    setup = open_setup(root, config, data)
+    setup = open_setup(root, config, data, reads=True)
     with open_service(setup) as service:
         principal = local_principal(setup.settings)
         records = Records(service, principal)

@@ -105,3 +105,56 @@ def test_a_read_only_index_is_not_built_and_the_reason_is_a_sentence(shipped):
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert run.returncode != 0
     assert "cannot be written" in run.stderr and "Traceback" not in run.stderr
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "mcp_server.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A repository and its data directory with an audit trail and traces, which cannot be written any more."""
+    root = make_repository(tmp_path_factory.mktemp("kept") / "shop-repo")
+    data = tmp_path_factory.mktemp("kept-data") / "data"
+    place = ["--root", root, "--data", data]
+    assert run("index", *place).returncode == 0
+    assert run("search", "SessionSigner", *place).returncode == 0
+    with protected(data):
+        yield place
+
+
+@pytest.mark.req("F14", "S9")
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["audit", "show"], "published"),
+        (["audit", "verify"], "chain intact"),
+        (["trace", "list"], "SessionSigner"),
+        (["trace", "search", "SessionSigner"], "SessionSigner"),
+        (["trace", "verify"], "1 trace"),
+        (["report", "latency"], "search_code"),
+        (["check", "-"], "shop/session.py"),
+    ],
+)
+def test_what_only_reads_works_on_a_read_only_data_directory(kept, command, shown):
+    done = run(*command, *kept, input="See `shop/session.py` and `shop/gone.py`.")
+    assert shown in done.stdout, done.stderr
+    assert "cannot be written" not in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.req("F14", "V13")
+def test_a_read_only_data_directory_is_backed_up_whole(kept, tmp_path):
+    done = run("backup", tmp_path / "b.tar", *kept)
+    assert done.returncode == 0, done.stderr
+    place = [*kept[:2], "--data", tmp_path / "fresh"]
+    assert run("restore", tmp_path / "b.tar", *place).returncode == 0
+    assert "SessionSigner" in run("trace", "list", *place).stdout
+
+
+@pytest.mark.req("F14", "F19")
+def test_what_would_be_recorded_in_a_read_only_data_directory_is_refused_with_a_sentence(kept):
+    (trace,) = json.loads(run("trace", "list", "--json", *kept).stdout)
+    done = run("feedback", trace["id"], "up", *kept)
+    assert done.returncode != 0
+    assert "is read-only: nothing is recorded in it" in done.stderr and "Traceback" not in done.stderr
