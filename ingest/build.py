@@ -263,7 +263,7 @@ class _Build:
                 self._tally.left_out[config.name] = str(error)
                 self._events.pop(config.name, None)
                 continue
-            opened += [(s, compare(publication.known_files(s.info.name), s.entries)) for s in snapshots]
+            opened += [(s, compare_snapshot(publication.known_files(s.info.name), s)) for s in snapshots]
         if failed is not None and not opened and not request.skip_failing:
             raise failed
         return opened
@@ -537,6 +537,24 @@ def describe_change(snapshot: Snapshot, delta: _Delta, skips: Sequence[Skip]) ->
         failed=sum(1 for skip in skips if skip.reason in RETRIED),
         skipped=counts,
     )
+
+
+def compare_snapshot(known: Mapping[str, KnownFile], snapshot: Snapshot) -> _Delta:
+    """Return what changed between the parent's files and a snapshot.
+
+    A file that is there and cannot be read now is not deleted: what is known of it stays, unless that is cut anew.
+    """
+    delta = compare(known, snapshot.entries)
+    closed = tuple(skip.path for skip in snapshot.skipped if skip.reason == "unreadable")
+    if not closed or snapshot.info.kind not in PARSED_BY_WORKERS:
+        return delta
+    gone = tuple(path for path in delta.deleted if not (known[path].content_hash and _is_below(path, closed)))
+    return replace(delta, deleted=gone)
+
+
+def _is_below(path: str, places: Collection[str]) -> bool:
+    """Say whether a path is one of some files, or lies in one of some folders ("a/"; "./" is the whole source)."""
+    return any(place in (path, "./") or (place.endswith("/") and path.startswith(place)) for place in places)
 
 
 def compare(known: Mapping[str, KnownFile], entries: Sequence[Entry]) -> _Delta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 FULL_BYTES = 1 << 20  # with less free space than that nothing can be published
 STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
-UNPARSED = ("parse_killed", "unreadable", "malformed", "bad_record", "encoding")
+UNPARSED = ("parse_killed", "malformed", "bad_record", "encoding")
+NAMED = 3  # paths in an alarm
 NETWORK_DISKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "glusterfs", "ceph", "lustre"})
 
 
@@ -63,6 +65,7 @@ def read_upkeep(
         *filter(None, [full]),
         *(describe_stalled(jobs[name]) for name in sorted(stalled)),
         *failure_alarms(manifest, limits, may_name),
+        *unreadable_alarms(data_dir, manifest, may_name),
         *(drift_alarms(data_dir, limits, may_name)),
         *(state.problems if state is not None and sees_all else ()),
         *describe_letters(letters),
@@ -102,6 +105,23 @@ def failure_alarms(manifest: Manifest, limits: UpkeepConfig, may_name: Callable[
         ratio = failure_ratio(state.files, state.skipped)
         if ratio > limits.failure_ratio and may_name(state.name):
             yield f"Source {state.name}: {ratio:.0%} of its files could not be parsed; did their format change?"
+
+
+def unreadable_alarms(data_dir: Path, manifest: Manifest, may_name: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the sources of which something is there and cannot be read."""
+    names = [state.name for state in manifest.sources if state.skipped.get("unreadable") and may_name(state.name)]
+    if not names:
+        return
+    from ingest.index import control
+
+    with closing(control.connect(data_dir)) as db:
+        for name in names:
+            paths = [row.path for row in control.list_skips(db, manifest.generation, name, "unreadable")]
+            more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+            yield (
+                f"Source {name}: {', '.join(paths[:NAMED])}{more} cannot be read; what was indexed of it before stays. "
+                "Give the user that indexes permission to read it, or leave it out with `exclude`."
+            )
 
 
 def failure_ratio(files: int, skipped: Mapping[str, int]) -> float:

@@ -33,6 +33,7 @@ def walk_changes(root: Path, known: Mapping[str, KnownFile], changes: Changes | 
     if len(files) < len(known):  # some are to be read again
         return None
     prefix = os.path.join(os.path.abspath(root), "")
+    looked_at = set()
     for absolute in changes.paths:
         if not absolute.startswith(prefix):
             continue
@@ -43,7 +44,8 @@ def walk_changes(root: Path, known: Mapping[str, KnownFile], changes: Changes | 
         if path not in files or not isinstance(found, FoundFile) or _steers(path):
             return None
         files[path] = found
-    return Walk(list(files.values()), list(changes.skips))
+        looked_at.add(path)
+    return Walk(list(files.values()), [skip for skip in changes.skips if skip.path not in looked_at])
 
 
 def _steers(path: str) -> bool:

@@ -1,5 +1,6 @@
 """What happens to repositories, disks and machines that nobody planned for: the index follows, or says why not."""
 
+import importlib
 import os
 import re
 import shutil
@@ -8,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ingest import gitio, worker
-from ingest.build import build_index
+from ingest.build import Seen, build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
 from ingest.errors import DiskFull, GitError, MirrorDamaged, PublishRefused, SourceError
 from ingest.index import Index, control, status
@@ -117,9 +119,9 @@ def make_grown(root, git, size=60):
     return root
 
 
-def build_guarded(tmp_path, root, **more):
+def build_guarded(tmp_path, root, seen=None, **more):
     source = SourceConfig(**{"name": "repo", "type": "git", "path": root, **more})
-    report = build_index([source], IndexConfig(workers=1), None, tmp_path / "data", now=NOW)
+    report = build_index([source], IndexConfig(workers=1), None, tmp_path / "data", now=NOW, seen=seen)
     assert check_invariants(tmp_path / "data") == []
     return {state.name: state.chunks for state in report.manifest.sources}
 
@@ -184,6 +186,7 @@ def unprivileged():
 
     def become():
         if not effective:
+            importlib.import_module("git")  # loaded late, and this user may not read where it lies
             for place in (folder, *folder.rglob("*")):
                 os.lchown(place, 65534, -1)
             os.seteuid(65534)
@@ -252,6 +255,43 @@ def test_a_branch_that_a_crash_cut_is_no_branch_without_a_commit(tmp_path, repos
     (repository / ".git" / "refs" / "heads" / "main").write_text(text)
     with pytest.raises(SourceError, match=r"refs/heads/main in .* is no commit id.*`git reflog main`"):
         build(tmp_path, repository)
+
+
+@pytest.mark.req("I10", "I16")
+@pytest.mark.parametrize("kind", ["git", "folder"])
+def test_a_file_that_may_not_be_read_now_is_not_deleted(unprivileged, git, kind):
+    folder, become = unprivileged
+    root = make_repository(folder / "repo", git, "alpha", "beta")
+    (root / "sub").mkdir()
+    (root / "sub" / "gamma.py").write_text("def gamma():\n    return 1\n")
+    commit(root, git, "more")
+    options = {"type": kind, "history": False}
+    build_guarded(folder, root, **options)
+    become()
+    (root / "alpha.py").chmod(0)
+    (root / "sub").chmod(0)
+    (root / "beta.py").write_text("def edited():\n    return 1\n")
+    assert build_guarded(folder, root, **options) == {"repo": 3}
+    assert [paths(folder, name) for name in ("alpha", "gamma", "edited", "beta")] == [
+        ["alpha.py"],
+        ["sub/gamma.py"],
+        ["beta.py"],
+        [],
+    ]
+    with closing(control.connect(folder / "data")) as db:
+        rows = control.list_skips(db, 2, "repo", "unreadable")
+    assert [row.path for row in rows] == ["alpha.py", "sub/"]
+    assert all("ermission" in row.detail for row in rows)
+    (root / "alpha.py").chmod(0o600)
+    seen = Seen({"repo": frozenset({str(root / "alpha.py")})}, 2)
+    assert build_guarded(folder, root, seen, **options) == {"repo": 3}
+    with closing(control.connect(folder / "data")) as db:
+        assert [row.path for row in control.list_skips(db, 3, "repo", "unreadable")] == ["sub/"]
+    (root / "sub").chmod(0o700)
+    (root / "alpha.py").write_text("def changed():\n    return 1\n")
+    (root / "sub" / "gamma.py").unlink()
+    build_guarded(folder, root, **options)
+    assert [paths(folder, name) for name in ("alpha", "gamma", "changed")] == [[], [], ["alpha.py"]]
 
 
 @pytest.mark.req("I10")
@@ -376,7 +416,7 @@ def test_a_mirror_that_cannot_be_made_anew_stays_and_is_named(tmp_path, reposito
         gitio.list_tree(mirror, "0" * 40)
 
 
-class Seen:
+class Reported:
     """What a watcher reported."""
 
     def __init__(self):
@@ -394,7 +434,7 @@ class Seen:
 
 @pytest.fixture
 def watching(repository):
-    seen = Seen()
+    seen = Reported()
     watchers = []
 
     def start():

@@ -1,5 +1,6 @@
 """What is late, failing or damaged is said: in the status, in the results, and only to those who may know."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -7,9 +8,10 @@ import pytest
 
 from ingest.access import Principal
 from ingest.config import SmokeQuestion, UpkeepConfig
-from ingest.errors import PublishRefused
+from ingest.errors import PublishRefused, SourceError
 from ingest.index import control, jobs
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
+from ingest.sources import worktree
 from mcp_server import upkeep
 from mcp_server.access import local_principal
 from mcp_server.errors import Unavailable
@@ -116,6 +118,27 @@ def test_what_a_sweep_found_changed_unseen_is_an_alarm(later, setup):
         control.write_check(db, "sweep", "2026-11-21T00:30:00Z", found)
     (alarm,) = [alarm for alarm in later.status(LOCAL).alarms if "sweep" in alarm]
     assert "2 files (50%)" in alarm
+
+
+@pytest.mark.req("F11", "I16")
+def test_what_may_not_be_read_is_named_to_those_who_may_know(service, setup, monkeypatch):
+    """It is no format that changed, however much of a source it is."""
+    closed = setup.root / "shop" / "session.py"
+    plain = worktree.read_worktree_file
+
+    def refuse(root, path, max_bytes):
+        if root / path == closed:
+            raise SourceError(f"{path!r} below {root} may not be read: give the user permission to read it.")
+        return plain(root, path, max_bytes)
+
+    monkeypatch.setattr(worktree, "read_worktree_file", refuse)
+    os.utime(closed, (1, 1))  # a permission that changes shows like that
+    reindex(service)
+    (alarm,) = service.status(LOCAL).alarms
+    assert alarm.startswith("Source shop-repo: shop/session.py cannot be read; what was indexed of it before stays.")
+    assert "permission" in alarm and "format" not in alarm
+    assert service.search(SearchRequest("SessionSigner"), LOCAL).hits[0].path == "shop/session.py"
+    assert service.status(STRANGER).alarms == ()
 
 
 @pytest.mark.req("F11")
