@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import permutations
@@ -23,7 +24,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ingest.access import LOCAL_GROUP
 from ingest.config import EmbeddingConfig, IndexConfig, Section, SourceConfig, UpkeepConfig, share_product
 from ingest.errors import ConfigError
-from mcp_server.releases import ENVIRONMENTS, current_release, read_releases
+from mcp_server.releases import ENVIRONMENTS, current_release, read_releases, releases_file
 
 CONFIG_NAME = "codecairn.toml"
 ENV_PREFIX = "CODECAIRN_"
@@ -368,6 +369,46 @@ def ensure_writable(data_dir: Path) -> None:
         raise ConfigError(
             f"The data directory {data_dir} cannot be written ({error.strerror}). Choose another with --data DIR."
         ) from error
+
+
+class ConfigFiles:
+    """The files that a configuration was read from, and whether they still say the same."""
+
+    def __init__(self, setup: Setup, env: Mapping[str, str]) -> None:
+        self._setup = setup
+        self._env = env
+        self._file = setup.config_file or setup.root / CONFIG_NAME  # without one, it may come into being
+        self._stamps = self._read_stamps()
+        self._content = self._read_content()
+        self._change = ""
+
+    def describe_change(self) -> str:
+        """Return what changed since the configuration was read and what to do, "" while it is the same."""
+        stamps = self._read_stamps()
+        if stamps != self._stamps:
+            self._stamps = stamps
+            self._change = self._describe() if self._read_content() != self._content else ""
+        return self._change
+
+    def _read_stamps(self) -> tuple[tuple[int, int], ...]:
+        return tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (0, 0) for path in self._all)
+
+    def _read_content(self) -> tuple[bytes, ...]:
+        return tuple(path.read_bytes() if path.exists() else b"" for path in self._all)
+
+    @property
+    def _all(self) -> tuple[Path, Path]:
+        return self._file, releases_file(self._file)
+
+    def _describe(self) -> str:
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        change = f"The configuration {self._file} changed (at {moment}); restart the server to use it."
+        setup = self._setup
+        try:
+            load_setup(root=setup.root, config=setup.config_file, data=setup.data_dir, env=self._env)
+        except ConfigError as error:
+            return f"{change} As it is it cannot be used, nor by a worker that has to be started again: {error}"
+        return change
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------

@@ -303,7 +303,7 @@ class Service:
         self._build_error = error
 
     def set_alarm(self, about: str, sentence: str) -> None:
-        """Show a sentence in the status until it is replaced; "" takes it away."""
+        """Show a sentence in the status of those who see everything until it is replaced; "" takes it away."""
         others = {name: text for name, text in self._alarms.items() if name != about}
         self._alarms = {**others, about: sentence} if sentence else others  # another thread may be reading the former
 
@@ -875,7 +875,7 @@ class Service:
             state = Status("index_unreadable", 0, 0.0, 0, 0, "", (), alarms=(str(error),))
         except NotReady:
             state = Status("index_building" if self._building else "index_empty", 0, 0.0, 0, 0, "", ())
-        alarms = (*state.alarms, *self._alarms.values())
+        alarms = (*state.alarms, *self._background_alarms(principal))
         return replace(state, alarms=alarms, building=building, data_dir=str(self.setup.data_dir))
 
     def _ready(self, index: Index, principal: Principal, building: str) -> Status:
@@ -927,7 +927,7 @@ class Service:
                 *status(data_dir).alarms,
                 *upkeep.alarms,
                 *drift_alarms(index),
-                *self._alarms.values(),
+                *self._background_alarms(principal),
                 *self._stale_answers(principal),
                 *(item.describe() for item in self._incidents.list_open()),
             ),
@@ -937,6 +937,10 @@ class Service:
             building=building,
             data_dir=str(self.setup.data_dir),
         )
+
+    def _background_alarms(self, principal: Principal) -> tuple[str, ...]:
+        """Return what is wrong beside the queries: errors name sources."""
+        return tuple(self._alarms.values()) if sees_everything(principal, self.setup.settings) else ()
 
     def _stale_answers(self, principal: Principal) -> Iterator[str]:
         """Yield an alarm when too many answers cited what had changed since it was indexed."""

@@ -19,10 +19,20 @@ from ingest.allocator import limit_arenas, part_large_blocks, return_memory
 from ingest.errors import IngestError
 from ingest.words import keep_few_words
 from mcp_server.access import list_domains
-from mcp_server.cli.common import EXIT_USAGE, ConfigOption, DataOption, RootOption, fail, open_service, open_setup
+from mcp_server.cli.common import (
+    EXIT_USAGE,
+    ConfigOption,
+    DataOption,
+    RootOption,
+    fail,
+    open_service,
+    open_setup,
+    read_environment,
+    say,
+)
 from mcp_server.cli.looking import is_indexed
 from mcp_server.cli.working import worker_command
-from mcp_server.config import Setup, is_read_only
+from mcp_server.config import ConfigFiles, Setup, is_read_only
 from mcp_server.errors import NotReady, ServerError
 from mcp_server.service import Building, Service
 
@@ -34,6 +44,7 @@ QUIET_S = 0.5  # without a query, before such a question is asked; ...
 PATIENCE_S = 2.0  # ... where there is never so long a pause, one is asked after this time
 PREPARE_PATIENCE_S = 60.0  # loading what answers need takes the interpreter for half a second at a time
 TRIM_EVERY_S = 30.0  # at most: what generations before left is given back to the system
+CONFIG_S = 1.0  # between two looks at the files of the configuration
 LIVED_S = 60.0  # a worker that lived for longer is started again at once
 
 
@@ -50,7 +61,9 @@ class Background:
         self._generation = 0
         self._is_prepared = self._is_littered = False
         self._trimmed = 0.0
-        self._error = ""
+        self._error = self._change = ""
+        self._files = ConfigFiles(setup, read_environment())
+        self._looked = 0.0
         self._started = self._ended = self._delay_s = 0.0
 
     def start(self, *options: str, work: bool) -> None:
@@ -128,6 +141,7 @@ class Background:
             if self._child.returncode or not self._options:  # with --once it is meant to end
                 self._service.set_alarm("worker", f"{ended} Until another one runs, changes are not indexed.")
         self._restart()
+        self._look_at_configuration()
         try:
             generation = self._service.generation()
         except NotReady:
@@ -139,6 +153,18 @@ class Background:
             self._start_calibration()
             self._is_littered = True
         self._trim()
+
+    def _look_at_configuration(self) -> None:
+        """Say that the configuration was edited: this server goes on with what it read."""
+        now = time.monotonic()
+        if now - self._looked < CONFIG_S:
+            return
+        self._looked = now
+        change = self._files.describe_change()
+        if change and change != self._change:
+            say(f"codecairn: {change}")
+        self._change = change
+        self._service.set_alarm("configuration", change)
 
     def _trim(self) -> None:
         """Give back what generations left, after the last of a row of them too."""
