@@ -131,6 +131,10 @@ class FolderFound(SourceError):
     """A folder stands where a file was to be read."""
 
 
+class NotPermitted(SourceError):
+    """There is something that this user may not read."""
+
+
 class NotFollowed(SourceError):
     """A symbolic link, or a file in place of a folder, stands on the way to a file."""
 
@@ -226,7 +230,7 @@ def _explain_open_error(error: OSError, root: Path, relpath: str) -> SourceError
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return NotFollowed(f"{where} leads through a symbolic link or a file, which is not followed.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return SourceError(f"{where} may not be read: give the user that runs this command permission to read it.")
+        return NotPermitted(f"{where} may not be read: give the user that runs this command permission to read it.")
     return SourceError(f"{where} cannot be opened: {error.strerror}.")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.errors import SourceError
-from ingest.gitio import read_worktree_file
+from ingest.gitio import NotPermitted, read_worktree_file
 from ingest.model import Entry, KnownFile, Skip
 from ingest.sources.decode import decode_text
 from ingest.sources.ignore import MAX_RULE_FILE_BYTES, NOT_CONTENT, RULE_FILES, Scope, show_path
@@ -79,6 +79,9 @@ def walk_folder(
         except OSError as error:
             walk.skips.append(Skip(folder or "./", "unreadable", error.strerror or ""))
             continue
+        except NotPermitted as error:
+            walk.skips.append(Skip(folder or "./", "unreadable", show_path(str(error))))
+            continue
         pending.extend((inner, child) for child in reversed(folders) if prefix + folder + child != avoided)
     return walk
 
@@ -97,11 +100,16 @@ def _open_folder(path: str) -> Iterator[list[os.DirEntry[str]]]:
 
 
 def read_rule_files(root: Path, folder: str, names: Iterable[str] = RULE_FILES) -> dict[str, str]:
-    """Return the texts of the rule files that lie in a folder, by name."""
+    """Return the texts of the rule files that lie in a folder, by name.
+
+    Raises NotPermitted: what one of them leaves out, such as secrets, is not known then.
+    """
     texts = {}
     for name in names:
         try:
             data = read_worktree_file(root, folder + name, MAX_RULE_FILE_BYTES)
+        except NotPermitted:
+            raise
         except SourceError:
             continue  # the walk reports the file itself as unreadable, a link or too large
         texts[name] = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")

@@ -295,6 +295,30 @@ def test_a_file_that_may_not_be_read_now_is_not_deleted(unprivileged, git, kind)
 
 
 @pytest.mark.req("I10")
+@pytest.mark.parametrize("kind", ["git", "folder"])
+def test_while_a_rule_file_may_not_be_read_nothing_that_it_may_leave_out_comes_in(unprivileged, git, kind):
+    folder, become = unprivileged
+    root = make_repository(folder / "repo", git, "alpha")
+    (root / "sub").mkdir()
+    (root / "sub" / ".gitignore").write_text("private.py\n")
+    (root / "sub" / "public.py").write_text("def public():\n    return 1\n")
+    (root / "sub" / "private.py").write_text("def private():\n    return 1\n")
+    commit(root, git, "more")
+    options = {"type": kind, "history": False}
+    build_guarded(folder, root, **options)
+    become()
+    (root / "sub" / ".gitignore").chmod(0)
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    build_guarded(folder, root, **options)
+    assert [paths(folder, name) for name in ("edited", "public", "private")] == [["alpha.py"], ["sub/public.py"], []]
+    with closing(control.connect(folder / "data")) as db:
+        (skip,) = control.list_skips(db, 2, "repo", "unreadable")
+    assert skip.path == "sub/"
+    assert ".gitignore" in skip.detail
+    assert "may not be read" in skip.detail
+
+
+@pytest.mark.req("I10")
 def test_a_source_in_a_folder_that_may_not_be_entered_is_not_taken_for_a_missing_one(unprivileged, git):
     folder, become = unprivileged
     root = make_repository(folder / "repo", git, "alpha")
