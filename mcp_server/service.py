@@ -60,7 +60,7 @@ from mcp_server.results import (
     SearchResult,
     ignore,
 )
-from mcp_server.upkeep import Upkeep, failure_ratio, owner_of, read_upkeep
+from mcp_server.upkeep import Upkeep, describe_failed_build, failure_ratio, owner_of, read_upkeep
 from traces.activity import Activity
 from traces.errors import TraceError, TraceStoreError
 from traces.export import DailyExport
@@ -443,7 +443,15 @@ class Service:
             return NotReady(f"index_building: {self._describe_build(asking)}. Ask again in a few seconds.")
         if self._build_error:
             return NotReady(f"index_empty: the index could not be built: {self._describe_build(asking)}")
-        return NotReady("index_empty: nothing is indexed yet. Run `codecairn index` in the repository.")
+        reason = self._failed_build(asking)
+        return NotReady(f"index_empty: {reason or 'nothing is indexed yet. Run `codecairn index` in the repository.'}")
+
+    def _failed_build(self, asking: Principal) -> str:
+        """Return why a build of another process failed, "" where none did; in full for those who see everything."""
+        reason = describe_failed_build(domain_of(self.setup, asking).data_dir)
+        if not reason or sees_everything(asking, self.setup.settings):
+            return reason
+        return "The last build failed. Whoever runs the server finds the reason with `codecairn audit show`."
 
     def _describe_build(self, asking: Principal) -> str:
         """Return how far a build is, or why the last one failed: errors name sources and paths."""
@@ -873,8 +881,9 @@ class Service:
                 return self._ready(index, principal, building)
         except Unreadable as error:
             state = Status("index_unreadable", 0, 0.0, 0, 0, "", (), alarms=(str(error),))
-        except NotReady:
+        except NotReady as error:
             state = Status("index_building" if self._building else "index_empty", 0, 0.0, 0, 0, "", ())
+            building = building or str(error).partition(": ")[2]
         alarms = (*state.alarms, *self._background_alarms(principal))
         return replace(state, alarms=alarms, building=building, data_dir=str(self.setup.data_dir))
 

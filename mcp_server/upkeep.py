@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -15,9 +16,11 @@ from ingest.model import HISTORY_SUFFIX
 from mcp_server.config import is_read_only
 
 if TYPE_CHECKING:
+    from ingest.index.beacon import WorkerState
     from ingest.index.jobs import Job, Letter
     from ingest.index.schema import Manifest
 
+HUNG_S = 10.0  # an idle worker speaks five times a second; a machine under load delays that by a second or two
 FULL_BYTES = 1 << 20  # with less free space than that nothing can be published
 STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
 UNPARSED = ("parse_killed", "malformed", "bad_record", "encoding")
@@ -60,9 +63,10 @@ def read_upkeep(
     jobs = {job.source: job for job in work.jobs if may_name(job.source)}
     letters = [letter for letter in work.letters if may_name(letter.source)]
     stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
+    hung = describe_hung(state, main_dir)
     full = (state.disk_full if state is not None else "") or describe_full_disk(main_dir)
     alarms = [
-        *filter(None, [full]),
+        *filter(None, [full, hung]),
         *(describe_stalled(jobs[name]) for name in sorted(stalled)),
         *failure_alarms(manifest, limits, may_name),
         *unreadable_alarms(data_dir, manifest, may_name),
@@ -72,7 +76,7 @@ def read_upkeep(
         *disk_alarms(main_dir),
     ]
     return Upkeep(
-        files_behind=state.behind if state is not None and sees_all else None,
+        files_behind=state.behind if state is not None and sees_all and not hung else None,
         watching=state.watching if state is not None else "",
         stalled=stalled,
         alarms=tuple(alarms),
@@ -156,6 +160,33 @@ def describe_letters(letters: list[Letter]) -> Iterator[str]:
             f"Given up after {first.attempts} attempts: {first.source} {first.path} ({first.reason} {first.detail})"
             f"{more}. `codecairn index --retry` tries again."
         )
+
+
+def describe_hung(state: WorkerState | None, data_dir: Path) -> str:
+    """Return that a worker with nothing to do has stopped saying so; "" where all is well or none lives."""
+    from ingest.index.beacon import silent_s
+
+    if state is None or state.stage or state.disk_full:  # a build may be silent for long
+        return ""
+    seconds = silent_s(data_dir)
+    if seconds < HUNG_S:
+        return ""
+    return (
+        f"The worker (pid {state.pid}) has said nothing for {seconds:.0f} s: it is stopped or hangs, and changes are "
+        "not indexed. End that process; its server starts another one."
+    )
+
+
+def describe_failed_build(data_dir: Path) -> str:
+    """Return why the last build published nothing, "" where it did or where there was none."""
+    from ingest.index import control
+
+    if not control.is_created(data_dir):
+        return ""
+    with closing(control.connect(data_dir)) as db:
+        rows = control.read_audit(db, limit=1, event="build")
+    record = json.loads(rows[0].detail) if rows else {}
+    return f"The last build failed ({rows[0].at}): {record['reason']}" if record.get("result") == "failed" else ""
 
 
 def describe_full_disk(data_dir: Path) -> str:

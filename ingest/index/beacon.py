@@ -104,6 +104,14 @@ def _write_over(path: Path, content: bytes) -> None:
             os.close(descriptor)
 
 
+def silent_s(data_dir: Path) -> float:
+    """Return the seconds since the worker said anything, 0 before its first word; an idle one speaks all the time."""
+    try:
+        return max(0.0, time.time() - (data_dir / STATE).stat().st_mtime)
+    except FileNotFoundError:
+        return 0.0
+
+
 def read_state(data_dir: Path) -> WorkerState | None:
     """Return what the living worker said last, None without one."""
     if not is_worked(data_dir):

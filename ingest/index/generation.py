@@ -1075,9 +1075,14 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
     rows = {row.id: row for row in control.read_generations(db)}
     older = [number for number, row in rows.items() if number < pointed[0] and row.manifest.complete]
     target = to if to is not None else max(older, default=None)
-    if target is None or target not in rows:
+    if target is None:
+        raise IndexEmpty(
+            f"Nothing before generation {pointed[0]} is kept, so there is nothing to roll back to. Put the sources "
+            "back to what they were and run `codecairn index`, or restore a backup (`codecairn restore`)."
+        )
+    if target not in rows:
         kept = ", ".join(map(str, sorted(rows)))
-        raise IndexEmpty(f"Generation {target if target is not None else '(previous)'} is not kept. Kept are: {kept}.")
+        raise IndexEmpty(f"Generation {target} is not kept. Kept are: {kept}.")
     row = rows[target]
     folder = files.generation_folder(data_dir, target)
     files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")

@@ -79,6 +79,7 @@ def test_another_index_under_the_same_path_is_served_and_records_go_there(servic
     setup.data_dir.rename(tmp_path / "old")
     with pytest.raises(NotReady, match="was removed or moved"):
         service.search(SearchRequest("SessionSigner"), me)
+    assert "was removed or moved" in service.status(me).building
     (tmp_path / "new").rename(setup.data_dir)
     found = service.search(SearchRequest("send_mail"), me)
     with service.reading() as index:

@@ -1,6 +1,7 @@
 """What is late, failing or damaged is said: in the status, in the results, and only to those who may know."""
 
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from ingest.index.beacon import WorkerLock, WorkerState, write_state
 from ingest.sources import worktree
 from mcp_server import upkeep
 from mcp_server.access import local_principal
-from mcp_server.errors import Unavailable
+from mcp_server.errors import NotReady, Unavailable
 from mcp_server.render import answer_to_dict, render_search, render_status, search_to_dict, status_to_dict
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
@@ -84,6 +85,32 @@ def test_how_many_files_wait_is_in_each_result_for_those_who_see_everything(late
     assert (hidden.files_behind, hidden.alarms, hidden.sources) == (None, (), ())
     assert "sources are polled\n" in render_status(hidden)
     lock.release()
+
+
+@pytest.mark.req("F11", "S9")
+@pytest.mark.parametrize(("stage", "silent_s", "alarms"), [("", 60, 1), ("", 2, 0), ("reading", 60, 0)])
+def test_an_idle_worker_that_says_nothing_is_an_alarm(later, setup, stage, silent_s, alarms):
+    lock = WorkerLock(setup.data_dir)
+    assert lock.acquire()
+    write_state(setup.data_dir, WorkerState(7, "events", stage))
+    moment = time.time() - silent_s
+    os.utime(setup.data_dir / "worker.json", (moment, moment))
+    status = later.status(LOCAL)
+    assert sum("The worker (pid 7) has said nothing for 6" in alarm for alarm in status.alarms) == alarms
+    assert status.files_behind == (None if alarms else 0)
+    lock.release()
+
+
+@pytest.mark.req("F8", "S9")
+def test_a_first_build_that_failed_is_the_reason_why_the_index_is_empty(setup, repository):
+    service = Service(setup)
+    with pytest.raises(PublishRefused):
+        reindex(service, smoke=smoke_checks([SmokeQuestion(query="SessionSigner", finds="nowhere.py")]))
+    assert "does not find 'nowhere.py'" in service.status(LOCAL).building
+    with pytest.raises(NotReady, match=r"index_empty: The last build failed \(.*does not find 'nowhere.py'"):
+        service.search(SearchRequest("SessionSigner"), LOCAL)
+    assert "nowhere.py" not in str(service.status(STRANGER))
+    service.close()
 
 
 @pytest.mark.req("S9")

@@ -68,7 +68,7 @@ def test_publication_after_a_rollback_continues_from_the_older_generation(tmp_pa
 
 def test_nothing_to_roll_back_to_is_a_sentence(tmp_path: Path) -> None:
     publish(tmp_path, version(1))
-    with pytest.raises(IndexEmpty, match="is not kept"):
+    with pytest.raises(IndexEmpty, match="Nothing before generation 1 is kept.*run `codecairn index`, or restore"):
         roll_back(tmp_path)
 
 
