@@ -108,7 +108,12 @@ def sees_everything(principal: Principal, settings: Settings) -> bool:
 def may_see(principal: Principal, settings: Settings, name: str) -> bool:
     """Tell whether a principal may see a source, by the configuration as it is now."""
     owner = find_owner(name, {source.name: source for source in settings.source})
-    return owner is not None and bool(principal.groups.intersection(open_to(owner, settings)))
+    return owner is not None and is_open(owner, principal, settings)
+
+
+def is_open(source: SourceConfig, principal: Principal, settings: Settings) -> bool:
+    """Tell whether a principal may see a configured source."""
+    return not principal.groups.isdisjoint(open_to(source, settings))
 
 
 def reaches(source: SourceConfig, wanted: Sequence[str], product: str = "") -> bool:

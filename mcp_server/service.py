@@ -32,6 +32,7 @@ from mcp_server.access import (
     Domain,
     domain_of,
     hidden_places,
+    is_open,
     known_sources,
     list_domains,
     local_principal,
@@ -832,26 +833,33 @@ class Service:
         Of the sources that a request could read, whether or not anything was found there: what is missing cannot be.
         """
         reached = self._reached(principal, request)
-        names = [info.name for info in self.infos(index) if owner_of(info.name) in reached]
         known = {state.name for state in index.manifest.sources}
         data_dir = domain_of(self.setup, principal).data_dir
         upkeep = self.upkeep(index, principal)
         return (
             *upkeep.degraded,
-            *(f"source_missing:{name}" for name in reached if name not in known),
-            *(f"source_stale:{name}" for name in names if describe_sync(data_dir, name).get("stale_reason")),
-            *(f"ingest_stalled:{name}" for name in reached if name in known and name in upkeep.stalled),
+            *(f"source_missing:{source.name}" for source in reached if source.name not in known),
+            *(
+                f"source_stale:{source.name}"
+                for source in reached
+                if source.is_away and describe_sync(data_dir, source.name).get("stale_reason")
+            ),
+            *(
+                f"ingest_stalled:{source.name}"
+                for source in reached
+                if source.name in known and source.name in upkeep.stalled
+            ),
             *(() if index.manifest.complete else ("index_partial",)),
         )
 
-    def _reached(self, principal: Principal, request: SearchRequest | AnswerRequest | None) -> list[str]:
+    def _reached(self, principal: Principal, request: SearchRequest | AnswerRequest | None) -> list[SourceConfig]:
         """Return the configured sources that a principal may see and that a request could read."""
         settings = self.setup.settings
         wanted, product = (request.sources, request.product) if request is not None else ((), "")
         return [
-            source.name
+            source
             for source in settings.source
-            if may_see(principal, settings, source.name) and reaches(source, wanted, product)
+            if reaches(source, wanted, product) and is_open(source, principal, settings)
         ]
 
     def upkeep(self, index: Index, principal: Principal) -> Upkeep:
