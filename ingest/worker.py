@@ -29,6 +29,7 @@ from ingest.watch import Watcher
 TICK_S = 0.1  # how often it is looked for events of other processes
 STAND_BY_S = 0.5
 SAY_S = 0.2  # between two words on progress
+ALIVE_S = 2.0  # between two words where there is nothing new: that one lives
 FULL_S = 1.0, 30.0  # a full disk is left alone, at first and at most: each look at it may be a whole build
 SLEPT_S = 5.0  # the machine was suspended for longer: events may be lost
 EDITED, ASKED, POLLED = 2, 1, 0  # priorities
@@ -109,6 +110,7 @@ class Worker:
         self._known: list[_Known] = []
         self._state = WorkerState(pid=os.getpid())
         self._said = 0.0
+        self._told: WorkerState | None = None  # what was said last
         self._found: dict[str, str] = {}  # check -> what it found
         self._trouble: IngestError | None = None  # that a build or the watching thread ran into, for the main loop
         self._pause_s = 0.0  # before a full disk is tried again; 0 = the disk is not full
@@ -383,10 +385,11 @@ class Worker:
 
     def _say(self, *, force: bool = False) -> None:
         """Tell the world what is being done, not too often."""
-        if not force and time.monotonic() - self._said < SAY_S:
-            return
-        self._said = time.monotonic()
         self._state = replace(self._state, problems=tuple(self._found.values()))
+        pause = ALIVE_S if self._state == self._told else SAY_S
+        if not force and time.monotonic() - self._said < pause:
+            return
+        self._said, self._told = time.monotonic(), self._state
         try:
             write_state(self._data_dir, self._state)
         except DiskFull as problem:  # in the middle of a build, which may need no space

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ingest.index.jobs import Job, Letter
     from ingest.index.schema import Manifest
 
-HUNG_S = 10.0  # an idle worker speaks five times a second; a machine under load delays that by a second or two
+HUNG_S = 10.0  # an idle worker speaks every two seconds; a machine under load delays that by a second or two
 FULL_BYTES = 1 << 20  # with less free space than that nothing can be published
 STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
 UNPARSED = ("parse_killed", "malformed", "bad_record", "encoding")

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -113,6 +114,15 @@ def running(tmp_path, builds, code):
     worker.stop()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+
+
+def test_an_idle_worker_says_that_it_lives_and_writes_seldom(running, monkeypatch):
+    said = []
+    monkeypatch.setattr(worker_module, "write_state", lambda folder, state: said.append(state))
+    assert wait_until(lambda: len(said) >= 2)
+    started = len(said)
+    time.sleep(1.5)
+    assert len(said) - started <= 2, "a disk need not wake five times a second"
 
 
 @pytest.mark.req("I4")
