@@ -17,7 +17,7 @@ from ingest.audit import BuildRecord, SourceChange, describe_actor, record_failu
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
-from ingest.errors import GitError, IngestError, SourceError, WriterBusy
+from ingest.errors import Changing, GitError, IngestError, SourceError, WriterBusy
 from ingest.executor import Executor, open_executor
 from ingest.gitio import find_mirror
 from ingest.index import Index
@@ -576,6 +576,8 @@ def read_jobs(snapshot: Snapshot, entries: Sequence[Entry], failures: _Failures)
     for entry in entries:
         try:
             yield make_job(snapshot, entry, snapshot.read(entry))
+        except Changing as error:  # an event follows it, or it is met at the next look: no failure to be tried again
+            failures.skips.append(Skip(entry.path, "changing", str(error)))
         except SourceError as error:
             failures.add(entry, Skip(entry.path, "unreadable", str(error)))
 

@@ -3,6 +3,7 @@
 IngestError
 ├── ConfigError            a setting is wrong; names the key and the nearest valid one
 ├── SourceError            a source cannot be read (path gone, no repository, no permission)
+│   ├── Changing           a file changed or vanished while it was indexed
 │   └── GitError           git refused or failed
 │       └── MirrorDamaged  our own copy of a repository cannot be read; it can be made anew
 ├── IndexStateError        the index cannot be opened as it is
@@ -28,6 +29,10 @@ class ConfigError(IngestError):
 
 class SourceError(IngestError):
     """A source cannot be read."""
+
+
+class Changing(SourceError):
+    """A file changed or vanished while it was indexed; the next build takes it up."""
 
 
 class GitError(SourceError):

@@ -127,6 +127,10 @@ class FileGone(SourceError):
     """The file, or a folder on the way to it, does not exist."""
 
 
+class TooLarge(SourceError):
+    """A file has more bytes than are read."""
+
+
 class FolderFound(SourceError):
     """A folder stands where a file was to be read."""
 
@@ -236,7 +240,7 @@ def _explain_open_error(error: OSError, root: Path, relpath: str) -> SourceError
 
 def _read_capped(fd: int, size: int, max_bytes: int, where: str) -> bytes:
     if size > max_bytes:
-        raise SourceError(f"{where} has {size} bytes, more than the {max_bytes} that are read.")
+        raise TooLarge(f"{where} has {size} bytes, more than the {max_bytes} that are read.")
     parts: list[bytes] = []
     left = max_bytes + 1  # one more than allowed: a file that grows while it is read is noticed
     try:
@@ -246,7 +250,7 @@ def _read_capped(fd: int, size: int, max_bytes: int, where: str) -> bytes:
     except OSError as error:
         raise SourceError(f"{where} cannot be read: {error.strerror}.") from None
     if not left:
-        raise SourceError(f"{where} has more than the {max_bytes} bytes that are read.")
+        raise TooLarge(f"{where} has more than the {max_bytes} bytes that are read.")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

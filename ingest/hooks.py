@@ -81,12 +81,12 @@ def config_files(repository: Repository, home: Mapping[str, str]) -> list[Path]:
 
 
 def make_block(path: Path, command: Sequence[str]) -> str:
-    """Return the lines of a hook: the command in the background, so that git neither waits nor fails.
+    """Return the lines of a hook: the command in the background and behind git itself, which neither waits nor fails.
 
     They name the path: the work trees of one repository share its hooks.
     """
     begin, end = _marks(path)
-    return f"{begin}{shlex.join(command)} </dev/null >/dev/null 2>&1 &\n{end}"
+    return f"{begin}nice {shlex.join(command)} </dev/null >/dev/null 2>&1 &\n{end}"
 
 
 def _marks(path: Path) -> tuple[str, str]:

@@ -81,6 +81,7 @@ SKIP_REASONS: dict[str, str] = {
     "oversized": "larger than index.max_file_bytes",
     "long_lines": "minified or data: extremely long lines",
     "unreadable": "no permission or read error",
+    "changing": "changed or vanished while it was indexed; the next build takes it up",
     "symlink": "symbolic link (never followed)",
     "special": "no regular file (device, socket, FIFO)",
     "submodule": "git submodule (configure it as a source of its own)",

@@ -23,6 +23,7 @@ QUIET_STEP_MS = 10
 WAKE_MS = 100  # how often the watch looks whether it shall stop; also when the first build starts
 MAX_WAIT_MS = 1600  # a storm of events does not put the build off for longer
 POLL_DELAY_MS = 2000  # where the system cannot tell what changed
+PLACE = "place"
 LOOK_S = 1.0  # how often it is looked whether the folders to watch are the same as before
 NO_INSTANCES = "os error 24"  # inotify_init: too many of this user's processes watch; too many folders is another error
 
@@ -145,7 +146,9 @@ class Watcher:
         first: bool,
         avoid: Path | None = None,
     ) -> None:
-        """Watch sources; `rebuild` gets "start" or "watch" and the paths that changed, None where these are not known.
+        """Watch sources; `rebuild` gets "start", "watch" or "place" and the paths that changed.
+
+        "place": folders came, went or were replaced, and what changed in them is not known (None).
 
         `avoid` is the data directory, whose own writes must start no build.
         """
@@ -173,8 +176,7 @@ class Watcher:
         while not self._stop.is_set():
             places = find_places(self._sources)
             if not places.roots:
-                self._tell(frozenset())
-                self._stop.wait(LOOK_S)  # a source may come into being
+                self._wait_for_sources()
                 continue
             try:
                 self._watch(places)
@@ -191,6 +193,17 @@ class Watcher:
                         f"{POLL_DELAY_MS // 1000} s instead. Raise fs.inotify.{limit}."
                     )
 
+    def _wait_for_sources(self) -> None:
+        """Say once that nothing is there to watch, so that builds tell why, and look each second for what comes."""
+        self.mode = "off"
+        if self._is_due:
+            self._tell(frozenset())
+        else:
+            self._rebuild(PLACE, None)
+        while not self._stop.wait(LOOK_S) and not find_places(self._sources).roots:
+            pass
+        self._missed = True
+
     def _watch(self, places: Places) -> None:
         """Report changes until told to stop, or until other folders are to be watched, or others under their paths."""
         paths = places.to_watch()
@@ -204,7 +217,7 @@ class Watcher:
                 return
             if self._missed:
                 self._missed = False
-                self._rebuild("watch", None)
+                self._rebuild(PLACE, None)
             if watch_filter.lost:
                 self._missed = not self._is_due
                 return

@@ -18,7 +18,7 @@ FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 900.0
 DEAD_ATTEMPTS = 6  # from then on a person has to look; it is still tried every LAST_RETRY_S
 # Somebody waits for these, or what they failed for may be over: they do not sit out a delay.
-ASKED = frozenset({"cli", "hook", "webhook", "start", "space"})
+ASKED = frozenset({"cli", "hook", "webhook", "start", "space", "place"})
 COLUMNS = (
     "source, wanted_head, indexed_head, priority, attempts, reason, trigger, wanted, indexed,"
     " wanted_at, retry_at, done_at"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig
-from ingest.errors import SourceError
-from ingest.gitio import check_folder, read_worktree_file
+from ingest.errors import Changing
+from ingest.gitio import FileGone, FolderFound, TooLarge, check_folder, read_worktree_file
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
 from ingest.sources.files import FileSnapshot, as_renames, find_moves, hash_entries
@@ -60,8 +60,11 @@ def open_folder(
 
 
 def read_unchanged(root: Path, entry: Entry) -> bytes:
-    """Return a file's bytes. Raises SourceError if they are no longer those of the entry."""
-    data = read_worktree_file(root, entry.path, entry.size)
+    """Return a file's bytes. Raises Changing if they are no longer those of the entry, SourceError."""
+    try:
+        data = read_worktree_file(root, entry.path, entry.size)
+    except (FileGone, FolderFound, TooLarge) as error:
+        raise Changing(str(error)) from None
     if hash_bytes(data) != entry.content_hash:
-        raise SourceError(f"{entry.path} changed while it was being indexed; the next run takes it up.")
+        raise Changing(f"{entry.path} changed while it was being indexed; the next run takes it up.")
     return data

@@ -65,8 +65,18 @@ def open_git(
     else:
         snapshot, mirror = _open_local(config, info, data_dir, limits, known, anew, previous, changes)
     moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
-    may_shrink = gitio.is_another_commit(previous, mirror)
+    may_shrink = gitio.is_another_commit(previous, mirror) or (
+        len(snapshot.entries) < len(known) and _has_tracked(mirror, known, snapshot.entries, limits.drop_guard)
+    )
     return replace(snapshot, renames=as_renames(moves), may_shrink=may_shrink), mirror
+
+
+def _has_tracked(mirror: Mirror, known: Mapping[str, KnownFile], entries: Sequence[Entry], drop_guard: float) -> bool:
+    """Tell whether what git tracks is still there: what went was never committed then, as drafts that are stashed."""
+    tree = _list_by_path(mirror.path, mirror.commit) if mirror.commit else {}
+    tracked = {path for path in known if path in tree}
+    lost = len(tracked.difference(entry.path for entry in entries))
+    return bool(tracked) and lost <= drop_guard * len(tracked)
 
 
 def _open_local(

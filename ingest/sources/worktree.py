@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.errors import SourceError
-from ingest.gitio import NotPermitted, read_worktree_file
+from ingest.gitio import FileGone, FolderFound, NotFollowed, NotPermitted, read_worktree_file
 from ingest.model import Entry, KnownFile, Skip
 from ingest.sources.decode import decode_text
 from ingest.sources.ignore import MAX_RULE_FILE_BYTES, NOT_CONTENT, RULE_FILES, Scope, show_path
@@ -76,6 +76,9 @@ def walk_folder(
                 names = {entry.name for entry in found}
                 inner = above.enter(name, read_rule_files(root, folder, RULE_FILES & names))
                 folders = _visit(walk, inner, found, is_tracked)
+        except (FileNotFoundError, NotADirectoryError):
+            walk.skips.append(Skip(folder or "./", "changing" if folder else "unreadable"))
+            continue
         except OSError as error:
             walk.skips.append(Skip(folder or "./", "unreadable", error.strerror or ""))
             continue
@@ -138,6 +141,8 @@ def _visit(
 def _examine(entry: os.DirEntry[str], path: str) -> FoundFile | Skip:
     try:
         status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return Skip(path, "changing")
     except OSError as error:
         return Skip(path, "unreadable", error.strerror or "")
     return classify(path, status)
@@ -198,6 +203,8 @@ def inspect_file(
     read_at = time.time_ns()
     try:
         data = read_worktree_file(root, found.path, max_bytes)
+    except (FileGone, FolderFound, NotFollowed):
+        return Skip(found.path, "changing")
     except SourceError as error:
         return Skip(found.path, "unreadable", show_path(str(error)))
     skip = judge(found.path, data)

@@ -136,7 +136,7 @@ class Background:
             busy = state.stage not in ("", "checking")
             self._service.set_building(Building(state.source, state.done, state.total) if busy else None, self._error)
         elif self._child is not None and self._child.poll() is not None:
-            ended = f"The worker ended with status {self._child.returncode}; its reason is on stderr."
+            ended = describe_end(self._child.returncode)
             self._service.set_building(None, self._error or (ended if self._child.returncode else ""))
             if self._child.returncode or not self._options:  # with --once it is meant to end
                 self._service.set_alarm("worker", f"{ended} Until another one runs, changes are not indexed.")
@@ -204,6 +204,13 @@ class Background:
             if self._service.idle_s() >= QUIET_S or time.monotonic() >= until:
                 return True
         return False
+
+
+def describe_end(status: int) -> str:
+    """Return how a process ended, of which `status` is the exit status or the negative number of a signal."""
+    if status < 0:
+        return f"The worker was killed by signal {-status}."
+    return f"The worker ended with status {status}; its reason is on stderr."
 
 
 def serve(

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ingest import build as build_module
 from ingest import gitio, worker
 from ingest.build import Seen, build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
 from ingest.errors import DiskFull, GitError, MirrorDamaged, PublishRefused, SourceError
-from ingest.index import Index, control, status
+from ingest.index import Index, control, jobs, status
 from ingest.index.failpoints import arm, disarm
 from ingest.index.invariants import check_invariants
 from ingest.model import Filters
@@ -150,6 +151,18 @@ def test_far_fewer_files_at_the_same_commit_are_still_refused(tmp_path, git):
     assert build_guarded(tmp_path, root) == {"repo": 11, "repo.history": 62}
 
 
+@pytest.mark.req("I10")
+def test_drafts_that_are_stashed_hold_up_no_edit(tmp_path, git):
+    root = make_grown(tmp_path / "repo", git)
+    for number in range(40):
+        (root / f"draft_{number}.py").write_text(f"def draft_{number}():\n    return 1\n")
+    assert build_guarded(tmp_path, root)["repo"] == 101
+    git(root, "stash", "-q", "-u")
+    (root / "alpha.py").write_text("def edited():\n    return 1\n")
+    assert build_guarded(tmp_path, root)["repo"] == 61
+    assert paths(tmp_path, "edited") == ["alpha.py"]
+
+
 @pytest.mark.req("I10", "I6")
 @pytest.mark.parametrize("mirror_is_new", [True, False])
 def test_a_shallow_clone_in_place_of_a_whole_one_holds_up_no_edit(tmp_path, git, mirror_is_new):
@@ -255,6 +268,38 @@ def test_a_branch_that_a_crash_cut_is_no_branch_without_a_commit(tmp_path, repos
     (repository / ".git" / "refs" / "heads" / "main").write_text(text)
     with pytest.raises(SourceError, match=r"refs/heads/main in .* is no commit id.*`git reflog main`"):
         build(tmp_path, repository)
+
+
+@pytest.mark.req("I10", "I16")
+@pytest.mark.parametrize("kind", ["git", "folder"])
+def test_files_that_vanish_or_change_during_a_build_have_not_failed(tmp_path, git, monkeypatch, kind):
+    root = make_repository(tmp_path / "repo", git, "alpha")
+    source = SourceConfig(name="repo", type=kind, path=root, history=False)
+    for name in ("vanished", "changed", "stayed"):
+        (root / f"{name}.py").write_text(f"def {name}():\n    return 1\n")
+
+    real = build_module.read_jobs
+
+    def interfere(*args):
+        (root / "vanished.py").unlink(missing_ok=True)
+        (root / "changed.py").write_text("def grown():\n    return 1 + 2 + 3\n")
+        yield from real(*args)
+
+    def build():
+        report = build_index([source], IndexConfig(workers=1), None, tmp_path / "data", now=NOW)
+        with closing(control.connect(tmp_path / "data")) as db:
+            return {row.path: row.reason for row in control.list_skips(db, report.manifest.generation, "repo")}
+
+    monkeypatch.setattr(build_module, "read_jobs", interfere)
+    assert build() == {"vanished.py": "changing", "changed.py": "changing"}
+    assert jobs.read_work(tmp_path / "data").letters == ()
+    assert build() == {}
+    assert [paths(tmp_path, name) for name in ("vanished", "changed", "grown", "stayed")] == [
+        [],
+        [],
+        ["changed.py"],
+        ["stayed.py"],
+    ]
 
 
 @pytest.mark.req("I10", "I16")
@@ -479,7 +524,7 @@ def test_a_clone_under_the_same_path_is_noticed_and_watched(repository, git, wat
     start()
     repository.rename(repository.with_name("old"))
     make_repository(repository, git, "gamma")
-    assert seen.wait(lambda call: call == ("watch", None))
+    assert seen.wait(lambda call: call == ("place", None))
     seen.calls.clear()
     (repository / "later.py").write_text("later = 1\n")
     assert seen.wait(lambda call: call[1] is not None and any(path.endswith("later.py") for path in call[1]))

@@ -75,7 +75,7 @@ def test_work_trees_of_one_repository_keep_their_own_lines(repository, git, tmp_
     alone = hooks_of(repository)
     assert {change.what for change in install(tmp_path / "second", ["second"], os.environ)} == {"installed"}
     assert {change.what for change in install(repository, ["first"], os.environ)} == {"unchanged"}
-    assert [hooks_of(repository)["post-commit"].count(f"\n{name} <") for name in ("first", "second")] == [1, 1]
+    assert [hooks_of(repository)["post-commit"].count(f"\nnice {name} <") for name in ("first", "second")] == [1, 1]
     assert {change.what for change in uninstall(tmp_path / "second", os.environ)} == {"removed"}
     assert hooks_of(repository) == alone
     assert uninstall(tmp_path / "second", os.environ) == []

@@ -267,3 +267,24 @@ def test_the_limit_that_was_reached_is_the_one_to_raise(repository, watching, mo
     assert builds.wait(1)
     assert f"Raise fs.inotify.{limit}." in watcher.problem
     watcher.stop()
+
+
+@pytest.mark.req("I4")
+def test_the_only_source_that_goes_is_told_once_and_again_when_it_is_back(tmp_path, watching):
+    root = tmp_path / "code"
+    root.mkdir()
+    builds = watching(folder(root))
+    root.rename(tmp_path / "away")
+    assert builds.wait(2)
+    (tmp_path / "away").rename(root)
+    assert builds.wait(3)
+    assert builds.triggers == ["start", "place", "place"]
+    assert is_told(builds, root / "later.py")
+
+
+@pytest.mark.req("I4")
+def test_a_source_that_was_never_there_is_looked_at_as_soon_as_it_comes(tmp_path, watching):
+    builds = watching(folder(tmp_path / "code"))
+    (tmp_path / "code").mkdir()
+    assert builds.wait(2)
+    assert builds.triggers == ["start", "place"]

@@ -292,7 +292,7 @@ def test_a_folder_swapped_for_a_link_during_the_walk_is_not_followed(
     monkeypatch.setattr(worktree.Scope, "judge_folder", swap)
     snapshot = open_folder(root)
     assert [entry.path for entry in snapshot.entries] == ["a.py"]
-    assert reasons(snapshot) == {"sub/": "unreadable"}
+    assert reasons(snapshot) == {"sub/": "changing"}
 
 
 def test_a_file_swapped_for_a_link_after_the_walk_is_not_followed(tmp_path: Path) -> None:
