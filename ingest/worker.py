@@ -366,6 +366,13 @@ class Worker:
             self._remember(known, "sweep", {"drift": drift, "files": files})
         with self._lock:
             self._state = replace(self._state, behind=count_behind(known.paths.values()))
+            late = [
+                name for name in names - report.left_out.keys() if known.paths.get(name, frozenset()) != frozenset()
+            ]
+        # A build takes in all events that were counted when it began. The path of one that came after the paths were
+        # taken and before that was not looked at: it is counted once more, which costs nothing where it still waits.
+        for name in late:
+            self._want(known, name, "watch", EDITED)
 
     @staticmethod
     def _guilty(problem: Exception, names: frozenset[str]) -> frozenset[str]:

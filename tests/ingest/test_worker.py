@@ -204,6 +204,20 @@ def test_an_event_that_another_process_counts_during_a_build_is_looked_at_by_the
     assert names(data) == {"alpha", "beta"}
 
 
+@pytest.mark.req("I1", "I4")
+def test_a_change_that_is_told_while_a_build_is_about_to_begin_is_not_lost(tmp_path, running, builds, code):
+    """The build takes in its event, which is counted by then, but was not told its path."""
+
+    def edit(target, order):
+        if order.trigger == "watch" and not (code / "gamma.py").exists():
+            (code / "gamma.py").write_text("def gamma():\n    return 3\n")
+            assert wait_until(lambda: running._known[0].paths.get("code"))
+
+    builds.before = edit
+    (code / "alpha.py").write_text("def alpha():\n    return 2\n")
+    assert wait_until(lambda: names(tmp_path / "data") == {"alpha", "gamma"})
+
+
 @pytest.mark.req("I16", "M11")
 def test_a_source_that_is_gone_does_not_hold_up_the_others(tmp_path, builds, code, clock):
     other = make_folder(tmp_path / "other", "gamma")
