@@ -145,16 +145,11 @@ def _keep_only(db: sqlite3.Connection, pointed: int) -> None:
     control.retire(db, [number for number in others if number < pointed], pointed)
 
 
-def open_file(file: Path) -> sqlite3.Connection:
-    """Open a database to read it, on a read-only disk too."""
-    return sqlite3.connect(control.address_of(file, create=False), uri=True, timeout=30)
-
-
 def _copy_database(file: Path, scratch: Path) -> Path:
     """Return a copy that holds one moment of a database that others may be writing to."""
     copy = scratch / hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
     try:
-        with closing(open_file(file)) as source, closing(sqlite3.connect(copy)) as target:
+        with closing(control.open_to_read(file)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
     except sqlite3.DatabaseError as error:

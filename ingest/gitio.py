@@ -234,7 +234,7 @@ def _explain_open_error(error: OSError, root: Path, relpath: str) -> SourceError
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return NotFollowed(f"{where} leads through a symbolic link or a file, which is not followed.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermitted(f"{where} may not be read: give the user that runs this command permission to read it.")
+        return _may_not_be_read(where)
     return SourceError(f"{where} cannot be opened: {error.strerror}.")
 
 
@@ -753,8 +753,8 @@ def _may_read(place: str) -> bool:
     return os.access(place, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _may_not_be_read(place: str) -> SourceError:
-    return SourceError(f"{place} may not be read: give the user that runs this command permission to read it.")
+def _may_not_be_read(place: str) -> NotPermitted:
+    return NotPermitted(f"{place} may not be read: give the user that runs this command permission to read it.")
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:

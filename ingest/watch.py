@@ -33,22 +33,22 @@ IGNORED_DIRS = frozenset(
 )
 NOISE = re.compile(r"\.py[cod]$|^\..*\.sw[a-z]$|~$|^\.#|^\.DS_Store$")  # compiled files, and what editors write beside
 
-GIT_FILES = (("packed-refs",), ("info", "exclude"))
+GIT_FILES = (("HEAD",), ("packed-refs",), ("info", "exclude"))
+REF_TABLES = "reftable"  # with the newer format all refs are in there
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where changes of sources show: their folders and files, and of repositories the HEADs and the refs."""
+    """Where changes of sources show: their folders and files, and of repositories what holds the HEADs and the refs."""
 
     roots: tuple[Path, ...]
-    git_dirs: tuple[Path, ...] = ()  # of work trees: what is checked out
-    common_dirs: tuple[Path, ...] = ()  # refs; a linked work tree and a submodule have them elsewhere
+    git_dirs: tuple[Path, ...] = ()  # what is checked out, and the refs: linked work trees have them in two places
     all_refs: bool = False  # some source follows a ref of its own, which may be a tag or one of a remote
 
     def to_watch(self) -> list[Path]:
         """Return the paths below which, or of which, all changes are to be told."""
         paths: list[Path] = []
-        for path in (*self.roots, *self.common_dirs, *self.git_dirs):
+        for path in (*self.roots, *self.git_dirs):
             if not any(known == path or known in path.parents for known in paths):
                 paths.append(path)
         return paths
@@ -60,8 +60,7 @@ def find_places(sources: Sequence[SourceConfig]) -> Places:
     found = [repository for repository in map(_find_repository, there) if repository is not None]
     return Places(
         tuple(dict.fromkeys(source.path for source in there)),
-        tuple(dict.fromkeys(one.git_dir for one in found)),
-        tuple(dict.fromkeys(one.common_dir for one in found)),
+        tuple(dict.fromkeys(folder for one in found for folder in (one.common_dir, one.git_dir))),
         any(source.type == "git" and source.ref for source in there),
     )
 
@@ -84,8 +83,8 @@ class SourceFilter:
         self.lost = False  # a watched folder was deleted: what is made there anew is not watched
         self._watched = frozenset(map(str, places.to_watch()))
         self._roots, self._avoid = _prefixes(places.roots), _prefixes(avoid)
-        self._git_dirs, self._common_dirs = _prefixes(places.git_dirs), _prefixes(places.common_dirs)
-        self._refs = (("refs",),) if places.all_refs else (("refs", "heads"),)
+        self._git_dirs = _prefixes(places.git_dirs)
+        self._refs = ("refs",) if places.all_refs else ("refs", "heads")
 
     def __call__(self, change: Change, path: str) -> bool:
         """Tell whether a change shall start a build."""
@@ -94,9 +93,8 @@ class SourceFilter:
             return True
         if _below(self._avoid, f"{path}{os.sep}"):
             return False
-        heads, refs = _below(self._git_dirs, path), _below(self._common_dirs, path)
-        if heads or refs:
-            return any(_is_head(inner) for inner in heads) or any(self._is_ref(inner) for inner in refs)
+        if in_git := _below(self._git_dirs, path):
+            return not path.endswith(".lock") and any(map(self._steers, in_git))
         inner = _below(self._roots, path)
         if any(".git" in parts for parts in inner):
             return False  # of a repository within the source, which is no part of it
@@ -106,16 +104,9 @@ class SourceFilter:
             self.passed_over.add(path)
         return False
 
-    def _is_ref(self, inner: tuple[str, ...]) -> bool:
-        """Tell whether a file of a repository says where a ref is, or what is ignored."""
-        is_lock = inner[-1].endswith(".lock")
-        is_known = inner in GIT_FILES or _is_head(inner) or any(inner[: len(ref)] == ref for ref in self._refs)
-        return is_known and not is_lock
-
-
-def _is_head(inner: tuple[str, ...]) -> bool:
-    """Tell whether a file of a repository says what is checked out; with the newer format all refs are in tables."""
-    return inner == ("HEAD",) or (inner[0] == "reftable" and not inner[-1].endswith(".lock"))
+    def _steers(self, inner: tuple[str, ...]) -> bool:
+        """Tell whether a file of a repository says what is checked out, where a ref is, or what is ignored."""
+        return inner in GIT_FILES or inner[0] == REF_TABLES or inner[: len(self._refs)] == self._refs
 
 
 def _prefixes(folders: Sequence[Path]) -> tuple[str, ...]:

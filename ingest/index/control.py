@@ -181,7 +181,7 @@ def connect(data_dir: Path, *, create: bool = False, is_writer: bool = False) ->
     path = data_dir / CONTROL
     with translated(path):
         connection = sqlite3.connect(
-            address_of(path, create=create), uri=True, timeout=30, isolation_level=None, check_same_thread=False
+            _address(path, create=create), uri=True, timeout=30, isolation_level=None, check_same_thread=False
         )
         try:
             version = _read_version(connection)
@@ -217,6 +217,11 @@ def _check_version(version: str | None, path: Path, create: bool) -> None:
     raise IndexCorrupt(f"{path} is of an older CodeCairn (format {version}, now {CONTROL_VERSION}). {remedy}")
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database that is there, on a read-only disk too, whatever its format."""
+    return sqlite3.connect(_address(path, create=False), uri=True, timeout=30)
+
+
 def find_place(data_dir: Path) -> tuple[int, int] | None:
     """Return what tells this control.db from another one under the same path, None where there is none."""
     try:
@@ -229,7 +234,7 @@ def find_place(data_dir: Path) -> tuple[int, int] | None:
 def is_former(data_dir: Path) -> bool:
     """Tell whether an older program wrote the control.db, which the next build replaces."""
     path = data_dir / CONTROL
-    with translated(path), closing(sqlite3.connect(address_of(path, create=False), uri=True, timeout=30)) as connection:
+    with translated(path), closing(open_to_read(path)) as connection:
         return _is_former(_read_version(connection))
 
 
@@ -268,7 +273,7 @@ def _drop_former(connection: sqlite3.Connection, data_dir: Path, is_writer: bool
             lock.release()
 
 
-def address_of(path: Path, *, create: bool) -> str:
+def _address(path: Path, *, create: bool) -> str:
     """Return the file as SQLite opens it: on a read-only disk without the files that it else puts beside it."""
     address = path.absolute().as_uri()
     if create or is_writable(path.parent):
@@ -283,7 +288,7 @@ def is_created(data_dir: Path) -> bool:
     path = data_dir / CONTROL
     if not path.exists():
         return False
-    with translated(path), closing(sqlite3.connect(address_of(path, create=False), uri=True, timeout=30)) as connection:
+    with translated(path), closing(open_to_read(path)) as connection:
         return _has_tables(connection)
 
 
