@@ -615,20 +615,9 @@ class Index:
 
     def sample_ids(self, count: int) -> list[int]:
         """Return up to `count` chunk ids, spread over the index (ids are hashes), the same for the same generation."""
-        return self._ask_control(
-            f"SELECT id FROM chunk WHERE shadowed = 0 AND {control.LIVE} ORDER BY id LIMIT :n", count
-        )
-
-    def added_since(self, generation: int) -> int:
-        """Return how many chunks of this generation a former one did not have."""
-        then = "SELECT 1 FROM chunk AS old WHERE old.id = chunk.id AND old.gen_from <= :n AND old.gen_to > :n"
-        new = f"gen_from > :n AND shadowed = 0 AND NOT EXISTS ({then})"
-        query = f"SELECT count(*) FROM chunk WHERE {new} AND {control.LIVE}"
-        return self._ask_control(query, generation)[0]
-
-    def _ask_control(self, query: str, n: int) -> list[int]:
+        query = f"SELECT id FROM chunk WHERE shadowed = 0 AND {control.LIVE} ORDER BY id LIMIT :n"
         with control.translated(self._data_dir / control.CONTROL), closing(control.connect(self._data_dir)) as db:
-            return [int(row[0]) for row in db.execute(query, {"g": self.generation, "n": n})]
+            return [int(row[0]) for row in db.execute(query, {"g": self.generation, "n": count})]
 
     def rows(self, ids: Sequence[int]) -> Rows:
         """Return what ranking reads of chunks, in the order of the ids. An unknown id raises KeyError."""

@@ -52,6 +52,7 @@ ALPHA_WARN = 0.20
 MIN_BUCKET = 50
 QUESTIONS = 240
 CHANGED_SHARE = 0.05  # of the chunks, from which on the thresholds are set anew
+SKETCHED = 1024  # ids by which that share is told: off by less than 0.7 points
 REST_S = 3600.0  # and not again before, unless so many changed: who goes to and fro between branches changes many often
 MUCH_CHANGED_SHARE = 0.20
 CONTEXT_HITS = 20
@@ -101,10 +102,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Thresholds of one index. `generation` and `chunks`: when they were set."""
+    """Thresholds of one index, and which generation they were set for."""
 
     generation: int
-    chunks: int
+    sketch: tuple[int, ...]  # its smallest chunk ids, ascending
     embedder: str
     model: str
     made_at: str
@@ -235,7 +236,7 @@ def calibrate(
         return None
     made = Calibration(
         generation=index.generation,
-        chunks=index.manifest.chunks,
+        sketch=tuple(index.sample_ids(SKETCHED)),
         embedder=index.manifest.embedder,
         model=model_id(),
         made_at=now,
@@ -317,7 +318,7 @@ def load(data_dir: Path, embedder: str) -> Calibration | None:
         raw: dict[str, Any] = json.loads((data_dir / FILE).read_text("utf-8"))
         for side in ("vectors", "text"):
             raw[side] = {name: Thresholds(**values) for name, values in raw[side].items()}
-        raw["scores"] = tuple(raw["scores"])
+        raw["scores"], raw["sketch"] = tuple(raw["scores"]), tuple(raw["sketch"])
         found = Calibration(**raw)
     except FileNotFoundError:
         return None
@@ -328,15 +329,23 @@ def load(data_dir: Path, embedder: str) -> Calibration | None:
 
 def is_due(known: Calibration | None, index: Index, now: datetime) -> bool:
     """Tell whether thresholds are missing, or were set before 5 % of the chunks came or went, within an hour 20 %."""
-    if known is None or known.generation > index.generation:
+    if known is None:
         return True
-    if known.generation == index.generation:
-        return False
-    added = index.added_since(known.generation)
-    removed = known.chunks + added - index.manifest.chunks
     has_rested = not 0 <= (now - datetime.fromisoformat(known.made_at)).total_seconds() < REST_S
     share = CHANGED_SHARE if has_rested else MUCH_CHANGED_SHARE
-    return added + max(0, removed) > share * max(1, known.chunks)
+    return changed_share(known.sketch, index.sample_ids(SKETCHED)) > share
+
+
+def changed_share(before: Sequence[int], now: Sequence[int]) -> float:
+    """Return which share of the chunks of two generations only one of them has, 0..1, from their smallest ids.
+
+    Ids are hashes, so the smallest of both together are a fair sample of them (Broder, On the resemblance and
+    containment of documents, 1997); of fewer than SKETCHED the share is exact. What came and went in between does
+    not count.
+    """
+    smallest = sorted({*before, *now})[:SKETCHED]
+    both = {*before} & {*now}
+    return sum(chunk_id not in both for chunk_id in smallest) / max(1, len(smallest))
 
 
 class Calibrations:

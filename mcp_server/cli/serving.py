@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,33 @@ PATIENCE_S = 2.0  # ... where there is never so long a pause, one is asked after
 PREPARE_PATIENCE_S = 60.0  # loading what answers need takes the interpreter for half a second at a time
 TRIM_EVERY_S = 30.0  # at most: what generations before left is given back to the system
 CONFIG_S = 1.0  # between two looks at the files of the configuration
-LIVED_S = 60.0  # a worker that lived for longer is started again at once
+PROVEN_S = 3.0  # a worker that lives on for so long after it had nothing left to do is sound
+MAX_DELAY_S = 60.0
+
+
+class Restarts:
+    """When a worker that died is followed by another one: at once, and ever later while none gets its work done.
+
+    All arguments are seconds of one clock.
+    """
+
+    def __init__(self) -> None:
+        self._delay_s = 0.0
+        self._idle_from = self._ended = inf
+
+    def see_idle(self, now: float) -> None:
+        """Note that the worker has nothing left to do."""
+        self._idle_from = min(self._idle_from, now)
+
+    def is_due(self, now: float) -> bool:
+        """Note that the worker is dead; tell whether to start the next one, and be slower to say so again."""
+        if now - self._idle_from >= PROVEN_S:
+            self._delay_s = 0.0
+        self._idle_from, self._ended = inf, min(self._ended, now)
+        if now - self._ended < self._delay_s:
+            return False
+        self._delay_s, self._ended = min(MAX_DELAY_S, 2 * self._delay_s + 1), inf
+        return True
 
 
 class Background:
@@ -64,7 +91,7 @@ class Background:
         self._error = self._change = ""
         self._files = ConfigFiles(setup, read_environment())
         self._looked = 0.0
-        self._started = self._ended = self._delay_s = 0.0
+        self._restarts = Restarts()
 
     def start(self, *options: str, work: bool) -> None:
         """Start following, and where there is work to do a worker with these options."""
@@ -101,22 +128,13 @@ class Background:
                 self._stop.wait(1.0)
 
     def _restart(self) -> None:
-        """Start a worker that watches again after it died: at once, and ever later while it keeps dying."""
+        """Start a worker that watches again after it died."""
         if self._child is None or self._child.poll() is None or self._options:  # with --once it is meant to end
             return
         if not self._setup.data_dir.is_dir():
             return  # somebody took it away: a worker would fill what is about to be put back
-        now = time.monotonic()
-        if now - self._started > LIVED_S:
-            self._delay_s = 0.0
-        if now - self._ended_at(now) >= self._delay_s:
-            self._delay_s = min(60.0, 2 * self._delay_s + 1)
+        if self._restarts.is_due(time.monotonic()):
             self._start_worker()
-
-    def _ended_at(self, now: float) -> float:
-        """Return when the worker was first seen dead."""
-        self._ended = self._ended or now
-        return self._ended
 
     def _start_worker(self) -> None:
         if self._child is not None and self._child.stdin is not None:
@@ -124,7 +142,6 @@ class Background:
         command = worker_command(self._setup, "--child", *(self._options or ()))
         # Not this process's stdout, which belongs to the client.
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
-        self._started, self._ended = time.monotonic(), 0.0
 
     def _look(self) -> None:
         from ingest.index.beacon import read_state  # here: it loads an engine, and `initialize` does not wait for that
@@ -134,6 +151,8 @@ class Background:
             self._error = state.error
             self._service.set_alarm("worker", "")
             busy = state.stage not in ("", "checking")
+            if not state.stage and self._child is not None and state.pid == self._child.pid:
+                self._restarts.see_idle(time.monotonic())
             self._service.set_building(Building(state.source, state.done, state.total) if busy else None, self._error)
         elif self._child is not None and self._child.poll() is not None:
             ended = describe_end(self._child.returncode)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.index import Index, vector
+from mcp_server.answering import calibration
 from mcp_server.answering.abstain import DEFAULT_TEXT, Thresholds
 from mcp_server.answering.calibration import (
     DRIFT,
@@ -19,6 +20,7 @@ from mcp_server.answering.calibration import (
     MIN_BUCKET,
     Calibrations,
     calibrate,
+    changed_share,
     conformal,
     describe_drift,
     is_due,
@@ -139,17 +141,47 @@ def test_thresholds_are_kept_beside_the_index_until_its_weights_or_embedder_are_
 def test_thresholds_are_set_anew_when_more_than_a_twentieth_of_the_chunks_changed(made, tmp_path):
     then = datetime.fromisoformat(made.made_at)
     later = then + timedelta(hours=2)
+
+    def is_due_at(moment, known=made):
+        with Index.open_current(tmp_path) as index:
+            return is_due(known, index, moment)
+
     publish(tmp_path, {f"docs/{thing}.md": page(thing) for thing in THINGS}, embedder=None)
-    assert not is_due(made, Index.open_current(tmp_path), later)
+    assert not is_due_at(later)
     publish(tmp_path, {"docs/stamp.md": page("stamp").replace("customer", "guest", 1)}, embedder=None)
-    assert not is_due(made, Index.open_current(tmp_path), later)  # a single chunk
+    assert not is_due_at(later)  # a single chunk
     publish(tmp_path, {"docs/stamp.md": None, "docs/crate.md": None}, embedder=None)
-    assert is_due(made, Index.open_current(tmp_path), later)
-    assert not is_due(made, Index.open_current(tmp_path), then + timedelta(minutes=5)), "to and fro between branches"
-    assert is_due(made, Index.open_current(tmp_path), then - timedelta(days=1)), "the clock was set back"
-    assert is_due(None, Index.open_current(tmp_path), then)
+    assert is_due_at(later)
+    assert not is_due_at(then + timedelta(minutes=5)), "to and fro between branches"
+    assert is_due_at(then - timedelta(days=1)), "the clock was set back"
+    assert is_due_at(then, None)
     publish(tmp_path, {f"docs/{thing}.md": None for thing in THINGS[2:]}, embedder=None)
-    assert is_due(made, Index.open_current(tmp_path), then + timedelta(minutes=5)), "another index"
+    assert is_due_at(then + timedelta(minutes=5)), "another index"
+
+
+@pytest.mark.req("R19")
+def test_edits_that_are_undone_change_nothing_however_many_there_were(made, tmp_path):
+    pages = {f"docs/{thing}.md": page(thing) for thing in THINGS}
+    publish(tmp_path, pages, embedder=None)
+    for _ in range(3):  # more than the generations that are kept: rows of the first one are collected
+        publish(tmp_path, {name: text.replace("customer", "guest") for name, text in pages.items()}, embedder=None)
+        publish(tmp_path, pages, embedder=None)
+    with Index.open_current(tmp_path) as index:
+        assert index.generation > made.generation
+        assert not is_due(made, index, datetime.fromisoformat(made.made_at) + timedelta(hours=2))
+
+
+IDS = st.sets(st.integers(-(1 << 62), 1 << 62), max_size=60)
+
+
+@given(IDS, IDS, st.integers(1, 60))
+def test_the_share_of_chunks_that_changed_is_exact_for_few_and_a_sample_of_many(before, now, limit):
+    either = sorted(before | now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "SKETCHED", limit)
+        share = changed_share(sorted(before)[:limit], sorted(now)[:limit])
+    sample = either[:limit]
+    assert share == sum(one not in before & now for one in sample) / max(1, len(sample))
 
 
 def test_a_small_index_and_a_stopped_calibration_set_nothing(folder, tmp_path):
