@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest.index.schema import Manifest
 
 HUNG_S = 10.0  # an idle worker speaks every two seconds; a machine under load delays that by a second or two
+STUCK_S = 900.0  # without a word in the middle of a build; a million chunks are merged in less
 FULL_BYTES = 1 << 20  # with less free space than that nothing can be published
 STALLED_ATTEMPTS = 3  # failures in a row: no passing trouble
 UNPARSED = ("parse_killed", "malformed", "bad_record", "encoding")
@@ -163,17 +164,19 @@ def describe_letters(letters: list[Letter]) -> Iterator[str]:
 
 
 def describe_hung(state: WorkerState | None, data_dir: Path) -> str:
-    """Return that a worker with nothing to do has stopped saying so; "" where all is well or none lives."""
+    """Return that a worker has stopped saying what it does; "" where all is well or none lives."""
     from ingest.index.beacon import silent_s
 
-    if state is None or state.stage or state.disk_full:  # a build may be silent for long
+    if state is None or state.disk_full:
         return ""
     seconds = silent_s(data_dir)
-    if seconds < HUNG_S:
+    if seconds < (STUCK_S if state.stage else HUNG_S):  # a build may be silent for long
         return ""
+    doing = f"in the middle of {state.stage} {state.source}".rstrip()
+    why = f"unless a very large remote is being fetched, it hangs {doing}" if state.stage else "it is stopped or hangs"
     return (
-        f"The worker (pid {state.pid}) has said nothing for {seconds:.0f} s: it is stopped or hangs, and changes are "
-        "not indexed. End that process; its server starts another one."
+        f"The worker (pid {state.pid}) has said nothing for {seconds:.0f} s: {why}, and changes are not indexed. "
+        "End that process; its server starts another one."
     )
 
 
