@@ -273,6 +273,9 @@ class Ageing:
     expires_days: float
 
 
+EVERYWHERE = "the index"
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What a query may see and wants to see. Empty `groups` or `sources` see nothing (default deny)."""
@@ -288,6 +291,15 @@ class Filters:
     today: str = ""  # ISO 8601 day from which age and expiry are counted; "" = nothing grows old
     shielded: frozenset[str] = frozenset()  # sources of which chunks of the class "personal" are not seen
     ageing: tuple[Ageing, ...] = ()  # of visible sources of tickets and designs
+
+    @property
+    def where(self) -> str:
+        """What is searched, for a sentence on what is not there: all that is visible, or what was asked for of it."""
+        asked = {"product": self.product, "language": self.language, "path_glob": self.path_glob}
+        parts = [f"{name} {value!r}" for name, value in asked.items() if value]
+        if not self.followed <= self.sources:
+            parts.insert(0, "chosen sources")
+        return f"what was searched ({', '.join(parts)})" if parts else EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from ingest.index import Index
     from mcp_server.llm import OpenAILLM
 
-PIPELINE_VERSION = "8"  # part of a cached answer's key: raise it when the same input gives another answer
+PIPELINE_VERSION = "9"  # part of a cached answer's key: raise it when the same input gives another answer
 CONTEXT_HITS = 20  # ranked chunks that the context is packed from
 ANSWER_HITS = 60  # ranked chunks that are read to tell what else of their files belongs to an answer
 # What a still valid cached answer is better than, however old it is within the hour.

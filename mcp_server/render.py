@@ -167,7 +167,7 @@ def missing_lines(missing: Iterable[MissingName]) -> Iterator[str]:
     """Yield a line per name that exists nowhere, with the nearest ones."""
     for item in missing:
         nearest = f" Nearest: {', '.join(item.nearest)}." if item.nearest else ""
-        yield clean(f"Not in the index: {item.name}.{nearest}")
+        yield clean(f"Not in {item.where}: {item.name}.{nearest}")
 
 
 # -- answer ------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ingest.model import EVERYWHERE
+
 Freshness = Literal["fresh", "moved", "changed", "gone", "unchecked"]
 Verdict = Literal[
     "supported",
@@ -48,10 +50,11 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class MissingName:
-    """A name of the query that exists nowhere, with the nearest ones that do."""
+    """A name of the query that exists nowhere, with the nearest ones that do, and where it was looked for."""
 
     name: str
     nearest: tuple[str, ...] = ()
+    where: str = EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)

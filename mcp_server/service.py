@@ -579,7 +579,8 @@ class Service:
             page = found[offset : offset + request.limit]
             span.record(output=[[item.chunk.id, float(item.count)] for item in page], lines=len(found))
             trace.add_chunks([item.chunk for item in page])
-        missing = () if found else (MissingName(request.query, tuple(index.near_symbols(request.query, filters))),)
+        near = () if found else tuple(index.near_symbols(request.query, filters))
+        missing = () if found else (MissingName(request.query, near, filters.where),)
         hits = [(item, 0.0, describe_occurrence(item)) for item in page]
         return _Found(hits, len(found), missing, notes=tuple(notes_on_filters(index, filters)))
 

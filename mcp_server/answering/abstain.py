@@ -63,7 +63,6 @@ PRODUCT_PLACES = (
 )
 # The same with any word: where none of these matches, no word has to be tried.
 ANY_PRODUCT = tuple(re.compile(pattern.replace("§", r"\S+"), re.I) for pattern in PRODUCT_PLACES)
-ABSTAIN_TEXT = "I do not have that in the index."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +97,13 @@ def settle(retrieval: Retrieval, context: Context) -> tuple[Zone, str] | None:
     if not context.kept:
         return "abstain", "Nothing was found."
     if other := other_product(retrieval):
-        return "abstain", f"'{other}' occurs nowhere in the index; the question seems to be about another product."
+        return (
+            "abstain",
+            f"'{other}' occurs nowhere in {retrieval.where}; the question seems to be about another product.",
+        )
     if retrieval.not_found and not retrieval.entities:
         names = ", ".join(f"'{name.name}'" for name in retrieval.not_found)
-        return "abstain", f"{names} exists nowhere in the index."
+        return "abstain", f"{names} exists nowhere in {retrieval.not_found[0].where}."
     if any(link.relation in GONE for link in context.links):
         return "answer", "History says what became of what the question names."
     if retrieval.entities and retrieval.route != "conceptual":
@@ -227,9 +229,11 @@ def pairs(text: str) -> frozenset[tuple[str, str]]:
     return frozenset(zip(roots, roots[1:], strict=False))
 
 
-def abstain_text(not_found: Sequence[MissingName], uncovered: Sequence[Ungrounded], refs: Sequence[str]) -> str:
+def abstain_text(
+    not_found: Sequence[MissingName], uncovered: Sequence[Ungrounded], refs: Sequence[str], where: str
+) -> str:
     """Say that there is no answer, what was not covered, and what came nearest. The same for hidden and absent."""
-    lines = [ABSTAIN_TEXT]
+    lines = [f"I do not have that in {where}."]
     gone = {part.text: part.reason for part in uncovered if part.verdict == "stale"}
     for name in not_found:
         if name.name in gone:

@@ -257,8 +257,8 @@ def abstain(
         misses = unique_documents(context.kept or retrieval.chunks)[:NEAREST_MISSES]
         hits = tuple(make_hit(ranked, checker) for ranked in misses)
         refs = [f"{hit.path or hit.key}:{hit.start_line}-{hit.end_line}" for hit in hits]
-        found = abstain_text(retrieval.not_found, uncovered, refs)
-        text = "\n".join((*renamed_notes(retrieval), found))
+        found = abstain_text(retrieval.not_found, uncovered, refs, retrieval.where)
+        text = "\n".join((*renamed_notes(retrieval), *retrieval.emptied, found))
         text = f"{READ_ONLY}\n{text}" if ORDER.match(retrieval.query) else text
         span.record(output={"answer": text, "abstained": True})
     return ComposedAnswer(
@@ -301,7 +301,7 @@ def respond(
     ordered = READ_ONLY if ORDER.match(retrieval.query) else ""
     denied = (f"That is not so: {part.reason}" for part in uncovered if part.verdict == "contradicted")
     absent = (part.reason for part in facts.missing)
-    notes = (*renamed_notes(retrieval), *denied, *absent, generated.note)
+    notes = (*renamed_notes(retrieval), *retrieval.emptied, *denied, *absent, generated.note)
     heads = (ordered, *notes, WARNING if is_warned else "", kept_apart)
     return ComposedAnswer(
         answer="\n".join((*filter(None, heads), text)),

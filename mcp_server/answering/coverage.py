@@ -62,7 +62,9 @@ def judge_missing(name: MissingName, resolver: Resolver) -> Ungrounded:
     past = resolver.past_path(name.name) if PATH.fullmatch(name.name) else resolver.past(name.name)
     if past is not None:
         return Ungrounded("question", name.name, "stale", past.describe(name.name), past.replaced_by or name.nearest)
-    return Ungrounded("question", name.name, "not_found", f"'{name.name}' exists nowhere in the index.", name.nearest)
+    return Ungrounded(
+        "question", name.name, "not_found", f"'{name.name}' exists nowhere in {name.where}.", name.nearest
+    )
 
 
 def merge_neighbours(question: str, parts: Sequence[Ungrounded]) -> tuple[Ungrounded, ...]:
@@ -112,9 +114,11 @@ def judge_name(name: str, resolver: Resolver) -> Ungrounded | None:
     is_path = bool(PATH.fullmatch(name))
     exists = resolver.has_path(name) if is_path else resolver.has_name(name) or resolver.has_key(name)
     if exists:
-        return Ungrounded("question", name, "not_covered", f"'{name}' is in the index, but not in the evidence found.")
+        return Ungrounded(
+            "question", name, "not_covered", f"'{name}' is in {resolver.where}, but not in the evidence found."
+        )
     near = resolver.near_paths(name) if is_path else resolver.near_names(name)
-    return Ungrounded("question", name, "not_found", f"'{name}' exists nowhere in the index.", near[:NEAREST])
+    return Ungrounded("question", name, "not_found", f"'{name}' exists nowhere in {resolver.where}.", near[:NEAREST])
 
 
 def group_roots(roots: Iterable[str]) -> Mapping[str, Sequence[str]]:
@@ -148,10 +152,11 @@ def judge_topic(topic: Topic, resolver: Resolver) -> Ungrounded | None:
     present = resolver.occurring(variants(topic.word))
     if not present:
         near = tuple(n for n in resolver.near_names(topic.word) if is_near(topic.word, n))
-        return Ungrounded("question", topic.phrase, "not_covered", f"'{topic.word}' occurs nowhere in the index.", near)
+        reason = f"'{topic.word}' occurs nowhere in {resolver.where}."
+        return Ungrounded("question", topic.phrase, "not_covered", reason, near)
     if resolver.frequency(sorted(present)) > (RARE_NAME_SHARE if topic.is_name else RARE_SHARE):
         return None
-    reason = f"'{topic.word}' occurs in the index, but not in the evidence found."
+    reason = f"'{topic.word}' occurs in {resolver.where}, but not in the evidence found."
     return Ungrounded("question", topic.phrase, "not_covered", reason)
 
 

@@ -173,7 +173,7 @@ class Ledger:
             AnchorResult(Anchor("symbol", name), "unverified", reason=reason)
             for name, reason in self.values.wrong_truths(draft, anchors, spans, verbatim)
         ]
-        results += map(absence_result, absences)
+        results += (absence_result(absence, self.resolver.where) for absence in absences)
         results += [
             AnchorResult(Anchor("symbol", f.relation.subject), "contradicted", reason=f.reason)
             for f in findings
@@ -430,10 +430,10 @@ class Ledger:
         return replace(absence, hits=hits, files=files)
 
 
-def absence_result(absence: Absence) -> AnchorResult:
-    """Return what an absence search means for its claim."""
+def absence_result(absence: Absence, everywhere: str) -> AnchorResult:
+    """Return what an absence search means for its claim. `everywhere`: what is looked through where nothing is said."""
     anchor = Anchor("symbol", absence.name)
-    where = ", ".join(absence.files) or "the index"
+    where = ", ".join(absence.files) or everywhere
     if absence.hits:
         return AnchorResult(anchor, "contradicted", reason=f"'{absence.name}' is there: found in {where}.")
     if absence.files or absence.scope == "everywhere":

@@ -53,6 +53,11 @@ class Past:
 class Resolver(Protocol):
     """Look-ups in the repository under the caller's filters: hidden reads as absent."""
 
+    @property
+    def where(self) -> str:
+        """What is looked through, for sentences: the index, or what was asked for of it."""
+        ...
+
     def has_name(self, name: str) -> bool: ...
     def has_path(self, path: str) -> bool: ...
     def has_key(self, key: str) -> bool: ...
@@ -181,6 +186,11 @@ class IndexResolver:
         """Return the sources of the commits that the caller may see."""
         seen = self._commits.sources
         return [state for state in self._index.manifest.sources if state.kind == "commit" and state.name in seen]
+
+    @property
+    def where(self) -> str:
+        """What is looked through, for sentences."""
+        return self._filters.where
 
     def has_name(self, name: str) -> bool:
         """Tell whether a symbol or word of this name exists, in tickets and commits too."""

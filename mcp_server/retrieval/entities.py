@@ -36,7 +36,7 @@ def resolve_entities(
         if entity:
             entities.append(entity)
         elif not occurs(index, name, wide) and not is_file_name(index, name, wide):
-            missing.append(MissingName(name, near_names(index, name, wide, len(missing))))
+            missing.append(MissingName(name, near_names(index, name, wide, len(missing)), wide.where))
     for path in query.paths:
         found = index.find_paths(path, wide, MAX_ALTERNATIVES)
         if found:
@@ -46,14 +46,14 @@ def resolve_entities(
         elif moved := index.find_moved(path, wide, MAX_ALTERNATIVES):
             entities.append(Entity(path, "renamed", (), tuple(dict.fromkeys(new for _, _, new in moved))))
         else:
-            missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide))))
+            missing.append(MissingName(path, tuple(near for _, near in index.near_paths(path, wide)), wide.where))
     followed = replace(wide, sources=filters.followed | filters.sources)  # a ticket's key may be asked of code alone
     for key in (*query.tickets, *query.designs):
         chunks = index.find_keys(key, followed)
         if chunks:
             entities.append(Entity(key, "design" if key in query.designs else "ticket", tuple(chunks), ()))
         elif not index.linked_to(key, followed, 1) and not is_named(index, key, followed):
-            missing.append(MissingName(key, ()))
+            missing.append(MissingName(key, (), followed.where))
     renamed = {entity.text for entity in entities if entity.kind == "renamed"}
     return tuple(entities), tuple(item for item in missing if item.name not in renamed)
 

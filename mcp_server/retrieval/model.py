@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ingest.index.rows import FileRow
-from ingest.model import Chunk
+from ingest.model import EVERYWHERE, Chunk
 from mcp_server.results import MissingName
 
 EntityKind = Literal["symbol", "path", "renamed", "ticket", "design"]
@@ -73,4 +73,6 @@ class Retrieval:
     generation: int = 0
     degraded: tuple[str, ...] = ()
     query: str = ""  # as normalised
+    where: str = EVERYWHERE  # what was searched, for sentences
+    emptied: tuple[str, ...] = ()  # which filter leaves nothing, in sentences
     notes: tuple[str, ...] = ()  # what whoever asked should know of the query: a name with many definitions, ...

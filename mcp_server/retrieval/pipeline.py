@@ -182,6 +182,7 @@ def search(
         expired=expired,
         asks_for_lines=bool(query.places),
     )
+    emptied = tuple(notes_on_filters(index, filters))
     return Retrieval(
         query=query.text,
         route=query.route,
@@ -199,10 +200,12 @@ def search(
         vector_top=float(lists["vector"].scores.max(initial=0.0)) if "vector" in lists else 0.0,
         generation=index.generation,
         degraded=degraded,
+        where=filters.where,
+        emptied=emptied,
         notes=(
             *notes_on(asked, query, written, entities, lists),
             *notes_on_places(index, query, filters),
-            *notes_on_filters(index, filters),
+            *emptied,
             *notes_on_expired(left_out.values(), (item.file for item in ranked), expired),
         ),
     )

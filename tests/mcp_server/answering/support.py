@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import dedent
 
 from ingest.index.tokens import split_identifier
-from ingest.model import Chunk, Kind, Role, Symbol, chunk_id, hash_text
+from ingest.model import EVERYWHERE, Chunk, Kind, Role, Symbol, chunk_id, hash_text
 from mcp_server.answering.bearing import Bearing, word_share
 from mcp_server.answering.evidence import Evidence, build_evidence
 from mcp_server.answering.resolver import Past, chunks_near
@@ -94,6 +94,8 @@ def make_retrieval(*chunks: Chunk, question: str = "", entities: Sequence[Entity
 
 class ChunkResolver:
     """A resolver over chunks in memory: what is in none of them exists nowhere."""
+
+    where = EVERYWHERE
 
     def __init__(self, *chunks: Chunk, near: Sequence[str] = ()) -> None:
         self.chunks = chunks

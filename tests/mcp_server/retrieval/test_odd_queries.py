@@ -5,7 +5,7 @@ import pytest
 from mcp_server.access import local_principal
 from mcp_server.errors import BadRequest
 from mcp_server.render import render_search
-from mcp_server.results import SearchRequest
+from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.retrieval.stacktrace import find_frames, find_places
 from tests.mcp_server.conftest import reindex
 
@@ -269,3 +269,32 @@ def test_a_filter_that_leaves_nothing_is_named(service, mode, narrowed, said):
 @pytest.mark.parametrize("narrowed", [{}, {"language": "python"}, {"path_glob": "shop/**"}])
 def test_a_filter_that_leaves_something_is_not_spoken_of(service, narrowed):
     assert search(service, "retry_payment", **narrowed).notes == ()
+
+
+@pytest.mark.req("F6")
+@pytest.mark.parametrize(
+    ("narrowed", "first"),
+    [
+        ({"language": "klingon"}, "Nothing is in the language 'klingon'. Languages here: python, "),
+        ({"path_glob": "nowhere/**"}, "No file matches path_glob 'nowhere/**'"),
+        ({"path_glob": "shop/**"}, "I do not have that in what was searched (path_glob 'shop/**')."),
+        ({"sources": ("tickets",)}, "I do not have that in what was searched (chosen sources)."),
+        ({}, "I do not have that in the index."),
+    ],
+)
+def test_an_answer_says_where_it_looked_and_which_filter_leaves_nothing(service, narrowed, first):
+    asked = AnswerRequest("Which colour do walruses prefer?", **narrowed)
+    answer = service.answer(asked, local_principal(service.setup.settings))
+    assert answer.abstained
+    assert answer.answer.startswith(first)
+    where = "the index" if not narrowed else "what was searched ("
+    reasons = [part.reason for part in answer.ungrounded]
+    assert any(reason.startswith(f"'walruses' occurs nowhere in {where}") for reason in reasons), reasons
+
+
+def test_a_name_that_the_chosen_sources_lack_is_not_said_to_be_missing_from_the_index(service):
+    sources = (f"{service.setup.root.name}.history",)
+    result = search(service, "SessionSigner", sources=sources)
+    assert [item.where for item in result.not_found] == ["what was searched (chosen sources)"]
+    assert "Not in what was searched (chosen sources): SessionSigner." in render_search(result, "SessionSigner")
+    assert "Not in the index: SessionSigning." in render_search(search(service, "SessionSigning"), "SessionSigning")
