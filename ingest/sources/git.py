@@ -186,7 +186,7 @@ def _take_stock(mirror: Path, wanted: Sequence[TreeEntry], known: Mapping[str, K
     fresh: list[TreeEntry] = []
     for item in wanted:
         old = known.get(item.path)
-        if old and old.blob == item.blob:
+        if old and old.content_hash and old.blob == item.blob:
             yield Entry(item.path, old.content_hash, old.size, blob=item.blob)
         else:
             fresh.append(item)

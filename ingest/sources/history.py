@@ -90,13 +90,14 @@ def open_history(
         location=str(location),
         entries=tuple(_entry_of(commit, known.get(commit)) for commit in commits),
         mirror=mirror.path,
-        expected=[commit for commit in commits if commit not in known],
+        expected=[commit for commit in commits if commit not in known or not known[commit].content_hash],
         may_shrink=gitio.is_another_commit(previous, mirror) or gitio.is_shallow(mirror.path),
     )
 
 
 def _entry_of(commit: str, known: KnownFile | None) -> Entry:
-    return Entry(commit, known.content_hash if known else hash_bytes(commit.encode()), 0, blob=commit)
+    content_hash = known.content_hash if known else ""  # "" = to be read again
+    return Entry(commit, content_hash or hash_bytes(commit.encode()), 0, blob=commit)
 
 
 def pack_commit(commit: Commit) -> bytes:

@@ -14,7 +14,7 @@ from mcp_server.errors import NotFound, ServerError
 from mcp_server.render import render_answer, render_search
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
-from tests.mcp_server.conftest import reindex
+from tests.mcp_server.conftest import make_repository, reindex
 
 MAIL = "grace.hopper@acme-payments.io"
 TICKETS = [
@@ -130,3 +130,23 @@ def test_who_asks_locally_is_no_exception(support):
     assert "#1" not in seen and not [text for text in told if MAIL in text]
     with pytest.raises(ServerError):
         service.read_document("support", "#1", local_principal(service.setup.settings))
+
+
+@pytest.mark.req("A6")
+def test_a_policy_that_comes_later_holds_for_the_commits_that_are_indexed(tmp_path, git):
+    root = make_repository(tmp_path / "shop")
+    git(root, "commit", "-q", "--allow-empty", "-m", f"Resend invoices\n\nAsked for by {MAIL}, see zebracode.")
+    stored = {}
+    for policy in ("off", "mask"):
+        (root / "codecairn.toml").write_text(f'[[source]]\nname = "shop"\ntype = "git"\npath = "."\npii = "{policy}"\n')
+        service = Service(load_setup(root=root, config=None, data=tmp_path / "data", env=dict(os.environ)))
+        reindex(service)
+        principal = local_principal(service.setup.settings)
+        with service.reading(principal) as index:
+            chunks = index.every_chunk(make_filters(principal, service.infos(index)))
+            stored[policy] = "\n".join(chunk.text for chunk in chunks)
+        found = service.search(SearchRequest("zebracode"), principal)
+        assert (MAIL in render_search(found, "", "detailed", 90_000)) == (policy == "off")
+        service.close()
+    assert MAIL in stored["off"]
+    assert "zebracode" in stored["mask"] and MAIL not in stored["mask"]

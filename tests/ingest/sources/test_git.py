@@ -7,7 +7,7 @@ import pytest
 
 from ingest import gitio
 from ingest.errors import GitError, SourceError
-from ingest.model import Rename
+from ingest.model import KnownFile, Rename
 from ingest.sources import git as git_source
 from ingest.sources.ignore import root_scope
 from ingest.sources.opening import source_infos
@@ -217,6 +217,12 @@ def test_only_new_blobs_are_read(repository: Path, monkeypatch: pytest.MonkeyPat
     rules = git(repository, "rev-parse", "HEAD:.gitignore")
     assert [blob for blob in asked if blob != rules] == [git(repository, "rev-parse", "HEAD:a.py")]
     assert contents(snapshot)["a.py"] == b"A = 2\n"
+
+
+def test_a_blob_that_is_to_be_read_again_is_no_known_one(repository: Path) -> None:
+    known = remember(open_git(repository, ref="main"))
+    again = {path: KnownFile("", file.size, "", file.blob) for path, file in known.items()}
+    assert remember(open_git(repository, ref="main", known={"s": again})) == known
 
 
 def test_blobs_are_read_ahead_in_few_processes(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

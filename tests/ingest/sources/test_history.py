@@ -7,8 +7,9 @@ import pytest
 from ingest import gitio
 from ingest.build import BuildReport, Seen, build_index
 from ingest.config import IndexConfig, SourceConfig
+from ingest.index import Index
 from ingest.index.keys import find_ticket_keys
-from ingest.model import Document, Snapshot
+from ingest.model import Chunk, Document, Filters, Snapshot
 from ingest.sources import history
 from ingest.sources.history import format_time, fragment_key
 from ingest.sources.links import find_paths
@@ -126,10 +127,10 @@ def test_batches_join_without_a_seam(repository: Path, monkeypatch: pytest.Monke
     assert titles == [f"Commit {number}" for number in range(6, -1, -1)] + ["First"]
 
 
-def build(repository: Path, **options: object) -> BuildReport:
+def build(repository: Path, place: str = "data", chunk_chars: int = 1500, **options: object) -> BuildReport:
     source = SourceConfig(name="s", type="git", path=repository)
-    data = repository.parent / "data"
-    return build_index([source], IndexConfig(workers=1), None, data, now="2026-03-04T05:06:07Z", **options)
+    index = IndexConfig(workers=1, chunk_chars=chunk_chars)
+    return build_index([source], index, None, repository.parent / place, now="2026-03-04T05:06:07Z", **options)
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -137,6 +138,25 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     plain = gitio.read_commits
     monkeypatch.setattr(gitio, "read_commits", lambda mirror, ids: asked.append(len(ids)) or plain(mirror, ids))
     return asked
+
+
+def chunks_of_commits(repository: Path, place: str) -> list[Chunk]:
+    with Index.open_current(repository.parent / place) as index:
+        return list(index.every_chunk(Filters(groups=frozenset({"local"}), sources=frozenset({"s.history"}))))
+
+
+@pytest.mark.req("I15")
+def test_other_chunking_reads_the_commits_again(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(24):
+        commit(repository, "\n\n".join([f"Commit {number}", *(f"Reason {n} of it. " * 9 for n in range(9))]))
+    monkeypatch.setattr(history, "READ_AHEAD", 10)
+    build(repository)
+    for size in (400, 1500):
+        asked = count_reads(monkeypatch)
+        build(repository, chunk_chars=size)
+        assert asked == [10, 10, 5]
+        build(repository, f"fresh-{size}", chunk_chars=size)
+        assert chunks_of_commits(repository, "data") == chunks_of_commits(repository, f"fresh-{size}")
 
 
 @pytest.mark.req("I20")
