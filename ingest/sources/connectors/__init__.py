@@ -148,7 +148,7 @@ def fetch_all(tracker: Tracker, info: SourceInfo, spool: Spool, now: datetime, f
         meta = spool.meta()
     is_full, sweep = bool(meta.get("sweeping")), int(meta["sweep"])
     for stream in tracker.streams:
-        fetch_stream(tracker, stream, info, spool, sweep, is_full=is_full)
+        fetch_stream(tracker, stream, info, spool, sweep, now, is_full=is_full)
     done = {"synced_at": now.strftime(TIME), "stale_since": "", "reason": "", "resume_at": ""}
     if is_full:
         spool.sweep_out(sweep, done | {"sweeping": "", "swept_at": now.strftime(TIME)})
@@ -160,16 +160,18 @@ def _is_due(swept_at: str, now: datetime, full_after: timedelta) -> bool:
     return not swept_at or datetime.strptime(swept_at, TIME).replace(tzinfo=UTC) + full_after <= now
 
 
-def fetch_stream(tracker: Tracker, stream: str, info: SourceInfo, spool: Spool, sweep: int, *, is_full: bool) -> None:
+def fetch_stream(
+    tracker: Tracker, stream: str, info: SourceInfo, spool: Spool, sweep: int, now: datetime, *, is_full: bool
+) -> None:
     """Fetch one list from its cursor on. Each page is stored with the cursor that it leads to. Raises Stop."""
     meta = spool.meta()
-    cursor = meta.get(f"{stream}.cursor", "")
+    cursor = min(meta.get(f"{stream}.cursor", ""), now.strftime(TIME))  # earlier releases followed a clock ahead
     since = datetime.strptime(cursor, TIME).replace(tzinfo=UTC) - OVERLAP if cursor else None
     tagged, _, etag = meta.get(f"{stream}.etag", "").partition(" ")
     fits = not is_full and tagged == cursor  # a tag belongs to one address; a full listing must see every ticket
     for page in tracker.pages(stream, since, etag if fits else ""):
-        # A ticket from the future must not carry the cursor over what changes until then.
-        newest = max(cursor, min(page.newest, page.now.strftime(TIME)))
+        # Neither a ticket from the future nor a tracker there may carry the cursor over what changes until then.
+        newest = max(cursor, min(page.newest, page.now.strftime(TIME), now.strftime(TIME)))
         values = {f"{stream}.cursor": newest}
         if page.etag:
             values[f"{stream}.etag"] = f"{cursor} {page.etag}"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -168,6 +169,34 @@ def test_clock_that_is_ahead_does_not_carry_the_cursor_away(tmp_path: Path) -> N
         assert build(tmp_path, server).new == 5
         soon = (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         content.issues.append(issue(6, soon))
+        assert build(tmp_path, server).new == 1
+
+
+def test_a_tracker_whose_clock_was_a_day_ahead_loses_no_ticket(tmp_path: Path) -> None:
+    def at(moment: datetime) -> str:
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    content = GitHubContent([issue(1), issue(2, at(tomorrow - timedelta(minutes=1)))])
+    with serving(content) as server:
+        server.ahead_s = 86_400
+        assert build(tmp_path, server).new == 2
+        server.ahead_s = 0
+        content.issues.append(issue(3, at(datetime.now(UTC))))
+        assert build(tmp_path, server).new == 1
+        with contextlib.closing(sqlite3.connect(spool_path(tmp_path, "s"))) as db, db:  # as an earlier release left it
+            db.execute("UPDATE meta SET value = ? WHERE key = 'issues.cursor'", (at(tomorrow),))
+        content.issues.append(issue(4, at(datetime.now(UTC))))
+        assert build(tmp_path, server).new == 1
+
+
+def test_a_tracker_whose_clock_is_behind_is_asked_from_its_own_time_on(tmp_path: Path) -> None:
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    content = GitHubContent([issue(1), issue(2, yesterday)])
+    with serving(content) as server:
+        server.ahead_s = -86_400
+        assert build(tmp_path, server).new == 2
+        content.issues.append(issue(3, yesterday))
         assert build(tmp_path, server).new == 1
 
 
