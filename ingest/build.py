@@ -278,11 +278,11 @@ class _Build:
         """Put vectors off, and publish in parts, where somebody would wait long for the first result."""
         parent = publication.parent
         size = sum(entry.size for _, delta in opened for entry in delta.changed)
-        is_first = parent is None or not parent.complete
+        is_first = (parent is None or not parent.complete) and not publication.serves_complete
         if is_first:
             self._parts_until = time.monotonic() + FIRST_PART_S
         if self._request.embedder is not None and (
-            publication.lacks_vectors or (parent is None and size > TEXT_FIRST_BYTES)
+            publication.lacks_vectors or (is_first and parent is None and size > TEXT_FIRST_BYTES)
         ):
             self._deferred = True
             publication.defer_vectors()

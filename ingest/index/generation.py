@@ -165,6 +165,7 @@ class Publication:
             with control.translated(data_dir / control.CONTROL):
                 self._recovered = recover_locked(data_dir, self._db)
                 failpoint("recovered")
+                self._served: GenerationRow | None = None  # the newest intact one, whatever its embedder
                 self._base = self._find_parent()
                 self._number = max(control.next_generation(self._db), _highest_folder(data_dir) + 1)
         except BaseException:
@@ -195,23 +196,30 @@ class Publication:
         if pointed is None:
             return None
         for row in control.read_generations(self._db):
-            if row.id > pointed[0] or not self._usable(row.manifest):
+            if row.id > pointed[0] or row.manifest.format_version != FORMAT_VERSION:
                 continue
             folder = files.generation_folder(self._data_dir, row.id)
             try:
                 files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "fast")
             except IndexCorrupt:
                 continue
-            return row
+            self._served = self._served or row
+            if self._usable(row):
+                return row
         return None
 
-    def _usable(self, manifest: Manifest) -> bool:
-        """Vectors of two models or rows of two formats never mix: such a parent is no parent.
+    def _usable(self, row: GenerationRow) -> bool:
+        """Vectors of two models never mix: such a parent is no parent.
 
-        One without vectors is: they can be added to it.
+        One without vectors that serves now is: they can be added to it.
         """
-        same_vectors = (manifest.embedder, manifest.dimensions) in ((self._embedder, self._dimensions), ("", 0))
-        return manifest.format_version == FORMAT_VERSION and same_vectors
+        vectors = (row.manifest.embedder, row.manifest.dimensions)
+        return vectors == (self._embedder, self._dimensions) or (vectors == ("", 0) and row is self._served)
+
+    @property
+    def serves_complete(self) -> bool:
+        """Tell whether readers have a complete generation now; nothing less than a complete one takes its place."""
+        return self._served is not None and self._served.manifest.complete
 
     @property
     def lacks_vectors(self) -> bool:

@@ -259,6 +259,42 @@ def hasty(monkeypatch):
     monkeypatch.setattr("ingest.build.TEXT_FIRST_BYTES", 0)
 
 
+@pytest.fixture
+def piecemeal(monkeypatch):
+    """A first build publishes a part after every file."""
+    monkeypatch.setattr("ingest.build.FIRST_PART_S", 0)
+    monkeypatch.setattr("ingest.build.NEXT_PART_S", 0)
+    monkeypatch.setattr("ingest.build.PART_COST", float("inf"))
+
+
+class Killed(BaseException):
+    """What no build catches."""
+
+
+@pytest.mark.req("I9", "W1")
+def test_a_complete_generation_serves_until_that_of_another_embedder_is_complete(tmp_path, code, hasty, piecemeal):
+    data = tmp_path / "data"
+    build(data, folder(code), embedder=CountingEmbedder())
+
+    def die(progress):
+        if (progress.stage, progress.done) == ("indexing", 4):
+            raise Killed
+
+    with pytest.raises(Killed):
+        build(data, folder(code), embedder=StaticEmbedder(), progress=die)
+    served = []
+
+    def look(progress):
+        with Index.open_current(data) as index:
+            served.append((index.manifest.embedder, index.manifest.complete, index.manifest.files, index.degraded))
+
+    build(data, folder(code), embedder=StaticEmbedder(), progress=look)
+    assert set(served) == {(CountingEmbedder.id, True, 6, ())}
+    look(None)
+    assert served[-1] == (StaticEmbedder().id, True, 6, ())
+    assert check_invariants(data) == []
+
+
 @pytest.mark.req("I9", "I19")
 @pytest.mark.parametrize("embedder", [StaticEmbedder(), CountingEmbedder()])
 def test_text_of_a_large_first_build_is_searchable_before_its_vectors(tmp_path, code, hasty, embedder):
@@ -284,15 +320,9 @@ def test_text_of_a_large_first_build_is_searchable_before_its_vectors(tmp_path, 
 
 
 @pytest.mark.req("I9", "C9")
-def test_a_first_build_that_is_killed_goes_on_where_it_was(tmp_path, code, hasty, monkeypatch):
+def test_a_first_build_that_is_killed_goes_on_where_it_was(tmp_path, code, hasty, piecemeal, monkeypatch):
     """Nothing is prepared or embedded twice, and what was published before the kill is searchable."""
-    monkeypatch.setattr("ingest.build.FIRST_PART_S", 0)
-    monkeypatch.setattr("ingest.build.NEXT_PART_S", 0)
-    monkeypatch.setattr("ingest.build.PART_COST", float("inf"))
     data, prepared, embedder = tmp_path / "data", [], CountingEmbedder()
-
-    class Killed(BaseException):
-        pass
 
     def die_at(stage, done):
         def show(progress):
