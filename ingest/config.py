@@ -62,6 +62,11 @@ class SourceConfig(Section):
             raise ValueError('pii_groups needs pii = "mark" or "mask": otherwise nobody knows which chunks it is about')
         if self.expires_days and self.type in CODE_TYPES:
             raise ValueError(f"a source of type {self.type} does not expire; expires_days is for tickets and designs")
+        if self.type != "git" and set(self.url) & set("@?#"):  # here, for settings are shown and stored as they are
+            raise ValueError(
+                f"the url of a source of type {self.type} holds a user name, a password, a query or a fragment. Remove "
+                "it, and name the environment variable that holds the token in token_env"
+            )
         if self.type == "git" and self.url and "path" in self.model_fields_set:
             raise ValueError("a source of type git has a path or a url, not both")
         if not self.is_away and "path" not in self.model_fields_set:

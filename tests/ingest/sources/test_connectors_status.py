@@ -99,3 +99,35 @@ def test_a_source_that_does_not_say_where_its_content_is_is_a_sentence(
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.req("S11")
+@pytest.mark.parametrize("command", ["index", "doctor"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        'type = "github"\nrepo = "o/r"\nurl = "http://me:{secret}@127.0.0.1:{port}"',
+        'type = "github"\nrepo = "o/r"\nurl = "http://me:{secret}/x@127.0.0.1:{port}"',
+        'type = "jira"\nproject = "X"\nurl = "http://127.0.0.1:{port}/?key={secret}"',
+        'type = "designs"\npath = "designs"\nurl = "https://127.0.0.1:{port}/#{secret}"',
+    ],
+    ids=["password", "password with a slash", "query", "fragment"],
+)
+def test_an_address_that_holds_a_secret_is_refused_and_neither_shown_nor_stored(
+    table: str, command: str, tmp_path: Path
+) -> None:
+    secret = "hunter" + "22"
+    place = ["--config", str(tmp_path / "codecairn.toml"), "--data", str(tmp_path / "data")]
+    (tmp_path / "designs").mkdir()
+    with serving(GitHubContent([issue(1)])) as server:
+        port = server.server_address[1]
+        (tmp_path / "codecairn.toml").write_text(
+            f'[[source]]\nname = "live"\n{table.format(secret=secret, port=port)}\n'
+        )
+        done = CliRunner().invoke(app, [command, *place])
+    assert done.exit_code != 0
+    assert "holds a user name, a password, a query or a fragment. Remove it" in str(done.exception)
+    assert secret not in done.output + str(done.exception)
+    assert server.requests == []
+    stored = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert not any(secret.encode() in path.read_bytes() for path in stored)
