@@ -12,12 +12,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_any,
+    wait_random_exponential,
+)
 
 from ingest.errors import SourceError
 
 ATTEMPTS = 5
-LONGEST_WAIT_S = 60.0  # a tracker that asks for more is left alone until the next run
+LONGEST_WAIT_S = 5.0  # a tracker that asks for more is left alone until the next run
+LONGEST_WAITS_S = 15.0  # of one run altogether: a build fetches, and edits on this machine wait for it
 TIMEOUT_S = 30.0
 RESERVE_SHARE = 0.1  # of the budget of requests is left to others who use the same token
 MAX_REDIRECTS = 3
@@ -78,6 +86,7 @@ class Client:
         self._hint = hint
         self._sleep = sleep
         self._spent_until: datetime | None = None
+        self._waited_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -93,9 +102,9 @@ class Client:
             raise Stop(f"The budget of requests is spent until {_show(self._spent_until)}.", self._spent_until)
         retrying = Retrying(
             retry=retry_if_exception_type(_Again),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(ATTEMPTS) | self._has_waited_enough,
             wait=_wait,
-            sleep=self._sleep,
+            sleep=self._pause,
             reraise=True,
         )
         try:
@@ -103,11 +112,20 @@ class Client:
         except _Again as last:
             raise Stop(f"{last} The next run goes on from here.") from last
 
+    def _has_waited_enough(self, state: RetryCallState) -> bool:
+        return self._waited_s + state.upcoming_sleep > LONGEST_WAITS_S
+
+    def _pause(self, seconds: float) -> None:
+        self._waited_s += seconds
+        self._sleep(seconds)
+
     def _get_once(self, url: str, etag: str) -> Reply:
         headers = {"If-None-Match": etag} if etag else {}
+        asked_at = time.monotonic()
         try:
             response = self._follow(url, headers)
         except httpx2.TransportError as error:
+            self._waited_s += time.monotonic() - asked_at  # for nothing, as where no connection comes about
             raise _Again(f"{httpx2.URL(url).host} cannot be reached ({type(error).__name__}).") from error
         now = _date(response)
         self._judge(response, now)
@@ -144,12 +162,11 @@ class Client:
         if is_limit:
             reset = _reset_of(response) if wait_s is None and headers.get("X-RateLimit-Remaining") == "0" else None
             wait_s = max(0.0, (reset - now).total_seconds()) if reset else wait_s
+        if is_limit or status >= 500 or status in (408, 425):
             if wait_s is not None and wait_s > LONGEST_WAIT_S:
                 until = datetime.now(UTC) + timedelta(seconds=wait_s)
                 raise Stop(f"The tracker wants no requests until {_show(until)}; the next run goes on then.", until)
-            raise _Again(f"{response.url.host} limits requests (HTTP {status}).", wait_s)
-        if status >= 500 or status in (408, 425):
-            raise _Again(f"{response.url.host} failed (HTTP {status}).", wait_s)
+            raise _Again(f"{response.url.host} {'limits requests' if is_limit else 'failed'} (HTTP {status}).", wait_s)
         if status in (401, 403):
             raise Stop(f"{response.url.host} refused the token (HTTP {status}). {self._hint}")
         if status in (404, 410):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -220,17 +221,51 @@ def test_a_fault_that_passes_is_waited_out(fault: Answer, tmp_path: Path) -> Non
     assert state(tmp_path).reason == ""
 
 
-def test_it_waits_as_long_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(http.time, "sleep", waited.append)
-    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": waited.append})
-    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True)
-    answers = {1: Answer(429, {"Retry-After": "7"}, {}), 2: Answer(503, {"Retry-After": moment}, {})}
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the waits, which take no time."""
+    waits: list[float] = []
+    monkeypatch.setattr(http.Client.__init__, "__kwdefaults__", {"sleep": waits.append})
+    return waits
+
+
+def in_seconds(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def test_it_waits_as_long_as_it_is_told(tmp_path: Path, waited: list[float]) -> None:
+    answers = {1: lambda: Answer(429, {"Retry-After": "3"}, {}), 2: lambda: Answer(503, {"Retry-After": in_seconds(5)})}
     with serving(GitHubContent([issue(1)])) as server:
-        server.plan = lambda number, request: answers.get(number)
-        build(tmp_path, server)
-    assert waited[0] == 7
-    assert 30 < waited[1] <= 41
+        server.plan = lambda number, request: answers[number]() if number in answers else None
+        assert build(tmp_path, server).new == 1
+    assert waited[0] == 3
+    assert 1 < waited[1] <= 5
+
+
+@pytest.mark.req("F20")
+def test_all_waits_of_a_run_are_bounded(tmp_path: Path, waited: list[float]) -> None:
+    """A build fetches, and edits on this machine wait for it."""
+    with serving(GitHubContent([issue(n) for n in range(1, 29)])) as server:
+        server.plan = lambda number, request: Answer(429, {"Retry-After": "4"}, {}) if number % 2 == 0 else None
+        first = build(tmp_path, server)
+        assert 0 < first.new < 28
+        assert waited == [4, 4, 4]
+        assert "limits requests (HTTP 429). The next run goes on from here." in state(tmp_path).reason
+        server.plan = lambda number, request: None
+        assert first.new + build(tmp_path, server).new == 28
+
+
+@pytest.mark.req("F20")
+def test_a_host_that_does_not_answer_is_not_waited_for_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http, "LONGEST_WAITS_S", 0.5)
+    with serving(GitHubContent([issue(1)])) as server:
+        server.plan = lambda number, request: time.sleep(1)
+        with pytest.raises(SourceError, match="cannot be reached"):
+            build(tmp_path, server)
+        assert len(server.requests) == 2
 
 
 @pytest.mark.req("F20")
@@ -289,11 +324,28 @@ def test_the_budget_is_not_spent_to_the_end_and_no_request_is_sent_before_it_is_
 
 
 @pytest.mark.req("F20")
-def test_a_long_wait_is_left_to_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (lambda: Answer(403, {"Retry-After": "3600"}, {}), 3600),
+        (lambda: Answer(429, {"Retry-After": "6"}, {}), 6),
+        (lambda: Answer(503, {"Retry-After": in_seconds(60)}, {}), 60),
+        (lambda: Answer(403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 60)}, {}), 60),
+    ],
+    ids=["an hour", "seconds", "a date", "a budget"],
+)
+def test_a_long_wait_is_left_to_the_next_run(
+    answer: Callable[[], Answer], seconds: int, tmp_path: Path, waited: list[float]
+) -> None:
     with serving(GitHubContent([issue(n) for n in range(1, 9)])) as server:
-        server.plan = lambda number, request: Answer(403, {"Retry-After": "3600"}, {}) if number == 2 else None
+        server.plan = lambda number, request: answer() if number == 2 else None
+        began = datetime.now(UTC)
         assert 0 < build(tmp_path, server).new < 8
-        assert state(tmp_path).resume_at > datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended = datetime.now(UTC)
+    assert waited == []
+    assert len(server.requests) == 2
+    resume_at = datetime.strptime(state(tmp_path).resume_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert began - timedelta(seconds=2) <= resume_at - timedelta(seconds=seconds) <= ended  # whole seconds
 
 
 def test_what_is_no_longer_listed_goes_with_the_next_full_listing(tmp_path: Path) -> None:
