@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import ipaddress
 import os
@@ -100,13 +101,26 @@ FETCH_TIMEOUT_S = 3600.0  # a first mirror of a very large repository
 STALLED_S = 60  # a remote that sends nothing for so long has failed
 READ_TIMEOUT_S = 300.0
 TRANSPORTS = ("fetch", "ls-remote")  # what fails in these is not the mirror alone
+LEASH = """\
+exec 3<&0 </dev/null
+(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+"$@" 3<&-
+status=$?
+exec 2>/dev/null
+kill -KILL $!
+wait
+exit $status
+"""  # git in a group that is killed when the pipe to its input closes: when we end, however we do
+NOT_FOUND = 127  # status of a shell that does not find a program
 FATAL = 128  # status of git where it cannot read what it is to read; 1: what was asked for is not there
+NO_GIT = 'git was not found. Install git 2.39 or later, or set type = "folder".'
 MAX_OUTPUT_BYTES = 512 * 1024 * 1024
 MAX_POINTER_BYTES = 4096  # HEAD, a loose ref, `gitdir:`
 MAX_PACKED_REFS_BYTES = 256 * 1024 * 1024
 SYMREF_DEPTH = 5  # git's own limit
 HEAD_REF = "refs/codecairn/head"
 MIRRORS = "mirrors"
+FRAGMENTS = f"{'?' * 16}.*"  # mirrors that are being made, or were when their process was killed
 
 UPLOAD_PACK = "--upload-pack=git-upload-pack"
 REMOTE_REFS = ("refs/heads/*", "refs/tags/*")  # not the refs of pull requests, which anybody can write
@@ -550,11 +564,31 @@ def _is_partial(common_dir: Path) -> bool:
 
 def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None], anew: bool) -> None:
     """Fetch into a mirror, and where that fails (or at once) into a fresh one, which then takes its place."""
-    if path.is_dir() and not anew:
-        # A killed fetch may have left locks or half a pack: then a fresh mirror says whether the source is at fault.
-        with contextlib.suppress(GitError):
-            return fetch_into(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _keep_fragments(path.parent):
+        if path.is_dir() and not anew:
+            # A killed fetch may have left locks or half a pack: a fresh mirror says whether the source is at fault.
+            with contextlib.suppress(GitError):
+                return fetch_into(path)
+        _make_mirror(path, algorithm, fetch_into)
+
+
+@contextlib.contextmanager
+def _keep_fragments(mirrors: Path) -> Iterator[None]:
+    """Hold a lock that keeps fragments from being removed; first remove those of killed processes, if nobody has it."""
+    descriptor = os.open(mirrors, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # held, or a disk that locks no folders for one alone
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for fragment in mirrors.glob(FRAGMENTS):
+                shutil.rmtree(fragment, ignore_errors=True)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_mirror(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None]) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f"{path.name}.", dir=path.parent))
     try:
         run_git("init", "--bare", "--quiet", "--template=", f"--object-format={algorithm}", str(fresh))
@@ -1019,10 +1053,11 @@ def _git_process(
     with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as requests:
         requests.write(stdin)
         requests.seek(0)
+        is_transport = command[0] in TRANSPORTS
         try:
             process = subprocess.Popen(
-                ["git", *location, *command],
-                stdin=requests,
+                [*(("sh", "-c", LEASH, "sh") if is_transport else ()), "git", *location, *command],
+                stdin=subprocess.PIPE if is_transport else requests,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=git_dir or os.sep,
@@ -1030,9 +1065,8 @@ def _git_process(
                 start_new_session=True,  # a timeout ends upload-pack with its parent
             )
         except FileNotFoundError:
-            raise GitError('git was not found. Install git 2.39 or later, or set type = "folder".') from None
-        read = git_dir if command[0] not in TRANSPORTS else None
-        yield from _supervise(process, command[0], errors, timeout_s, read)
+            raise GitError(NO_GIT) from None
+        yield from _supervise(process, command[0], errors, timeout_s, None if is_transport else git_dir)
 
 
 def _supervise(
@@ -1056,8 +1090,12 @@ def _supervise(
         _kill(process)
         process.stdout.close()
         process.wait()
+        if process.stdin:
+            process.stdin.close()
     if expired.is_set():
         raise GitError(f"git {name} took longer than {timeout_s:.0f} s and was stopped.")
+    if code == NOT_FOUND:
+        raise GitError(NO_GIT)
     if code:
         errors.seek(0)
         message = errors.read(2000).decode("utf-8", "replace").strip()

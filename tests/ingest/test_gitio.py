@@ -2,9 +2,14 @@
 
 import ast
 import os
+import select
 import stat
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import which
+from typing import IO
 
 import pytest
 
@@ -12,6 +17,7 @@ from ingest import gitio
 from ingest.errors import GitError, SourceError
 from ingest.gitio import FileGone, find_repository, head_commit, read_head, read_worktree_file, update_mirror
 from tests.ingest.sources.support import commit, contents, git, make_repository, open_all, write
+from tests.ingest.waiting import PATIENCE_S
 
 PROJECT = Path(__file__).parents[2]
 
@@ -283,6 +289,9 @@ def test_a_missing_git_is_a_sentence(repository: Path, tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GitError, match=r"git was not found\. Install git"):
         open_all(repository, tmp_path / "data")
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    with pytest.raises(GitError, match=r"git was not found\. Install git"):
+        gitio.run_git("ls-remote", str(repository))
 
 
 def test_no_other_module_imports_git_or_starts_it() -> None:
@@ -432,6 +441,49 @@ def test_a_mirror_that_a_killed_fetch_left_behind_is_made_anew(repository: Path,
     write(mirror.path, {"refs/heads/main.lock": "", "refs/codecairn/head.lock": ""})
     assert update_mirror(found, tmp_path / "data").commit == newer
     assert [path.name for path in (tmp_path / "data" / "mirrors").iterdir()] == [mirror.path.name]
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, repository: Path) -> Iterator[tuple[subprocess.Popen, IO[str]]]:
+    """A process whose first fetch of a repository hangs, and what reads to its end once that git is gone."""
+    signs = tmp_path / "signs"
+    os.mkfifo(signs)
+    hangs = (
+        f'#!/bin/sh\ncase "$*" in *fetch*) exec >{signs}; echo fetches; sleep 1000;; esac\nexec {which("git")} "$@"\n'
+    )
+    write(tmp_path, {"bin/git": hangs})
+    (tmp_path / "bin" / "git").chmod(0o755)
+    code = "import sys; from pathlib import Path; from ingest.gitio import *; "
+    code += "update_mirror(find_repository(Path(sys.argv[1])), Path(sys.argv[2]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(repository), str(tmp_path / "data")],
+        cwd=PROJECT,
+        env=os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+    )
+    with signs.open() as reader:
+        yield process, reader
+    process.kill()
+    process.wait()
+
+
+def test_what_a_killed_first_copy_leaves_is_removed_by_the_next_one_and_its_git_ends(
+    stuck: tuple[subprocess.Popen, IO[str]], tmp_path: Path
+) -> None:
+    process, signs = stuck
+    mirrors = tmp_path / "data" / "mirrors"
+    assert signs.readline() == "fetches\n"
+    (fragment,) = mirrors.iterdir()
+    other = make_repository(tmp_path / "other", {"o.py": "O = 1\n"})
+    mirror = update_mirror(find_repository(other), tmp_path / "data").path
+    assert set(mirrors.iterdir()) == {fragment, mirror}  # it is being made
+
+    process.kill()
+    process.wait()
+    assert select.select([signs], [], [], PATIENCE_S)[0], "git outlives the process that started it"
+    assert signs.read() == ""
+    commit(other, "Second", {"o.py": "O = 2\n"})
+    update_mirror(find_repository(other), tmp_path / "data")
+    assert set(mirrors.iterdir()) == {mirror}
 
 
 def test_a_shallow_clone_is_mirrored_and_later_deepened(repository: Path, tmp_path: Path) -> None:
