@@ -12,14 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_any,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from ingest.errors import SourceError
 
@@ -102,7 +95,7 @@ class Client:
             raise Stop(f"The budget of requests is spent until {_show(self._spent_until)}.", self._spent_until)
         retrying = Retrying(
             retry=retry_if_exception_type(_Again),
-            stop=stop_after_attempt(ATTEMPTS) | self._has_waited_enough,
+            stop=self._is_enough,
             wait=_wait,
             sleep=self._pause,
             reraise=True,
@@ -112,8 +105,8 @@ class Client:
         except _Again as last:
             raise Stop(f"{last} The next run goes on from here.") from last
 
-    def _has_waited_enough(self, state: RetryCallState) -> bool:
-        return self._waited_s + state.upcoming_sleep > LONGEST_WAITS_S
+    def _is_enough(self, state: RetryCallState) -> bool:
+        return state.attempt_number >= ATTEMPTS or self._waited_s + state.upcoming_sleep > LONGEST_WAITS_S
 
     def _pause(self, seconds: float) -> None:
         self._waited_s += seconds
