@@ -9,7 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.index.generation import begin_publication, collect_garbage, generations, recover, roll_back, status
+    from ingest.index.generation import (
+        begin_publication,
+        check_rollback,
+        collect_garbage,
+        generations,
+        recover,
+        roll_back,
+        status,
+    )
     from ingest.index.reader import Index
     from ingest.index.schema import Manifest, SourceState, SymbolHit
     from ingest.index.scored import Scored
@@ -21,6 +29,7 @@ __all__ = [
     "SourceState",
     "SymbolHit",
     "begin_publication",
+    "check_rollback",
     "collect_garbage",
     "generations",
     "recover",
@@ -34,6 +43,7 @@ PLACES = {
     "SourceState": "schema",
     "SymbolHit": "schema",
     "begin_publication": "generation",
+    "check_rollback": "generation",
     "collect_garbage": "generation",
     "generations": "generation",
     "recover": "generation",

@@ -13,6 +13,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -1063,20 +1064,37 @@ def collect_garbage(data_dir: Path, keep: int = 2) -> list[int]:
         lock.release()
 
 
-def roll_back(data_dir: Path, to: int | None = None, *, now: str = "") -> Manifest:
+def roll_back(data_dir: Path, to: int | None = None, *, now: str = "", actor: str = "") -> Manifest:
     """Point at an older (or a rolled-back newer) retained generation after checking all of its files."""
+    with _writing(data_dir) as db:
+        left, row = _find_earlier(data_dir, db, to)
+        detail = f"from {left} to {row.id}" + (f" by {actor}" if actor else "")
+        with control.translated(data_dir / control.CONTROL):
+            db.execute("BEGIN IMMEDIATE")
+            control.write_pointer(db, row.id, row.files_hash)
+            control.append_audit(db, now, row.id, [AuditEntry("rolled_back", detail=detail)])
+            db.execute("COMMIT")
+        return row.manifest
+
+
+def check_rollback(data_dir: Path) -> None:
+    """Raise what `roll_back` would raise, and change nothing."""
+    with _writing(data_dir) as db:
+        _find_earlier(data_dir, db, None)
+
+
+@contextmanager
+def _writing(data_dir: Path) -> Iterator[sqlite3.Connection]:
     lock = WriterLock(data_dir)
     try:
-        db = control.connect(data_dir)
-        try:
-            return _roll_back(data_dir, db, to, now)
-        finally:
-            db.close()
+        with closing(control.connect(data_dir)) as db:
+            yield db
     finally:
         lock.release()
 
 
-def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str) -> Manifest:
+def _find_earlier(data_dir: Path, db: sqlite3.Connection, to: int | None) -> tuple[int, GenerationRow]:
+    """Return the pointed generation and the one to point at, whose files are as they were published."""
     pointed = control.read_pointer(db)
     if pointed is None:
         raise IndexEmpty("There is no generation to roll back to: nothing was published yet. Run `codecairn index`.")
@@ -1094,12 +1112,7 @@ def _roll_back(data_dir: Path, db: sqlite3.Connection, to: int | None, now: str)
     row = rows[target]
     folder = files.generation_folder(data_dir, target)
     files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
-    with control.translated(data_dir / control.CONTROL):
-        db.execute("BEGIN IMMEDIATE")
-        control.write_pointer(db, target, row.files_hash)
-        control.append_audit(db, now, target, [AuditEntry("rolled_back", detail=f"from {pointed[0]} to {target}")])
-        db.execute("COMMIT")
-    return row.manifest
+    return pointed[0], row
 
 
 def quarantine(data_dir: Path) -> list[int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingest.errors import IngestError
 from mcp_server.access import DOMAINS, Domain, list_domains
 from mcp_server.cli.common import (
     EXIT_USAGE,
@@ -42,10 +43,12 @@ def build(
 ) -> dict[str, BuildReport]:
     """Bring every index up to date; return what was done by name of the index (one for all is called "")."""
     domains = list_domains(setup)
-    drop_domains(setup.data_dir / DOMAINS, {domain.name for domain in domains})
-    return {
+    old = old_domains(setup, domains)
+    reports = {
         domain.name: build_domain(setup, service.embedder, domain, trigger, progress, **options) for domain in domains
     }
+    drop_domains(old, domains)
+    return reports
 
 
 def build_domain(
@@ -75,11 +78,28 @@ def build_domain(
     )
 
 
-def drop_domains(folder: Path, kept: set[str]) -> None:
-    """Delete the separate indexes that nobody has any more: they hold what was taken from somebody."""
-    for old in folder.iterdir() if folder.is_dir() else ():
-        if old.name not in kept:
-            shutil.rmtree(old)
+def old_domains(setup: Setup, domains: Sequence[Domain]) -> list[Path]:
+    """Return the folders of the separate indexes that nobody has any more: they hold what was taken from somebody."""
+    folder, kept = setup.data_dir / DOMAINS, {domain.name for domain in domains}
+    return [old for old in folder.iterdir() if old.name not in kept] if folder.is_dir() else []
+
+
+def drop_domains(old: Sequence[Path], domains: Sequence[Domain]) -> None:
+    """Delete old indexes once there is a whole one for everybody: until then the configuration may be put back."""
+    left = [folder for folder in old if folder.exists()]
+    if left and domains and all(map(is_whole, domains)):
+        for folder in left:
+            shutil.rmtree(folder)
+
+
+def is_whole(domain: Domain) -> bool:
+    """Tell whether an index is published and holds each of its sources."""
+    from ingest.index import status
+
+    manifest = status(domain.data_dir).current
+    if manifest is None or not manifest.complete:
+        return False
+    return {source.name for source in domain.sources} <= {state.name for state in manifest.sources}
 
 
 @contextmanager
@@ -221,16 +241,30 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Serve an earlier generation again."""
+    from ingest.audit import describe_actor
     from ingest.index import roll_back
 
     setup = open_setup(root, config, data)
     domains = list_domains(setup)
     if to is not None and len(domains) > 1:
         fail("--to counts the generations of one index, and here is one for each audience. Leave it out.", EXIT_USAGE)
+    if len(domains) > 1:
+        ensure_each_can_go_back(domains)
     for domain in domains:
-        manifest = roll_back(domain.data_dir, to, now=utc_now())
+        manifest = roll_back(domain.data_dir, to, now=utc_now(), actor=describe_actor())
         chunks = f"{manifest.chunks} chunks"
         if as_json:
             print_json({"generation": manifest.generation, "chunks": manifest.chunks})
         else:
             print(f"serving generation {manifest.generation} ({chunks}); the next index run builds on it")
+
+
+def ensure_each_can_go_back(domains: Sequence[Domain]) -> None:
+    """Refuse to go back with some audiences only."""
+    from ingest.index import check_rollback
+
+    for domain in domains:
+        try:
+            check_rollback(domain.data_dir)
+        except IngestError as error:
+            fail(f"Nothing was rolled back, for the index {domain.name} cannot be. {error}")

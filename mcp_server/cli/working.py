@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mcp_server.access import DOMAINS, list_domains
+from mcp_server.access import list_domains
 from mcp_server.cli.common import EXIT_ERROR, ConfigOption, DataOption, RootOption, open_setup, say, utc_now
-from mcp_server.cli.indexing import build_domain, drop_domains
+from mcp_server.cli.indexing import build_domain, drop_domains, old_domains
 from mcp_server.config import Setup
 
 if TYPE_CHECKING:
@@ -93,11 +93,11 @@ def make_worker(setup: Setup, *, watch: bool) -> Worker:
 
     embedder = load_embedder(setup.settings.embedding, setup.api_key)
     domains = {domain.name: domain for domain in list_domains(setup)}
-    drop_domains(setup.data_dir / DOMAINS, set(domains))
+    old = old_domains(setup, list(domains.values()))  # of now: one that comes later is of a newer configuration
 
     def run_build(target: Target, order: Order) -> BuildReport:
         try:
-            return build_domain(
+            report = build_domain(
                 setup,
                 embedder,
                 domains[target.name],
@@ -108,6 +108,8 @@ def make_worker(setup: Setup, *, watch: bool) -> Worker:
                 rehash=order.rehash,
                 skip_failing=True,
             )
+            drop_domains(old, list(domains.values()))
+            return report
         except Exception as error:
             print(json.dumps({"event": "index_failed", "error": f"{error}"}), file=sys.stderr, flush=True)
             raise

@@ -12,6 +12,8 @@ from ingest.errors import ConfigError
 from mcp_server.access import list_domains
 from mcp_server.cli import app
 from mcp_server.cli.indexing import build
+from mcp_server.cli.working import make_worker
+from mcp_server.config import load_setup
 from mcp_server.errors import NotReady
 from mcp_server.results import AnswerRequest, SearchRequest
 from mcp_server.service import Service
@@ -132,6 +134,65 @@ def test_the_command_line_serves_each_audience_from_its_own_index(world, tmp_pat
     assert {name.removesuffix(".history") for name in names} == {origin.name for origin in world.visible(who)}
     assert run(app, ["doctor", *place]).exit_code == 0
     assert run(app, ["rollback", "--to", "1", *place]).exit_code == 2
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    """Run a command over two folders, of which an audience sees one; `call` gives it another name or place."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, path):
+        source = '[[source]]\nname = "{}"\ntype = "folder"\npath = "{}"\ngroups = {}\n'
+        (tmp_path / "codecairn.toml").write_text(
+            source.format(name, path, '["local", "team"]')
+            + source.format("tools", "tools", '["local"]')
+            + '[access]\ndomains = "separate"\naudiences = [["team"]]\n'
+        )
+
+    def run(*arguments):
+        place = ["--config", "codecairn.toml", "--root", ".", "--data", str(tmp_path / "data")]
+        return CliRunner().invoke(app, [*arguments, *place])
+
+    for folder in ("shop", "tools"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.py").write_text(f"def of_{folder}():\n    pass\n")
+    call("shop", "shop")
+    run.call = call
+    run.work = lambda: make_worker(
+        load_setup(root=tmp_path, config=None, data=tmp_path / "data", env={}), watch=False
+    ).run(once=True)
+    run.domains = lambda: {folder.name for folder in (tmp_path / "data" / "domains").iterdir()}
+    return run
+
+
+@pytest.mark.parametrize("run_build", [lambda two: two("index").exit_code == 0, lambda two: two.work()])
+def test_indexes_of_before_stay_until_all_new_ones_are_published(two, run_build):
+    assert two("index").exit_code == 0
+    former = two.domains()
+    two.call("store", "missing")
+    run_build(two)  # fails, or leaves out what is missing
+    assert former < two.domains()
+    two.call("shop", "shop")
+    assert json.loads(two("search", "of_shop", "--json").stdout)["hits"]
+    assert "chain intact" in two("audit", "verify").stdout
+    two.call("store", "shop")
+    assert run_build(two)
+    assert len(two.domains()) == 2 and not former & two.domains()
+
+
+def test_all_audiences_go_back_or_none(two, tmp_path):
+    assert two("index").exit_code == 0
+    (tmp_path / "tools" / "b.py").write_text("def newer():\n    pass\n")
+    assert two("index").exit_code == 0
+    refused = two("rollback")
+    assert refused.exit_code == 1
+    assert (
+        "Nothing was rolled back, for the index" in refused.stderr and "Nothing before generation 1" in refused.stderr
+    )
+    assert json.loads(two("search", "newer", "--json").stdout)["generation"] == 2
+    (tmp_path / "shop" / "b.py").write_text("def newest():\n    pass\n")
+    assert two("index").exit_code == 0
+    assert two("rollback").stdout.count("serving generation") == 2
 
 
 @pytest.mark.parametrize(
