@@ -180,6 +180,7 @@ class _Build:
             remove_spools(request.data_dir, (config.name for config in request.sources if config.is_live))
             opened = self._open(publication, due)
             publication.events = dict(self._events)
+            publication.guard_unheld(configured_names(request.sources), {s.info.name: s for s, _ in opened})
             self._plan(publication, opened)
             for snapshot, delta in opened:
                 self._stage(executor, snapshot, delta)
@@ -233,7 +234,7 @@ class _Build:
         """Return the sources to open: those that were asked for, or all where everything may have changed."""
         request, parent = self._request, publication.parent
         same = parent is not None and (parent.chunker, parent.config_hash) == (request.chunker, request.config_hash)
-        if request.only is None or not same:
+        if request.only is None or not same or not publication.continues:
             return list(request.sources)
         return [config for config in request.sources if config.name in request.only]
 
@@ -514,9 +515,14 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def configured_names(sources: Sequence[SourceConfig]) -> set[str]:
+    """Return the names of what the configuration asks for, commits of a repository by their own."""
+    return {info.name for config in sources for info in source_infos(config)}
+
+
 def drop_unconfigured(publication: Publication, sources: Sequence[SourceConfig]) -> None:
     """Remove sources that the configuration no longer names."""
-    configured = {info.name for config in sources for info in source_infos(config)}
+    configured = configured_names(sources)
     for state in publication.parent.sources if publication.parent else ():
         if state.name not in configured:
             publication.remove_source(state.name)

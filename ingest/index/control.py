@@ -394,6 +394,12 @@ def abandon_after(connection: sqlite3.Connection, parent: int) -> None:
     connection.execute("UPDATE generation SET state = 'abandoned' WHERE id > ? AND state = 'published'", (parent,))
 
 
+def end_all(connection: sqlite3.Connection, generation: int) -> None:
+    """Let a generation begin without rows, older ones keep theirs; call inside the publishing transaction."""
+    for table in TEMPORAL:
+        connection.execute(f"UPDATE {table} SET gen_to = ? WHERE gen_to IS NULL", (generation,))
+
+
 def retire(connection: sqlite3.Connection, retired: Sequence[int], oldest: int) -> None:
     """Mark generations as collected and delete the rows that only they could see."""
     connection.execute("BEGIN IMMEDIATE")

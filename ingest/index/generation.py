@@ -11,7 +11,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ from ingest.index.stored import (
     manifest_to_dict,
 )
 from ingest.index.text import EVERYTHING, TextFilter, TextReader, TextWriter
-from ingest.model import Entry, KnownFile, Packed, Prepared, Rename, Skip, SourceInfo
+from ingest.model import Entry, KnownFile, Packed, Prepared, Rename, Skip, Snapshot, SourceInfo
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -166,6 +166,7 @@ class Publication:
             with control.translated(data_dir / control.CONTROL):
                 self._recovered = recover_locked(data_dir, self._db)
                 failpoint("recovered")
+                self._pointed: GenerationRow | None = None
                 self._served: GenerationRow | None = None  # the newest intact one, whatever its embedder
                 self._base = self._find_parent()
                 self._number = max(control.next_generation(self._db), _highest_folder(data_dir) + 1)
@@ -197,6 +198,8 @@ class Publication:
         if pointed is None:
             return None
         for row in control.read_generations(self._db):
+            if row.id == pointed[0]:
+                self._pointed = row
             if row.id > pointed[0] or row.manifest.format_version != FORMAT_VERSION:
                 continue
             folder = files.generation_folder(self._data_dir, row.id)
@@ -221,6 +224,44 @@ class Publication:
     def serves_complete(self) -> bool:
         """Tell whether readers have a complete generation now; nothing less than a complete one takes its place."""
         return self._served is not None and self._served.manifest.complete
+
+    @property
+    def continues(self) -> bool:
+        """Tell whether the parent is what is pointed at, so that it holds all that was indexed."""
+        return self._base is not None and self._base is self._pointed
+
+    def guard_unheld(self, configured: Collection[str], opened: Mapping[str, Snapshot]) -> None:
+        """Refuse to lose what the pointed generation holds and the parent does not: a source that is away, or shrank.
+
+        Called before all of it is read and embedded again. Files are counted, for another chunker cuts other chunks.
+        """
+        pointed = self._pointed
+        if self.allow_drop or pointed is None:
+            return
+        for before in pointed.manifest.sources:
+            if before.name in self._sources or before.name not in configured:
+                continue
+            complaint = self._find_loss(before, opened.get(before.name))
+            if complaint:
+                raise PublishRefused(
+                    f"Source {before.name!r} {complaint}. Generation {pointed.id} stays: it holds {before.files} "
+                    "files of it and cannot be built on, because it has another embedder or format, or is damaged. "
+                    "Bring the source back or take it out of the configuration, and run `codecairn index`; "
+                    "`codecairn index --allow-drop` goes on with what can be read."
+                )
+
+    def _find_loss(self, before: SourceState, snapshot: Snapshot | None) -> str:
+        """Return what would be lost of a source that is to be read anew, "" for nothing."""
+        if snapshot is None:
+            return "cannot be read now"
+        another_commit = (
+            snapshot.may_shrink and snapshot.revision.partition("+")[0] != before.revision.partition("+")[0]
+        )
+        files = len(snapshot.entries)
+        kept = before.files * (1 - self._options.drop_guard)
+        if another_commit or before.chunks < DROP_GUARD_FLOOR or files >= kept:
+            return ""
+        return f"would shrink from {before.files} to {files} files, more than {self._options.drop_guard:.0%}"
 
     @property
     def lacks_vectors(self) -> bool:
@@ -855,10 +896,10 @@ class Publication:
         """The one transaction: rows, generation, pointer, audit."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            if self._base is not None:
-                control.abandon_after(self._db, self._base.id)
-            else:
-                control.abandon_after(self._db, 0)
+            older = self._base or self._served
+            control.abandon_after(self._db, older.id if older else 0)
+            if self._base is None:
+                control.end_all(self._db, self._number)
             self._write_rows()
             failpoint("in_sql")
             control.write_generation(self._db, manifest, self._sums(), files_hash, self._options.trigger)

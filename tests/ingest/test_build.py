@@ -9,7 +9,7 @@ from ingest.build import build_index, next_part_s
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding.static import StaticEmbedder
 from ingest.errors import IndexEmpty, PublishRefused, SourceError
-from ingest.index import Index, roll_back
+from ingest.index import Index, generations, roll_back
 from ingest.index.invariants import check_invariants
 from ingest.model import Entry, Filters
 from ingest.sources.order import by_importance
@@ -230,6 +230,61 @@ def test_other_embedder_rebuilds_the_vectors(tmp_path, code):
     assert report.manifest.embedder == StaticEmbedder().id
     with Index.open_current(data, StaticEmbedder()) as index:
         assert len(index.search_vector("function", seeing("code"), 50)) == 6
+
+
+@pytest.mark.req("I12", "W8")
+def test_what_another_embedder_built_can_be_rolled_back_to(tmp_path, code):
+    data = tmp_path / "data"
+    build(data, folder(code), embedder=CountingEmbedder())
+    (code / "later.py").write_text("def later():\n    return 1\n")
+    build(data, folder(code), embedder=StaticEmbedder())
+    assert (roll_back(data).generation, symbols(data, "later", seeing("code"))) == (1, [])
+    assert check_invariants(data) == []
+    with Index.open_current(data, CountingEmbedder()) as index:
+        assert len(index.search_vector("function", seeing("code"), 50)) == 6
+    assert build(data, folder(code), embedder=StaticEmbedder()).manifest.generation == 3
+    assert symbols(data, "later", seeing("code")) == [("code", "later.py")]
+    assert [row.id for row in generations(data)] == [3, 1]
+    assert check_invariants(data) == []
+
+
+@pytest.mark.req("I10", "I12")
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_source_that_is_away_is_not_lost_where_everything_is_read_anew(tmp_path, code, damaged):
+    """Without a parent nothing of it can be taken over: its folder is gone, or empty as that of an unmounted disk."""
+    data, other = tmp_path / "data", tmp_path / "other"
+    other.mkdir()
+    for number in range(60):
+        (other / f"other_{number}.py").write_text(f"def other_{number}():\n    return {number}\n")
+    sources = (folder(code), folder(other, "other"))
+    build(data, *sources, embedder=CountingEmbedder())
+    if damaged:
+        (data / "gens" / "1" / "tantivy" / "meta.json").unlink()
+    embedder = CountingEmbedder() if damaged else StaticEmbedder()
+    other.rename(tmp_path / "away")
+    with pytest.raises(PublishRefused, match="'other' cannot be read now. Generation 1 stays.*--allow-drop"):
+        build(data, *sources, embedder=embedder, skip_failing=True)
+    other.mkdir()
+    with pytest.raises(PublishRefused, match="'other' would shrink from 60 to 0 files, more than 20%. Generation 1"):
+        build(data, *sources, embedder=embedder)
+    other.rmdir()
+    report = build(data, *sources, embedder=embedder, skip_failing=True, allow_drop=True)
+    assert (report.manifest.files, set(report.left_out)) == (6, {"other"})
+    (tmp_path / "away").rename(other)
+    assert build(data, *sources, embedder=embedder).manifest.files == 66
+
+
+@pytest.mark.req("I10")
+def test_what_an_event_says_is_not_all_where_the_parent_is_an_older_generation(tmp_path, code):
+    data, other = tmp_path / "data", tmp_path / "other"
+    other.mkdir()
+    sources = (folder(code), folder(other, "other"))
+    build(data, *sources)
+    (other / "new.py").write_text("def new():\n    return 1\n")
+    build(data, *sources)
+    (data / "gens" / "2" / "tantivy" / "meta.json").unlink()
+    assert build(data, *sources, only={"code"}).manifest.parent == 1
+    assert symbols(data, "new", seeing("other")) == [("other", "new.py")]
 
 
 @pytest.mark.req("I15")
