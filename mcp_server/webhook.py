@@ -13,12 +13,13 @@ import hmac
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from ingest.config import SourceConfig
 from ingest.errors import SourceError
@@ -30,6 +31,8 @@ TOLERANCE = timedelta(minutes=5)  # of a signed time stamp
 REMEMBERED = timedelta(days=30)  # ids of deliveries, where the sender signs no time
 SECRET_PREFIX = "whsec_"
 SEEN = "webhooks.db"
+PUSHES = frozenset(("push", "Push Hook", "Tag Push Hook"))  # GitHub's `push` tells of tags, too
+FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,13 @@ class Push:
     places: frozenset[str]
 
 
-def verify_push(headers: Mapping[str, str], body: bytes, secret: str, now: datetime, data_dir: Path) -> Push | None:
-    """Return a genuine push that was not seen before; None for another genuine event, such as a ping.
+@contextmanager
+def receive_push(
+    headers: Mapping[str, str], body: bytes, secret: str, now: datetime, data_dir: Path
+) -> Iterator[Push | None]:
+    """Yield a genuine push that was not accepted before; None for another genuine event, such as a ping.
 
+    It is accepted when the block ends; where the block raises, the sender may deliver it again.
     Raises Refused for a wrong signature, an old or repeated delivery, BadRequest for a body that is no push.
     """
     if not secret:
@@ -55,9 +62,10 @@ def verify_push(headers: Mapping[str, str], body: bytes, secret: str, now: datet
         raise BadRequest(f"The webhook's body is larger than {MAX_BODY_BYTES} bytes.")
     given = {name.lower(): value for name, value in headers.items()}
     sender, delivery = authenticate(given, body, secret, now)
-    remember(data_dir, f"{sender} {delivery}", "" if sender == "gitlab" else hashlib.sha256(body).hexdigest(), now)
     event = given.get("x-github-event") or given.get("x-gitlab-event", "")
-    return read_push(sender, delivery, body) if event in ("push", "Push Hook") else None
+    content = "" if sender == "gitlab" else hashlib.sha256(body).hexdigest()
+    with remembering(data_dir, f"{sender} {delivery}", content, now):
+        yield read_push(sender, delivery, body, given.get("content-type", "")) if event in PUSHES else None
 
 
 def authenticate(headers: Mapping[str, str], body: bytes, secret: str, now: datetime) -> tuple[str, str]:
@@ -113,9 +121,11 @@ def require(headers: Mapping[str, str], name: str) -> str:
     return value
 
 
-def remember(data_dir: Path, delivery: str, content: str, now: datetime) -> None:
-    """Keep a delivery's id for a month. Raises Refused if it was there.
+@contextmanager
+def remembering(data_dir: Path, delivery: str, content: str, now: datetime) -> Iterator[None]:
+    """Keep a delivery's id for a month, unless the block raises. Raises Refused if it was there.
 
+    Another delivery waits until the block has ended: of two copies at once only one is accepted.
     `content`: hash of the body where the id itself is not signed, as by GitHub: a copy may come under another id.
     """
     with closing(sqlite3.connect(data_dir / SEEN, timeout=30)) as db, db:
@@ -127,12 +137,14 @@ def remember(data_dir: Path, delivery: str, content: str, now: datetime) -> None
         ).fetchone():
             raise Refused("This webhook was delivered before.")
         db.execute("INSERT INTO seen VALUES (?, ?, ?)", (delivery, content, now.timestamp()))
+        yield
 
 
-def read_push(sender: str, delivery: str, body: bytes) -> Push:
-    """Return what a push says. Raises BadRequest for anything else."""
+def read_push(sender: str, delivery: str, body: bytes, content_type: str) -> Push:
+    """Return what a push says, as JSON or in the form that GitHub sends by default. Raises BadRequest otherwise."""
+    is_form = content_type.partition(";")[0].strip().lower() == FORM
     try:
-        data: dict[str, Any] = json.loads(body)
+        data: dict[str, Any] = json.loads(parse_qs(body.decode())["payload"][0] if is_form else body)
         repository = data.get("repository") or data.get("project") or {}
         names = ("full_name", "path_with_namespace", "clone_url", "ssh_url", "git_http_url", "git_ssh_url", "html_url")
         places = {
@@ -147,7 +159,7 @@ def read_push(sender: str, delivery: str, body: bytes) -> Push:
             after="" if after.strip("0") == "" else after,
             places=frozenset(places),
         )
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise BadRequest(f"The webhook's body is no push ({type(error).__name__}).") from error
 
 
