@@ -933,6 +933,8 @@ class Publication:
             self._delta.vector_hashes,
         )
         self._forget_shadowed()
+        if self._base is not None and self._base.manifest.chunker != self._options.chunker:
+            db.execute("UPDATE file SET again = 1 WHERE gen_to IS NULL")  # what was left out, or comes in a later part
         self._insert_files()
         self._write_skips()
         control.write_renames(db, number, self._delta.renames)

@@ -1,6 +1,7 @@
 """Builds through the public door: sources in, searchable generation out."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -296,6 +297,48 @@ def test_other_chunking_reads_everything_again(tmp_path, code):
     assert report.manifest.chunker != first.chunker
     assert report.manifest.chunker.endswith("/400")
     assert report.chunks_written == 6
+
+
+@pytest.mark.req("I15", "A6")
+def test_a_source_that_was_left_out_while_chunking_changed_is_read_again_when_it_is_back(tmp_path, code):
+    other = tmp_path / "other"
+    shutil.copytree(code, other)
+    data, sources = tmp_path / "data", (folder(code), folder(other, "other"))
+    build(data, *sources)
+    other.rename(tmp_path / "away")
+    shorter = IndexConfig(workers=1, chunk_chars=400)
+    report = build_index(sources, shorter, None, data, now=NOW, skip_failing=True)
+    assert (report.chunks_written, set(report.left_out)) == (6, {"other"})
+    (tmp_path / "away").rename(other)
+    assert build_index(sources, shorter, None, data, now=NOW).chunks_written == 6
+    assert not build_index(sources, shorter, None, data, now=NOW).published
+    assert check_invariants(data) == []
+
+
+@pytest.mark.req("I15", "I19")
+def test_parts_that_were_cut_by_another_chunker_are_read_again_however_often_a_build_is_killed(
+    tmp_path, code, piecemeal
+):
+    data, long = tmp_path / "data", "".join(f"def g{i}():\n    return {i}\n\n\n" for i in range(60))
+    (code / "module_4.py").write_text(long)
+    (code / "module_5.py").write_text(long)
+
+    def die(progress):
+        if (progress.stage, progress.done) == ("indexing", 6):
+            raise Killed
+
+    def die_early(progress):
+        if (progress.stage, progress.done) == ("indexing", 2):
+            raise Killed
+
+    shorter = IndexConfig(workers=1, chunk_chars=400)
+    with pytest.raises(Killed):
+        build(data, folder(code), progress=die)
+    with pytest.raises(Killed):
+        build_index([folder(code)], shorter, None, data, now=NOW, progress=die_early)
+    manifest = build_index([folder(code)], shorter, None, data, now=NOW).manifest
+    fresh = build_index([folder(code)], shorter, None, tmp_path / "fresh", now=NOW).manifest
+    assert manifest.content_hash == fresh.content_hash
 
 
 @pytest.mark.req("A6")
