@@ -68,6 +68,7 @@ ALLOWED_OPTIONS: Mapping[str, frozenset[str]] = {
             "--upload-pack=git-upload-pack",
         }
     ),
+    "fsck": frozenset({"--connectivity-only", "--no-dangling"}),
     "ls-remote": frozenset({"--quiet", "--upload-pack=git-upload-pack"}),
     "config": frozenset({"--file", "--no-includes", "--default", "--get", "--null", "--list"}),
     "rev-parse": frozenset({"--verify", "--quiet", "--end-of-options"}),
@@ -563,13 +564,15 @@ def _is_partial(common_dir: Path) -> bool:
 
 
 def _renew(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None], anew: bool) -> None:
-    """Fetch into a mirror, and where that fails (or at once) into a fresh one, which then takes its place."""
+    """Fetch into a mirror; where that fails and it is at fault (or at once) into a fresh one, which takes its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _keep_fragments(path.parent):
         if path.is_dir() and not anew:
-            # A killed fetch may have left locks or half a pack: a fresh mirror says whether the source is at fault.
-            with contextlib.suppress(GitError):
+            try:
                 return fetch_into(path)
+            except GitError as error:
+                if _is_sound(path, algorithm, str(error)):
+                    raise
         _make_mirror(path, algorithm, fetch_into)
 
 
@@ -586,6 +589,22 @@ def _keep_fragments(mirrors: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_sound(mirror: Path, algorithm: Algorithm, failure: str) -> bool:
+    """Say whether a fetch that failed leaves a mirror without a fault: then the source or the line has one.
+
+    A mirror's own: locks that a killed git left, refs or objects that are broken or of another kind.
+    """
+    if f"(stored in {_one_line(str(mirror))}/" in failure:  # how git names an object whose bytes are corrupt
+        return False
+    if any(mirror.rglob("*.lock")) or _read_algorithm(mirror) != algorithm:
+        return False
+    try:
+        run_git("fsck", "--connectivity-only", "--no-dangling", git_dir=mirror, timeout_s=FETCH_TIMEOUT_S)
+    except GitError:
+        return False
+    return True
 
 
 def _make_mirror(path: Path, algorithm: Algorithm, fetch_into: Callable[[Path], None]) -> None:

@@ -1,6 +1,7 @@
 """Git on untrusted repositories: each attack plants a command that leaves a marker, shown to run with plain git."""
 
 import ast
+import hashlib
 import os
 import select
 import stat
@@ -441,6 +442,39 @@ def test_a_mirror_that_a_killed_fetch_left_behind_is_made_anew(repository: Path,
     write(mirror.path, {"refs/heads/main.lock": "", "refs/codecairn/head.lock": ""})
     assert update_mirror(found, tmp_path / "data").commit == newer
     assert [path.name for path in (tmp_path / "data" / "mirrors").iterdir()] == [mirror.path.name]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_mirror_with_a_corrupt_object_that_a_fetch_needs_is_made_anew(
+    packed: bool, repository: Path, tmp_path: Path
+) -> None:
+    lines = "".join(f"LINE_{n} = {hash_of(n)!r}\n" for n in range(1000))
+    commit(repository, "Long", {"long.py": lines})
+    found = find_repository(repository)
+    mirror = update_mirror(found, tmp_path / "data").path
+    if packed:
+        git(mirror, "repack", "-adq")
+    blob = git(repository, "rev-parse", "HEAD:long.py")
+    file = next(mirror.glob("objects/pack/*.pack")) if packed else mirror / "objects" / blob[:2] / blob[2:]
+    file.chmod(0o600)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + b"damaged" + data[len(data) // 2 + 7 :])
+    newer = commit(repository, "Longer", {"long.py": lines + "LAST = 1\n"})
+    assert update_mirror(found, tmp_path / "data").commit == newer
+    git(mirror, "fsck")
+
+
+def hash_of(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def test_a_repository_of_another_kind_under_the_same_path_is_mirrored_anew(repository: Path, tmp_path: Path) -> None:
+    update_mirror(find_repository(repository), tmp_path / "data")
+    repository.rename(tmp_path / "old")
+    repository.mkdir()
+    git(repository, "init", "-q", "-b", "main", "--object-format=sha256")
+    first = commit(repository, "First", {"a.py": "A = 1\n"})
+    assert update_mirror(find_repository(repository), tmp_path / "data").commit == first
 
 
 @pytest.fixture

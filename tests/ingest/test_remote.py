@@ -25,7 +25,7 @@ class GitHost:
     """`git http-backend` behind a real HTTP server that wants a token."""
 
     def __init__(self, root):
-        self.requests, self.redirect = [], ""
+        self.requests, self.redirect, self.failing, self.fetches = [], "", False, 0
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,6 +39,10 @@ class GitHost:
                 if host.redirect:
                     return self.reply(302, {"Location": host.redirect})
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if b"command=fetch" in body:
+                    host.fetches += 1
+                    if host.failing:
+                        return self.reply(500, {})
                 done = subprocess.run(
                     ["git", "http-backend"],
                     input=body,
@@ -191,6 +195,22 @@ def test_a_host_that_refuses_leaves_the_index_as_it_was_and_says_why_without_the
     assert names(tmp_path) == {"alpha"}
     monkeypatch.delenv("SHOP_TOKEN")
     assert "SHOP_TOKEN is not set" in build(tmp_path, *sources).left_out["shop"]
+
+
+@pytest.mark.req("I16")
+def test_a_fetch_that_fails_at_the_host_leaves_the_mirror_and_is_tried_once(tmp_path, git, origin, host):
+    build(tmp_path, remote(host))
+    mirror = gitio.remote_mirror_path(host.url, tmp_path / "data")
+    before = mirror.stat().st_ino
+    push(git, origin, "beta", "Adds beta")
+    host.failing, host.fetches = True, 0
+    with pytest.raises(GitError, match="HTTP 500"):
+        build(tmp_path, remote(host))
+    assert (host.fetches, names(tmp_path)) == (1, {"alpha"})
+    host.failing = False
+    build(tmp_path, remote(host))
+    assert names(tmp_path) == {"alpha", "beta"}
+    assert mirror.stat().st_ino == before
 
 
 @pytest.mark.req("S11")
