@@ -14,17 +14,20 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, IngestError
 from ingest.index import control, files
 from ingest.index.beacon import read_state
 from ingest.index.files import disk_errors, sync_file
-from ingest.index.invariants import check_invariants
+from ingest.index.invariants import AUDIT, check_copy, check_invariants
 from ingest.index.lease import take_lease
+from ingest.index.schema import Violation
 
 FORMAT = 1
 LISTING = "codecairn-backup.json"
@@ -36,12 +39,24 @@ FULL = "Nothing was written there; free some space, or name a file on another di
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup holds. `generations`: folder of an index within the data directory ("." for the main one)."""
+    """What a backup holds. `generations`: folder of an index within the data directory ("." for the main one).
+
+    `warnings`: what is wrong with it, and no reason to refuse it.
+    """
 
     file: Path
     generations: dict[str, int]
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+class Listing(BaseModel):
+    """The file in a backup that says what else is in it."""
+
+    format: int
+    generations: dict[str, int]
+    files: dict[str, tuple[int, str]]  # name -> size, hash
 
 
 def create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
@@ -76,8 +91,9 @@ def _create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
         stack.callback(partial.unlink, missing_ok=True)
         generations: dict[str, int] = {}
         listing: dict[str, list[object]] = {}
+        warnings: list[str] = []
         with tarfile.open(partial, "w") as archive:
-            for name, source in _members(data_dir, scratch, generations, stack):
+            for name, source in _members(data_dir, scratch, generations, warnings, stack):
                 listing[name] = [source.stat().st_size, files.hash_file(source)]
                 archive.add(source, name, recursive=False)
             about = {"format": FORMAT, "created_at": now, "generations": generations, "files": listing}
@@ -85,7 +101,7 @@ def _create_backup(data_dir: Path, target: Path, now: str) -> BackupReport:
         sync_file(partial)
         partial.replace(target)
         sync_file(target.parent)
-    return BackupReport(target, generations, len(listing), target.stat().st_size)
+    return BackupReport(target, generations, len(listing), target.stat().st_size, tuple(warnings))
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -95,7 +111,7 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _members(
-    data_dir: Path, scratch: Path, generations: dict[str, int], stack: ExitStack
+    data_dir: Path, scratch: Path, generations: dict[str, int], warnings: list[str], stack: ExitStack
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name in the backup, file to read): databases as consistent copies, generations under a lease."""
     for folder, folders, names in os.walk(data_dir):
@@ -104,7 +120,7 @@ def _members(
         inside = place.relative_to(data_dir).as_posix()
         for name in sorted(names):
             if name == control.CONTROL:
-                yield from _index_members(place, inside, scratch, generations, stack)
+                yield from _index_members(place, inside, scratch, generations, warnings, stack)
             elif name.endswith(DATABASE):
                 yield _join(inside, name), _copy_database(place / name, scratch)
             elif name == KEY:
@@ -116,7 +132,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _index_members(
-    place: Path, inside: str, scratch: Path, generations: dict[str, int], stack: ExitStack
+    place: Path, inside: str, scratch: Path, generations: dict[str, int], warnings: list[str], stack: ExitStack
 ) -> Iterator[tuple[str, Path]]:
     copy = _copy_database(place / control.CONTROL, scratch)
     with closing(control.connect_copy(copy, place / control.CONTROL)) as db:
@@ -126,14 +142,23 @@ def _index_members(
             if lease is not None:
                 stack.callback(lease.release)
             _keep_only(db, pointed[0])
+        remedy = "If `codecairn index` does not mend it, move that folder away and run it again."
+        warnings += _judge(check_copy(place, db), f"The index in {place}", remedy)
     if pointed is not None:
         generations[inside] = pointed[0]
         folder = files.generation_folder(place, pointed[0])
         manifest = files.read_file_manifest(folder, pointed[1])
-        files.verify_files(folder, manifest, "full")
         for name in (*manifest.files, files.FILE_MANIFEST):
             yield _join(inside, f"{files.GENERATIONS}/{pointed[0]}/{name}"), folder / name
     yield _join(inside, control.CONTROL), copy
+
+
+def _judge(violations: Sequence[Violation], what: str, remedy: str) -> list[str]:
+    """Return what is wrong with the audit trail only. Raises IndexCorrupt for what is wrong with the index."""
+    for violation in violations:
+        if violation.rule != AUDIT:
+            raise IndexCorrupt(f"{what} is damaged: {str(violation).rstrip('.')}. {remedy}")
+    return [f"{what}: {violation}, so somebody changed what it says. The rest is whole." for violation in violations]
 
 
 def _keep_only(db: sqlite3.Connection, pointed: int) -> None:
@@ -182,23 +207,21 @@ def _restore_backup(file: Path, data_dir: Path) -> BackupReport:
     try:
         with disk_errors(data_dir.parent):
             about = _extract(file, fresh)
-        for place in about["generations"]:
+        warnings = []
+        for place in about.generations:
             if control.is_former(fresh / place):  # made by an older program: whole, and built again by the next build
                 continue
-            violations = check_invariants(fresh / place)
-            if violations:
-                raise IndexCorrupt(
-                    f"The backup {file} holds a damaged index: {str(violations[0]).rstrip('.')}. Use another backup."
-                )
+            what = f"The index in the backup {file}"
+            warnings += _judge(check_invariants(fresh / place), what, "Use another backup.")
         shutil.rmtree(data_dir, ignore_errors=True)
         fresh.chmod(0o700)
         fresh.rename(data_dir)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return BackupReport(file, about["generations"], len(about["files"]), file.stat().st_size)
+    return BackupReport(file, about.generations, len(about.files), file.stat().st_size, tuple(warnings))
 
 
-def _extract(file: Path, target: Path) -> dict[str, dict[str, int]]:
+def _extract(file: Path, target: Path) -> Listing:
     """Unpack into an empty folder and compare every file with the listing. Raises IngestError, IndexCorrupt."""
     try:
         with tarfile.open(file, "r:") as archive:
@@ -208,17 +231,30 @@ def _extract(file: Path, target: Path) -> dict[str, dict[str, int]]:
         raise IngestError(f"{file} is no backup of CodeCairn, or does not exist.") from error
     except (tarfile.TarError, ValueError) as error:
         raise IndexCorrupt(f"The backup {file} cannot be read ({error}). Use another backup.") from error
-    if about.get("format") != FORMAT:
-        raise IngestError(
-            f"The backup {file} has format {about.get('format')}, this program reads {FORMAT}. "
-            "Restore it with the release that made it, or index anew."
-        )
+    listing = _read_listing(file, about)
     (target / LISTING).unlink()
     found = {path.relative_to(target).as_posix(): path for path in target.rglob("*") if path.is_file()}
-    for name, (size, expected) in about["files"].items():
+    for name, (size, expected) in listing.files.items():
         path = found.pop(name, None)
         if path is None or path.stat().st_size != size or files.hash_file(path) != expected:
             raise IndexCorrupt(f"{name} in the backup {file} is not as it was written. Use another backup.")
     if found:
         raise IndexCorrupt(f"The backup {file} holds {min(found)}, which it does not list. Use another backup.")
-    return dict(about)
+    return listing
+
+
+def _read_listing(file: Path, about: object) -> Listing:
+    """Return what a backup says that it holds. Raises IngestError for another format, IndexCorrupt for no listing."""
+    if isinstance(about, dict) and about.get("format", FORMAT) != FORMAT:
+        raise IngestError(
+            f"The backup {file} has format {about['format']}, this program reads {FORMAT}. "
+            "Restore it with the release that made it, or index anew."
+        )
+    try:
+        listing = Listing.model_validate(about)
+    except ValidationError as error:
+        raise IndexCorrupt(f"The listing in the backup {file} is not as it was written. Use another backup.") from error
+    for place in listing.generations:
+        if _join(place, control.CONTROL) not in listing.files:
+            raise IndexCorrupt(f"The backup {file} lists an index {place!r} that it lacks. Use another backup.")
+    return listing

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 SETTLE_ATTEMPTS = 3
+AUDIT = "audit"  # the rule that the hash chain of the trail holds: what is searched does not depend on it
 
 
 def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
@@ -39,6 +40,15 @@ def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
         return [Violation("W1", str(error))]
     finally:
         connection.close()
+
+
+def check_copy(data_dir: Path, copy: sqlite3.Connection) -> list[Violation]:
+    """Return every broken promise of what a copy of control.db points at; the files lie in `data_dir`."""
+    try:
+        with control.translated(data_dir / control.CONTROL):
+            return list(_check(data_dir, copy, deep=True))
+    except IndexStateError as error:
+        return [Violation("W1", str(error))]
 
 
 def check_settled(data_dir: Path) -> list[Violation]:
@@ -71,7 +81,7 @@ def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool) -> Iterat
         return
     broken = control.broken_audit_row(connection) if deep else None
     if broken is not None:
-        yield Violation("audit", f"row {broken} of the audit trail breaks the hash chain")
+        yield Violation(AUDIT, f"row {broken} of the audit trail breaks the hash chain")
     pointed = control.read_pointer(connection)
     if pointed is None:
         return

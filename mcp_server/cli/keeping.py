@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,9 +49,11 @@ def backup(
     target = file or Path(f"codecairn-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar")
     report = create_backup(setup.data_dir, target.absolute(), utc_now())
     if as_json:
-        print_json({"file": str(report.file), "generations": report.generations, "bytes": report.bytes})
+        counts = {"generations": report.generations, "bytes": report.bytes}
+        print_json({"file": str(report.file), **counts, "warnings": report.warnings})
     else:
         print(f"wrote {report.file}: {report.files} files, {report.bytes / 1e6:.1f} MB, checked")
+        print_warnings(report.warnings)
 
 
 def restore(
@@ -69,10 +72,18 @@ def restore(
     setup = read_setup(root, config, data)
     report = restore_backup(file.absolute(), setup.data_dir)
     if as_json:
-        print_json({"data_dir": str(setup.data_dir), "generations": report.generations})
+        place = {"data_dir": str(setup.data_dir), "generations": report.generations}
+        print_json({**place, "warnings": report.warnings})
     else:
         numbers = ", ".join(map(str, report.generations.values()))
         print(f"restored {report.files} files to {setup.data_dir}; serving generation {numbers}")
+        print_warnings(report.warnings)
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Say what is wrong and kept nobody from what they wanted."""
+    for warning in warnings:
+        print(f"codecairn: {warning}", file=sys.stderr)
 
 
 @hook_app.command("install")

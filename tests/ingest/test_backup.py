@@ -2,10 +2,11 @@
 
 import sqlite3
 import tarfile
+from contextlib import closing
 
 import pytest
 
-from ingest.backup import create_backup, restore_backup
+from ingest.backup import LISTING, create_backup, restore_backup
 from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding.static import StaticEmbedder
@@ -140,3 +141,44 @@ def test_a_backup_that_cannot_be_put_in_place_is_refused_with_a_sentence(tmp_pat
     assert not list(tmp_path.glob("fresh*"))
     with pytest.raises(IngestError, match="does not exist"):
         restore_backup(tmp_path / "none.tar", tmp_path / "fresh")
+
+
+def change(data, *statements):
+    with closing(sqlite3.connect(data / "control.db")) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.mark.req("V13", "I8")
+def test_a_broken_audit_trail_is_said_by_backup_and_restore_and_stops_neither(tmp_path, data):
+    change(data, "DROP TRIGGER audit_no_update", "UPDATE audit SET at = 'yesterday' WHERE seq = 2")
+    found = "row 2 of the audit trail breaks the hash chain"
+    [warning] = create_backup(data, tmp_path / "b.tar", NOW).warnings
+    assert str(data) in warning and found in warning
+    [warning] = restore_backup(tmp_path / "b.tar", tmp_path / "fresh").warnings
+    assert found in warning
+    assert generations(tmp_path / "fresh")
+
+
+@pytest.mark.req("V13")
+def test_a_backup_that_would_not_be_restored_is_not_written(tmp_path, data):
+    change(data, "DELETE FROM chunk WHERE rowid = (SELECT max(rowid) FROM chunk)")
+    with pytest.raises(IndexCorrupt, match=r"is damaged: source 'code': chunk counts differ: .*move that folder away"):
+        create_backup(data, tmp_path / "b.tar", NOW)
+    assert not list(tmp_path.glob("b.tar*"))
+
+
+@pytest.mark.req("V13")
+@pytest.mark.parametrize(
+    "listing",
+    ["[]", '"x"', "{}", '{"format": 1, "generations": {}}', '{"format": 1, "generations": 3, "files": {}}',
+     '{"format": 1, "generations": {"elsewhere": 3}, "files": {}}',
+     '{"format": 1, "generations": {}, "files": {"a": 1}}'],
+)  # fmt: skip
+def test_a_backup_with_another_listing_is_refused_with_a_sentence(tmp_path, listing):
+    (tmp_path / LISTING).write_text(listing)
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        archive.add(tmp_path / LISTING, LISTING)
+    with pytest.raises(IndexCorrupt, match=r"The (listing in the )?backup .* Use another backup"):
+        restore_backup(tmp_path / "b.tar", tmp_path / "fresh")
+    assert not list(tmp_path.glob("fresh*"))
