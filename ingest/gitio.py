@@ -688,7 +688,13 @@ def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: boo
     path = remote_mirror_path(remote.url, data_dir)
     if anew or may_ask or not (path / LISTED).is_file():
         listed = _run_remote("ls-remote", "--quiet", UPLOAD_PACK, remote.url, "HEAD", *REMOTE_REFS, remote=remote)
-        if anew or _read_text(path, LISTED, MAX_PACKED_REFS_BYTES) != listed.decode("utf-8", "surrogateescape"):
+        before = _read_text(path, LISTED, MAX_PACKED_REFS_BYTES)
+        if before and not listed:
+            raise GitError(
+                f"{remote.url} answers that it has no branch and no tag, but it had when it was fetched last, so what "
+                "was read of it stays. Check `url` and `token_env`; if it was emptied on purpose, remove this source."
+            )
+        if anew or before != listed.decode("utf-8", "surrogateescape"):
             head = _head_of(listed)
             algorithm: Algorithm = "sha256" if len(head) == 64 else "sha1"
             _renew(path, algorithm, lambda mirror: _fetch_remote(remote, mirror, head), anew)

@@ -277,9 +277,21 @@ def published(tmp_path):
 
 @pytest.mark.req("I1")
 def test_an_empty_remote_repository_is_no_failure_and_one_without_a_head_says_what_to_set(tmp_path, git, host, origin):
-    empty = tmp_path / "hosted" / "shop.git"
-    git(empty, "symbolic-ref", "HEAD", "refs/heads/none")
+    hosted = tmp_path / "hosted" / "shop.git"
+    git(hosted, "symbolic-ref", "HEAD", "refs/heads/none")
+    git(hosted, "update-ref", "-d", "refs/heads/main")
+    assert build(tmp_path, remote(host)).manifest.chunks == 0
+    push(git, origin, "beta", "Adds beta")
     with pytest.raises(GitError, match="Set `ref`"):
         build(tmp_path, remote(host))
-    git(empty, "update-ref", "-d", "refs/heads/main")
-    assert build(tmp_path, remote(host)).manifest.chunks == 0
+
+
+@pytest.mark.req("I1", "I16")
+def test_a_remote_that_says_that_it_is_empty_and_was_not_leaves_the_index_as_it_was(tmp_path, git, host, origin):
+    build(tmp_path, remote(host))
+    git(tmp_path / "hosted" / "shop.git", "update-ref", "-d", "refs/heads/main")
+    with pytest.raises(GitError, match=r"no branch and no tag, but it had .* remove this source"):
+        build(tmp_path, remote(host))
+    assert names(tmp_path) == {"alpha"}
+    git(origin, "push", "-q", "origin", "main")
+    assert not build(tmp_path, remote(host)).published
