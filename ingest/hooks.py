@@ -6,10 +6,11 @@ No git command runs in the repository's own configuration: where its hooks lie i
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingest.errors import ConfigError
@@ -20,15 +21,19 @@ BARE_HOOKS = ("post-receive",)  # nobody commits in a bare repository: it is pus
 INCLUDE_DEPTH = 10  # git's own limit
 BEGIN = "# >>> codecairn"
 END = "# <<< codecairn"
+CALL = re.compile(r"(?:codecairn|mcp_server\.cli)\W+hook\W+run\b")  # also as a list of words
+RUN = "codecairn hook run"
+ADVICE = f"Call `{RUN}` from it yourself and install again: then it stays as it is."
 SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
 
 
 @dataclass(frozen=True, slots=True)
 class HookChange:
-    """What was done to one hook file: installed, updated, removed or unchanged."""
+    """What was done to one hook file: installed, updated, removed, unchanged or why not; `note` says what to do."""
 
     file: Path
     what: str
+    note: str = ""
 
 
 def find_hooks_folder(repository: Repository, home: Mapping[str, str]) -> Path:
@@ -107,47 +112,73 @@ def describe_place(path: Path, home: Mapping[str, str]) -> str:
 
 
 def install(path: Path, command: Sequence[str], home: Mapping[str, str]) -> list[HookChange]:
-    """Put the block into each hook, before what is there already. Raises ConfigError; then nothing was changed."""
+    """Put the block into each hook, before what is there already; one that calls us without it stays as it is.
+
+    Raises ConfigError; then nothing was changed.
+    """
     repository = find_repository(path)
     folder = find_hooks_folder(repository, home)
     block = make_block(path, command)
     names = HOOKS if repository.work_tree is not None else BARE_HOOKS
-    texts = {folder / name: _read(folder / name) for name in names}
+    left = [folder / name for name in names if _calls_itself(folder / name)]
+    texts = {folder / name: _read(folder / name) for name in names if folder / name not in left}
     for file, text in texts.items():
         _refuse_foreign(file, text)
     folder.mkdir(parents=True, exist_ok=True)
     rests = {file: _without_block(text, path) for file, text in texts.items()}
-    return [
+    changes = [
         _write(file, text, _with_block(text, path, block), "installed" if rests[file] == text else "updated")
         for file, text in texts.items()
     ]
+    return [_note_mode(one) for one in (*changes, *(HookChange(file, f"calls `{RUN}` itself") for file in left))]
 
 
 def uninstall(path: Path, home: Mapping[str, str]) -> list[HookChange]:
     """Take the block out of each hook; a file that holds nothing else is removed."""
     folder = find_hooks_folder(find_repository(path), home)
-    texts = {folder / name: _read(folder / name) for name in (*HOOKS, *BARE_HOOKS)}
+    files = [folder / name for name in (*HOOKS, *BARE_HOOKS)]
+    texts = {file: _read(file) for file in files if not file.is_symlink()}
     rests = {file: _without_block(text, path) for file, text in texts.items()}
     return [_write(file, text, rests[file], "removed") for file, text in texts.items() if rests[file] != text]
 
 
+def _calls_itself(file: Path) -> bool:
+    """Tell whether a hook that is not ours to change, a link or no shell script, calls `codecairn hook run`."""
+    if not file.is_file():
+        return False
+    text = _decode(file)
+    return bool(CALL.search(text)) and (file.is_symlink() or not _is_shell(text))
+
+
+def _note_mode(change: HookChange) -> HookChange:
+    """Return it with what to do where git ignores the hook."""
+    if os.access(change.file, os.X_OK):
+        return change
+    command = f"chmod +x {shlex.quote(str(change.file))}"
+    return replace(change, note=f"Git ignores {change.file}, which is not executable. Run `{command}`.")
+
+
 def _read(file: Path) -> str:
-    if file.is_symlink() or not file.exists():
-        if file.is_symlink():
-            raise ConfigError(f"{file} is a symbolic link, which is not followed. Call `codecairn hook run` from it.")
-        return ""
+    if file.is_symlink():
+        raise ConfigError(f"{file} is a symbolic link, which is not followed. {ADVICE}")
+    return _decode(file) if file.exists() else ""
+
+
+def _decode(file: Path) -> str:
     return file.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def _refuse_foreign(file: Path, text: str) -> None:
     """Raise ConfigError for a hook that is no shell script: lines of shell would break it."""
+    if text and not _is_shell(text):
+        first = text.partition("\n")[0]
+        raise ConfigError(f"{file} is no shell script (it starts with {first[:60]!r}). {ADVICE}")
+
+
+def _is_shell(text: str) -> bool:
     first = text.partition("\n")[0]
-    words = first.removeprefix("#!").split()
-    names = {os.path.basename(word) for word in words}
-    if text and not (first.startswith("#!") and names & SHELLS):
-        raise ConfigError(
-            f"{file} is no shell script (it starts with {first[:60]!r}). Call `codecairn hook run` from it yourself."
-        )
+    names = {os.path.basename(word) for word in first.removeprefix("#!").split()}
+    return first.startswith("#!") and bool(names & SHELLS)
 
 
 def _with_block(text: str, path: Path, block: str) -> str:

@@ -95,8 +95,12 @@ def hook_install(root: RootOption = None, config: ConfigOption = None, data: Dat
     from ingest.hooks import describe_place, install
 
     setup = open_setup(root, config, data)
-    for change in install(setup.root, hook_command(setup), read_environment()):
+    changes = install(setup.root, hook_command(setup), read_environment())
+    for change in changes:
         print(f"{change.what}: {change.file}")
+    for change in changes:
+        if change.note:
+            print(change.note)
     if note := describe_place(setup.root, read_environment()):
         print(note)
 

@@ -116,6 +116,45 @@ def test_a_hook_in_another_language_is_left_alone(repository):
     assert hooks_of(repository) == {"post-merge": "#!/usr/bin/env python3\nprint(1)\n"}
 
 
+@pytest.mark.req("I4")
+def test_a_hook_that_calls_us_itself_is_left_alone_and_the_others_are_installed(repository, tmp_path):
+    """As install advises where it may not put its lines in."""
+    folder = repository / ".git" / "hooks"
+    folder.mkdir(exist_ok=True)
+    python = "#!/usr/bin/env python3\nimport subprocess\nsubprocess.Popen(['codecairn', 'hook', 'run'])\n"
+    shell = "#!/bin/sh\ncodecairn hook run >/dev/null 2>&1 &\n"
+    (folder / "post-merge").write_text(python)
+    (tmp_path / "shared").write_text("#!/bin/sh\n")
+    (folder / "post-rewrite").symlink_to(tmp_path / "shared")
+    with pytest.raises(ConfigError, match="symbolic link.*Call `codecairn hook run` from it yourself"):
+        install(repository, COMMAND, os.environ)
+    (tmp_path / "shared").write_text(shell)
+    for file in (folder / "post-merge", tmp_path / "shared"):
+        file.chmod(0o755)
+    changes = {change.file.name: (change.what, change.note) for change in install(repository, COMMAND, os.environ)}
+    assert changes == {name: ("installed", "") for name in ("post-commit", "post-checkout")} | {
+        name: ("calls `codecairn hook run` itself", "") for name in ("post-merge", "post-rewrite")
+    }
+    assert (hooks_of(repository)["post-merge"], (tmp_path / "shared").read_text()) == (python, shell)
+    assert {change.file.name for change in uninstall(repository, os.environ)} == {"post-commit", "post-checkout"}
+    assert hooks_of(repository) == {"post-merge": python, "post-rewrite": shell}
+
+
+@pytest.mark.req("I4")
+def test_a_hook_that_git_ignores_keeps_its_mode_and_is_told(repository):
+    hook = repository / ".git" / "hooks" / "post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho theirs\n")
+    hook.chmod(0o640)
+    for what in ("installed", "unchanged"):
+        first, *others = install(repository, COMMAND, os.environ)
+        assert (first.what, stat.S_IMODE(hook.stat().st_mode)) == (what, 0o640)
+        assert first.note == f"Git ignores {hook}, which is not executable. Run `chmod +x {hook}`."
+        assert {change.note for change in others} == {""}
+    hook.chmod(0o750)
+    assert {change.note for change in install(repository, COMMAND, os.environ)} == {""}
+
+
 @pytest.mark.req("I4", "S11")
 def test_core_hooks_path_is_respected_and_nothing_of_the_configuration_runs(repository, git, tmp_path):
     git(repository, "config", "core.hooksPath", ".husky")

@@ -276,6 +276,14 @@ def test_of_many_hooks_at_once_one_waits_for_who_builds_and_the_rest_ends(codeca
             hook.wait()
 
 
+def test_a_hook_that_git_ignores_is_told(codecairn, repository):
+    hook = repository / ".git" / "hooks" / "post-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o644)
+    assert f"Run `chmod +x {hook}`." in codecairn("hook", "install")
+
+
 @pytest.mark.req("V13", "I4")
 def test_backup_restore_and_a_commit_that_the_hook_sees(codecairn, repository, tmp_path, git):
     """The restored index serves at once; the hook, put in once and run by git, brings a commit in."""
