@@ -176,14 +176,18 @@ def fetch_stream(
         if page.etag:
             values[f"{stream}.etag"] = f"{cursor} {page.etag}"
         cursor = newest
-        spool.store(_pack_page(page, info), sweep, values)
+        spool.store(_pack_page(page, info, now), sweep, values)
 
 
-def _pack_page(page: Fetched, info: SourceInfo) -> Page:
-    """Return a page as it is stored: redacted, for the spool is a file like any other."""
+def _pack_page(page: Fetched, info: SourceInfo, now: datetime) -> Page:
+    """Return a page as it is stored: redacted, for the spool is a file like any other.
+
+    No ticket counts as newer than now, or what it becomes until then would count as older.
+    """
+    latest = now.strftime(TIME)
     safe = [redact_ticket(ticket, personal=info.masks_personal) for ticket in page.tickets]
     return Page(
-        tickets={ticket.key: (pack_ticket(ticket), ticket.updated_at) for ticket in safe},
+        tickets={ticket.key: (pack_ticket(ticket), min(ticket.updated_at, latest)) for ticket in safe},
         comments={place: _pack_comment(comment, info) for place, comment in page.comments.items()},
         faults=page.faults,
     )

@@ -183,8 +183,10 @@ def test_a_tracker_whose_clock_was_a_day_ahead_loses_no_ticket(tmp_path: Path) -
         server.ahead_s = 86_400
         assert build(tmp_path, server).new == 2
         server.ahead_s = 0
+        content.issues[1] = issue(2, at(datetime.now(UTC)), title="Changed")
         content.issues.append(issue(3, at(datetime.now(UTC))))
-        assert build(tmp_path, server).new == 1
+        report = build(tmp_path, server)
+        assert (report.new, report.changed) == (1, 1)
         with contextlib.closing(sqlite3.connect(spool_path(tmp_path, "s"))) as db, db:  # as an earlier release left it
             db.execute("UPDATE meta SET value = ? WHERE key = 'issues.cursor'", (at(tomorrow),))
         content.issues.append(issue(4, at(datetime.now(UTC))))
