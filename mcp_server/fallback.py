@@ -23,6 +23,7 @@ SAYS: Mapping[str, str] = {
     "cache_unavailable": "the cache cannot be read or written; everything was worked out anew",
     "git_unavailable": "a tree cannot be read; pointers into it are unchecked",
     "rolled_back_generation": "files of the newest index are damaged; this is the one before",
+    "rolled_back": "the index was set back to an earlier generation; what was indexed after it is not found",
     "read_only": "the data directory is read-only: the index is served as it is, not renewed, and no records are kept",
     "disk_full": "the disk of the data directory is full: changes are not indexed until there is space",
     "trace_unavailable": "the trace of this result cannot be written",

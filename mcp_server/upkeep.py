@@ -65,6 +65,7 @@ def read_upkeep(
     letters = [letter for letter in work.letters if may_name(letter.source)]
     stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
     hung = describe_hung(state, main_dir)
+    rolled_back = is_rolled_back(data_dir)
     full = (state.disk_full if state is not None else "") or describe_full_disk(main_dir)
     alarms = [
         *filter(None, [full, hung]),
@@ -77,14 +78,23 @@ def read_upkeep(
         *disk_alarms(main_dir),
     ]
     return Upkeep(
-        files_behind=state.behind if state is not None and sees_all and not hung else None,
+        files_behind=state.behind if state is not None and sees_all and not (hung or rolled_back) else None,
         watching=state.watching if state is not None else "",
         stalled=stalled,
         alarms=tuple(alarms),
         sources={name: job_to_dict(job) for name, job in jobs.items()},
         failed_files=tuple(letter_to_dict(letter) for letter in letters),
-        degraded=("disk_full",) if full else (),
+        degraded=(*(["disk_full"] if full else []), *(["rolled_back"] if rolled_back else [])),
     )
+
+
+def is_rolled_back(data_dir: Path) -> bool:
+    """Tell whether a newer generation was published than the one that is pointed at."""
+    from ingest.index import control
+
+    with closing(control.connect(data_dir)) as db:
+        pointed = control.read_pointer(db)
+        return pointed is not None and any(row.id > pointed[0] for row in control.read_generations(db))
 
 
 def is_stalled(job: Job, limits: UpkeepConfig, now: datetime) -> bool:

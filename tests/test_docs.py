@@ -23,8 +23,8 @@ from traces.model import SPAN_NAMES
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 CODES = (
-    "vector_unavailable", "embed_unavailable", "rolled_back_generation", "git_unavailable", "trace_unavailable",
-    "index_empty", "index_building", "index_unreadable",
+    "vector_unavailable", "embed_unavailable", "rolled_back_generation", "rolled_back", "git_unavailable",
+    "trace_unavailable", "index_empty", "index_building", "index_unreadable",
 )  # fmt: skip
 
 

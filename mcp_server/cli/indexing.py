@@ -243,6 +243,7 @@ def rollback(
     """Serve an earlier generation again."""
     from ingest.audit import describe_actor
     from ingest.index import roll_back
+    from ingest.index.beacon import read_state
 
     setup = open_setup(root, config, data)
     domains = list_domains(setup)
@@ -257,6 +258,12 @@ def rollback(
             print_json({"generation": manifest.generation, "chunks": manifest.chunks})
         else:
             print(f"serving generation {manifest.generation} ({chunks}); the next index run builds on it")
+    state = read_state(setup.data_dir)
+    if state is not None and not as_json:
+        print(
+            "A worker keeps the index up to date, and publishes again at the next change. To keep this generation, "
+            f"stop the worker (pid {state.pid or 'unknown'}), or start its server again with `--no-watch`."
+        )
 
 
 def ensure_each_can_go_back(domains: Sequence[Domain]) -> None:

@@ -99,6 +99,16 @@ def test_rollback_serves_the_generation_before(codecairn, repository):
     assert "coupon.py" in codecairn("search", "redeem_coupon")
 
 
+def test_rollback_says_where_a_worker_would_publish_again(codecairn, data_dir, repository):
+    (repository / "shop" / "coupon.py").write_text("def redeem_coupon(): ...\n")
+    codecairn("index")
+    assert "worker" not in codecairn("rollback", "--to", "1")
+    worker = WorkerLock(data_dir)
+    assert worker.acquire()
+    assert "To keep this generation, stop the worker (pid unknown)" in codecairn("rollback", "--to", "2")
+    worker.release()
+
+
 def test_abstaining_and_finding_nothing_have_their_own_exit_code(codecairn):
     codecairn("index")
     assert "I do not have that in the index" in codecairn("answer", "What does `frobnicate_quux` do?", code=3)

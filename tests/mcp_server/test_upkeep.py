@@ -10,7 +10,7 @@ import pytest
 from ingest.access import Principal
 from ingest.config import SmokeQuestion, UpkeepConfig
 from ingest.errors import PublishRefused, SourceError
-from ingest.index import control, jobs
+from ingest.index import control, jobs, roll_back
 from ingest.index.beacon import WorkerLock, WorkerState, write_state
 from ingest.sources import worktree
 from mcp_server import upkeep
@@ -84,6 +84,25 @@ def test_how_many_files_wait_is_in_each_result_for_those_who_see_everything(late
     hidden = later.status(STRANGER)
     assert (hidden.files_behind, hidden.alarms, hidden.sources) == (None, (), ())
     assert "sources are polled\n" in render_status(hidden)
+    lock.release()
+
+
+@pytest.mark.req("I7", "M11")
+def test_a_rolled_back_index_says_so_and_not_that_it_is_up_to_date(service, setup, repository):
+    (repository / "shop" / "coupon.py").write_text("def redeem_coupon(): ...\n")
+    reindex(service)
+    lock = WorkerLock(setup.data_dir)
+    assert lock.acquire()
+    write_state(setup.data_dir, WorkerState(1, "events"))
+    said = []
+    for to in (1, 2):
+        roll_back(setup.data_dir, to)
+        answer = service.answer(AnswerRequest("What does `redeem_coupon` do?"), LOCAL)
+        found = service.search(SearchRequest("redeem_coupon"), LOCAL)
+        said.append(
+            [(one.generation, one.degraded, one.files_behind) for one in (answer, found, service.status(LOCAL))]
+        )
+    assert said == [[(1, ("rolled_back",), None)] * 3, [(2, (), 0)] * 3]
     lock.release()
 
 
