@@ -185,10 +185,14 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository on another machine. `authorization`: value of that HTTP header, "" = none."""
+    """A repository on another machine. `authorization`: value of that HTTP header, "" = none.
+
+    `token_env`: the variable that its token is from.
+    """
 
     url: str
     authorization: str = field(default="", repr=False)
+    token_env: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -650,13 +654,16 @@ def _fetch_into(repository: Repository, mirror: Path, wanted: str | None) -> Non
 def check_remote(url: str) -> str:
     """Return the transport of a remote repository's address. Raises SourceError for one that is not safe to use."""
     parts = urllib.parse.urlsplit(url)
-    if not re.fullmatch(r"[!-~]+", url) or not re.match("[A-Za-z0-9:]", parts.hostname or ""):
-        raise SourceError(f"{url!r} is no address of a repository. Set `url` to https://HOST/PATH or ssh://HOST/PATH.")
-    if parts.password or (parts.username and parts.scheme != "ssh"):
+    login = (parts.netloc or url.partition("/")[0]).rpartition("@")[0]
+    if ":" in login or (login and parts.netloc and parts.scheme != "ssh") or set("?#") & set(url):
         raise SourceError(
-            "The `url` of a git source holds a user name or password. Remove it, and name the environment variable "
-            "that holds the token in `token_env`."
+            "The `url` of a git source holds a user name, a password, or what follows `?` or `#`. Remove it, and name "
+            "the environment variable that holds the token in `token_env`."
         )
+    if scp := re.fullmatch(r"([\w.-]+@[A-Za-z0-9][\w.-]*):/?([!-~]+)", url):
+        raise SourceError(f"{url!r} is no address with a transport. Set `url` to ssh://{scp[1]}/{scp[2]}.")
+    if not re.fullmatch(r"[!-~]+", url) or not re.match("[A-Za-z0-9:]", parts.hostname or ""):
+        raise SourceError("The `url` of a git source is no address. Set it to https://HOST/PATH or ssh://HOST/PATH.")
     if parts.scheme not in HANDED_OVER or (parts.scheme == "http" and not _is_loopback(parts.hostname or "")):
         raise SourceError(
             f"The address {url!r} begins with {parts.scheme}://, which can be read and altered on its way or is no "
@@ -748,7 +755,18 @@ def _run_remote(subcommand: str, *arguments: str, remote: Remote, git_dir: Path 
     try:
         return run_git(subcommand, *arguments, git_dir=git_dir, environment=environment, timeout_s=timeout_s)
     except GitError as error:
-        raise GitError(f"The repository {remote.url} was not read ({error}). Check `url` and `token_env`.") from None
+        raise GitError(f"The repository {remote.url} was not read{_explain(str(error), remote)}") from None
+
+
+def _explain(failure: str, remote: Remote) -> str:
+    """Return the rest of the sentence that says why a remote was not read, and what to do."""
+    if re.search(r"could not read (Username|Password)|returned error: 40[13]\b", failure):
+        if remote.authorization:
+            return f": it refused the token of {remote.token_env}. Put one there that is valid and may read it."
+        return ": it wants a token, and no token is configured. Name the variable that holds one in `token_env`."
+    if moved := re.search(r"returned error: (30[12378])\b", failure):
+        return f": it has moved (HTTP {moved[1]}), and no redirect is followed. Correct `url` to where it is now."
+    return f" ({failure}). Check `url` and `token_env`."
 
 
 def _add_settings(settings: Mapping[str, str]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _open_remote(
     may_ask: bool,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return the content of a remote repository, read from its mirror; not `may_ask`: as it was fetched last."""
-    remote = Remote(config.url, _authorize(config))
+    remote = Remote(config.url, _authorize(config), config.token_env)
     mirror = gitio.update_remote(remote, data_dir, config.ref, may_ask=may_ask, anew=anew)
     return replace(_open_commit(config, info, mirror, limits, known), location=str(mirror.path)), mirror
 

@@ -190,11 +190,14 @@ def test_a_host_that_refuses_leaves_the_index_as_it_was_and_says_why_without_the
     push(git, origin, "beta", "Adds beta")
     monkeypatch.setenv("SHOP_TOKEN", "an-old-token")
     report = build(tmp_path, *sources)
-    assert host.url in report.left_out["shop"]
+    refused = f"The repository {host.url} was not read: it refused the token of SHOP_TOKEN."
+    assert report.left_out["shop"].startswith(refused)
     assert "an-old-token" not in report.left_out["shop"]
     assert names(tmp_path) == {"alpha"}
     monkeypatch.delenv("SHOP_TOKEN")
     assert "SHOP_TOKEN is not set" in build(tmp_path, *sources).left_out["shop"]
+    report = build(tmp_path, remote(host, token_env=""), *sources[1:])
+    assert "no token is configured" in report.left_out["shop"]
 
 
 @pytest.mark.req("I16")
@@ -216,7 +219,7 @@ def test_a_fetch_that_fails_at_the_host_leaves_the_mirror_and_is_tried_once(tmp_
 @pytest.mark.req("S11")
 def test_a_redirect_is_not_followed_and_no_unsafe_address_is_asked(tmp_path, host):
     host.redirect = "http://127.0.0.1:9/elsewhere.git"
-    with pytest.raises(SourceError, match="redirect|302|unable to access"):
+    with pytest.raises(SourceError, match=r"it has moved \(HTTP 302\), and no redirect is followed. Correct `url`"):
         build(tmp_path, remote(host))
     for url in (
         "http://example.com/shop.git",
@@ -224,7 +227,6 @@ def test_a_redirect_is_not_followed_and_no_unsafe_address_is_asked(tmp_path, hos
         "ext::sh -c touch% /tmp/x",
         "file:///etc",
         "/etc/shop.git",
-        "https://user:secret@example.com/shop.git",
         "https://-upload/shop.git",
         "ssh://-oProxyCommand=touch/shop.git",
         "https://example.com/a b.git",
@@ -233,6 +235,31 @@ def test_a_redirect_is_not_followed_and_no_unsafe_address_is_asked(tmp_path, hos
             gitio.check_remote(url)
     for url in ("https://example.com/a/b.git", "ssh://git@example.com:22/a.git", "http://[::1]:8/a.git"):
         assert gitio.check_remote(url) == url.partition(":")[0]
+
+
+@pytest.mark.req("S11", "M11")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:secret@example.com/shop.git",
+        "https://secret@example.com/shop.git",
+        "https://secret@-upload/shop.git",
+        "https://example.com/shop.git?private_token=secret",
+        "https://example.com/shop.git#secret",
+        "user:secret@example.com:shop.git",
+        "https:/secret@example.com/shop.git",
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_it(url):
+    with pytest.raises(SourceError, match="The `url` of a git source") as refused:
+        gitio.check_remote(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_short_address_of_ssh_is_offered_with_its_transport():
+    for url in ("git@github.com:o/r.git", "git@github.com:/o/r.git"):
+        with pytest.raises(SourceError, match=r"Set `url` to ssh://git@github\.com/o/r\.git\."):
+            gitio.check_remote(url)
 
 
 def test_a_git_source_has_a_path_or_an_address(tmp_path):
