@@ -66,10 +66,13 @@ def read_upkeep(
     stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
     hung = describe_hung(state, main_dir)
     rolled_back = is_rolled_back(data_dir)
+    failed = describe_failed_build(data_dir) if sees_all else ""  # it may name any source
+    is_told = any(jobs[name].reason and jobs[name].reason in failed for name in stalled)
     full = (state.disk_full if state is not None else "") or describe_full_disk(main_dir)
     alarms = [
         *filter(None, [full, hung]),
         *(describe_stalled(jobs[name]) for name in sorted(stalled)),
+        *([failed] if failed and not is_told else []),
         *failure_alarms(manifest, limits, may_name),
         *unreadable_alarms(data_dir, manifest, may_name),
         *(drift_alarms(data_dir, limits, may_name)),
@@ -198,8 +201,17 @@ def describe_failed_build(data_dir: Path) -> str:
         return ""
     with closing(control.connect(data_dir)) as db:
         rows = control.read_audit(db, limit=1, event="build")
-    record = json.loads(rows[0].detail) if rows else {}
+    record = read_record(rows[0].detail) if rows else {}
     return f"The last build failed ({rows[0].at}): {record['reason']}" if record.get("result") == "failed" else ""
+
+
+def read_record(detail: str) -> dict[str, Any]:
+    """Return what the audit trail says of a build; nothing where somebody changed it, which `audit verify` tells."""
+    try:
+        record = json.loads(detail)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def describe_full_disk(data_dir: Path) -> str:

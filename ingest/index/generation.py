@@ -888,7 +888,11 @@ class Publication:
         try:
             for check in smoke:
                 complaint = check(index)
-                _refuse_unless(not complaint, f"smoke check: {complaint}")
+                if complaint:
+                    raise PublishRefused(
+                        f"The new generation does not answer a smoke question: {complaint}. It is not published. "
+                        "Correct that question in [[index.smoke]], or what it should find, and run `codecairn index`."
+                    )
         finally:
             index.close()
 

@@ -217,6 +217,21 @@ def test_a_generation_that_does_not_answer_a_smoke_question_is_refused(service, 
     questions = [SmokeQuestion(query="SessionSigner", finds="shop/*.py")]
     assert reindex(service, smoke=smoke_checks(questions)).manifest.generation == 1
     (repository / "shop" / "session.py").unlink()
-    with pytest.raises(PublishRefused, match="'SessionSigner' does not find 'shop/session.py'"):
+    sentence = r"'SessionSigner' does not find 'shop/session.py'.*Correct that question in \[\[index.smoke\]\]"
+    with pytest.raises(PublishRefused, match=sentence):
         reindex(service, smoke=smoke_checks([SmokeQuestion(query="SessionSigner", finds="shop/session.py")]))
     assert service.search(SearchRequest("SessionSigner"), LOCAL).generation == 1
+
+
+@pytest.mark.req("F11", "I8", "S9")
+def test_a_build_that_failed_is_an_alarm_until_one_succeeds(later, setup, repository):
+    (repository / "shop" / "session.py").unlink()
+    with pytest.raises(PublishRefused):
+        reindex(later, smoke=smoke_checks([SmokeQuestion(query="SessionSigner", finds="shop/session.py")]))
+    [alarm] = later.status(LOCAL).alarms
+    assert alarm.startswith("The last build failed (2026-11-21T00:00:00Z): The new generation does not answer a smoke")
+    assert later.status(STRANGER).alarms == ()
+    fail(setup.data_dir, "shop-repo", 3, reason=alarm.partition("): ")[2])
+    assert [one.partition(" ")[0] for one in later.status(LOCAL).alarms] == ["Source"]  # it is told once
+    reindex(later)
+    assert later.status(LOCAL).alarms == ()
