@@ -117,6 +117,7 @@ class Request:
     smoke: Sequence[Callable[[Index], str | None]] = ()  # each returns a complaint about a new generation, or None
     seen: Seen | None = None  # only these paths are looked at, if the parent is the generation they are counted from
     only: Collection[str] | None = None  # the sources to bring up to date; the others stay as the parent holds them
+    may_ask: bool = True  # sources elsewhere what is new; else they are read as they were fetched last
     skip_failing: bool = False  # a source that cannot be read stays as it was, instead of ending the build
     rehash: bool = False  # trust no time stamp: read every file again and compare contents
     retry_failed: bool = False  # try entries again that are waiting or given up
@@ -256,6 +257,7 @@ class _Build:
                     known=partial(self._known, publication),
                     previous=lambda name: parent_revision(publication, name),
                     changes=lambda name: changes_of(publication, name, request.seen),
+                    may_ask=request.may_ask,
                 )
             except SourceError as error:
                 if not request.skip_failing and not config.is_away:

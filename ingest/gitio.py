@@ -684,6 +684,11 @@ def remote_mirror_path(url: str, data_dir: Path) -> Path:
     return data_dir.absolute() / MIRRORS / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
+def is_fetched(url: str, data_dir: Path) -> bool:
+    """Tell whether there is a mirror of a remote repository."""
+    return (remote_mirror_path(url, data_dir) / LISTED).is_file()
+
+
 def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: bool = True, anew: bool = False) -> Mirror:
     """Bring the mirror of a remote repository up to it; its commit is that of `ref`, or of the remote's HEAD.
 
@@ -693,7 +698,7 @@ def update_remote(remote: Remote, data_dir: Path, ref: str = "", *, may_ask: boo
     """
     check_remote(remote.url)
     path = remote_mirror_path(remote.url, data_dir)
-    if anew or may_ask or not (path / LISTED).is_file():
+    if anew or may_ask or not is_fetched(remote.url, data_dir):
         listed = _run_remote("ls-remote", "--quiet", UPLOAD_PACK, remote.url, "HEAD", *REMOTE_REFS, remote=remote)
         before = _read_text(path, LISTED, MAX_PACKED_REFS_BYTES)
         if before and not listed:

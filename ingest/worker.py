@@ -21,9 +21,10 @@ from ingest.config import SourceConfig, UpkeepConfig
 from ingest.errors import DiskFull, IndexGone, IndexStateError, IngestError, PublishRefused, SourceError, WriterBusy
 from ingest.gitio import find_repository
 from ingest.index import control, jobs
-from ingest.index.beacon import WorkerLock, WorkerState, write_state
+from ingest.index.beacon import FETCHING, WorkerLock, WorkerState, write_state
 from ingest.index.generation import quarantine
 from ingest.index.invariants import check_settled
+from ingest.sources.opening import fetch_source
 from ingest.watch import Watcher
 
 TICK_S = 0.1  # how often it is looked for events of other processes
@@ -52,6 +53,7 @@ class Order:
     only: frozenset[str]
     seen: Seen | None
     rehash: bool
+    may_ask: bool  # sources elsewhere; else what was fetched of them is read
     progress: Callable[[Progress], None]
 
 
@@ -71,13 +73,17 @@ class _Known:
     paths: dict[str, frozenset[str] | None] = field(
         default_factory=dict
     )  # changed since the last build; None = unknown
+    taken: dict[str, frozenset[str] | None] = field(default_factory=dict)  # those of the build that runs
+    fetched: dict[str, int] = field(default_factory=dict)  # sources to build -> events counted when it was begun
+    fetching: set[str] = field(default_factory=set)
     built: int | None = None  # generation of the last build, if it succeeded
     sweeping: set[str] = field(default_factory=set)
 
 
 class Worker:
-    """Runs until stopped. `build` does the work, `utc_now` tells the time.
+    """Runs until stopped. `build` does the work, `fetch` what of it needs another machine, `utc_now` tells the time.
 
+    Sources elsewhere are fetched one beside the other and beside the builds, however long they take to answer.
     `at_leisure` is called whenever there is nothing to do, for what the next build would wait for; `tell` is told of a
     disk that is full.
     """
@@ -92,12 +98,14 @@ class Worker:
         upkeep: UpkeepConfig,
         debounce_ms: int,
         watch: bool,
+        fetch: Callable[[SourceConfig, Path], None] = fetch_source,
         at_leisure: Callable[[], None] = lambda: None,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._data_dir = data_dir
         self._targets = targets
         self._build = build
+        self._fetch = fetch
         self._now = utc_now
         self._upkeep = upkeep
         self._debounce_ms = debounce_ms
@@ -107,6 +115,7 @@ class Worker:
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()  # of what the watching thread and the building one both change
+        self._asks_first = False  # sources elsewhere are fetched before they are built, not in the build
         self._known: list[_Known] = []
         self._state = WorkerState(pid=os.getpid())
         self._said = 0.0
@@ -123,7 +132,7 @@ class Worker:
     # -- running ---------------------------------------------------------------------------------------------------
 
     def run(self, *, once: bool = False, held: WorkerLock | None = None) -> bool:
-        """Work until stopped, or `once` until nothing is due; tell whether every build succeeded.
+        """Work until stopped, or `once` until nothing is due; tell whether every source could be built.
 
         Stands by while another worker of the data directory lives; `once` leaves the work to that one. `held`: the
         lock, where the caller has it already.
@@ -172,6 +181,7 @@ class Worker:
         return good
 
     def _work(self, stack: ExitStack) -> bool:
+        self._asks_first = True
         schedule = _Schedule(self._upkeep, polls_all=not self._watches)
         if self._watches:
             sources = {source.name: source for target in self._targets for source in target.sources}
@@ -204,6 +214,8 @@ class Worker:
             self._has_space()
         else:
             self._at_leisure()
+            fetching = sorted(name for known in self._known for name in known.fetching)
+            self._state = replace(self._state, stage=FETCHING if fetching else "", source=", ".join(fetching))
             self._say()
             self._wake.wait(TICK_S)
             self._wake.clear()
@@ -274,7 +286,57 @@ class Worker:
         """Return the most urgent jobs that can be worked on now: what is being edited does not wait for the rest."""
         with self._lock, control.translated(known.target.data_dir / control.CONTROL):
             due = jobs.due_jobs(known.db, {source.name for source in known.target.sources}, self._now())
+        due = [job for job in due if self._is_here(known, job)]
         return [job for job in due if job.priority == due[0].priority]
+
+    # -- sources elsewhere -------------------------------------------------------------------------------------------
+
+    def _is_here(self, known: _Known, job: jobs.Job) -> bool:
+        """Tell whether all that a job needs is on this machine; start to fetch what is not."""
+        source = next(source for source in known.target.sources if source.name == job.source)
+        if not (source.is_away and self._asks_first) or source.name in known.fetched:
+            return True
+        if source.name not in known.fetching:
+            known.fetching.add(source.name)
+            threading.Thread(target=self._fetch_one, args=(known, source, job.wanted), daemon=True).start()
+        return False
+
+    def _fetch_one(self, known: _Known, source: SourceConfig, events: int) -> None:
+        """Fetch what is new of a source and have it built, or count the failure against it."""
+        try:
+            problem = self._try_to_fetch(known, source)
+            if self._stopped.is_set():
+                return
+            if problem:
+                self._fail(known, frozenset({source.name}), problem)
+            elif self._read_jobs(known)[source.name].is_due:
+                known.fetched[source.name] = events
+            else:  # another process built meanwhile, without what is here now
+                self._want(known, source.name, "poll", POLLED)
+        except IngestError as trouble:  # nothing can be written down
+            self._trouble = trouble
+        finally:
+            known.fetching.discard(source.name)
+            self._wake.set()
+
+    def _try_to_fetch(self, known: _Known, source: SourceConfig) -> str:
+        """Return why nothing could be fetched, "" where it could."""
+        try:
+            self._fetch(source, known.target.data_dir)
+        except Exception as problem:  # as for a build: whatever it was, it is told and tried again
+            return describe_problem(problem)
+        return ""
+
+    def _fetch_again(self, known: _Known, fetched: Mapping[str, int]) -> None:
+        """Count an event of each source of which a build took in events that came after it was begun to be fetched."""
+        indexed = {name: job.indexed for name, job in self._read_jobs(known).items()} if fetched else {}
+        for name, events in fetched.items():
+            if indexed[name] > events:
+                self._want(known, name, "poll", POLLED)
+
+    def _read_jobs(self, known: _Known) -> dict[str, jobs.Job]:
+        with self._lock, control.translated(known.target.data_dir / control.CONTROL):
+            return {job.source: job for job in jobs.read_jobs(known.db)}
 
     def _keep_up(self, schedule: _Schedule) -> None:
         """Count the events that time brings: polls, retries, sweeps, scrubs, the end of a machine's sleep."""
@@ -311,9 +373,13 @@ class Worker:
     # -- building --------------------------------------------------------------------------------------------------
 
     def _build_due(self, known: _Known, due: Sequence[jobs.Job]) -> bool:
-        """Build the sources of some jobs; a failure counts against them and the last generation keeps serving."""
+        """Build the sources of some jobs, and tell whether all of them could be.
+
+        A failure counts against them and the last generation keeps serving.
+        """
         names = frozenset(job.source for job in due)
         taken = self._take_paths(known, names)
+        fetched = {name: known.fetched.pop(name) for name in names & known.fetched.keys()}
         seen = None
         if known.built is not None:
             seen = Seen({name: paths for name, paths in taken.items() if paths is not None}, known.built)
@@ -321,9 +387,13 @@ class Worker:
         self._state = replace(self._state, stage="reading")
         self._say(force=True)
         error: Exception | None = None
+        left_out: frozenset[str] = frozenset()
         try:
-            report = self._build(known.target, Order(due[0].trigger, names, seen, rehash, self._show))
+            order = Order(due[0].trigger, names, seen, rehash, not self._asks_first, self._show)
+            report = self._build(known.target, order)
+            left_out = names & report.left_out.keys()
             self._after(known, names, report)
+            self._fetch_again(known, fetched)
         except WriterBusy as problem:  # `codecairn index` by hand: it takes in the same events
             error = problem
             self._put_back(known, names)
@@ -335,17 +405,18 @@ class Worker:
             if isinstance(problem, DiskFull):
                 self._trouble = problem
             self._fail(known, self._guilty(problem, names), describe_problem(problem))
+        known.taken = {}
         self._state = replace(
             self._state, stage="", source="", done=0, total=0, error=describe_problem(error) if error else ""
         )
         self._say(force=True)
-        return error is None
+        return error is None and not left_out
 
     def _take_paths(self, known: _Known, names: frozenset[str]) -> dict[str, frozenset[str] | None]:
         with self._lock:
             taken = {name: known.paths.pop(name, frozenset()) for name in names}
             taken |= {source.name: None for source in known.target.sources if source.is_remote and source.name in names}
-            self._state = replace(self._state, behind=count_behind([*taken.values(), *known.paths.values()]))
+            known.taken = taken
         return taken
 
     def _put_back(self, known: _Known, names: frozenset[str]) -> None:
@@ -356,8 +427,8 @@ class Worker:
         known.built = report.manifest.generation
         if report.left_out:
             self._put_back(known, frozenset(report.left_out))
-            for name, reason in report.left_out.items():
-                self._fail(known, frozenset({name}), reason)
+            for name in names & report.left_out.keys():  # others were opened with them, and wait for their own turn
+                self._fail(known, frozenset({name}), report.left_out[name])
         if known.sweeping & names:
             swept = [s for s in report.sources if s.name in known.sweeping]
             known.sweeping -= names
@@ -365,7 +436,6 @@ class Worker:
             files = {s.name: s.new + s.changed + s.deleted + s.unchanged for s in swept}
             self._remember(known, "sweep", {"drift": drift, "files": files})
         with self._lock:
-            self._state = replace(self._state, behind=count_behind(known.paths.values()))
             late = [
                 name for name in names - report.left_out.keys() if known.paths.get(name, frozenset()) != frozenset()
             ]
@@ -392,7 +462,9 @@ class Worker:
 
     def _say(self, *, force: bool = False) -> None:
         """Tell the world what is being done, not too often."""
-        self._state = replace(self._state, problems=tuple(self._found.values()))
+        with self._lock:
+            waiting = [paths for one in self._known for paths in (*one.taken.values(), *one.paths.values())]
+        self._state = replace(self._state, problems=tuple(self._found.values()), behind=count_behind(waiting))
         pause = ALIVE_S if self._state == self._told else SAY_S
         if not force and time.monotonic() - self._said < pause:
             return

@@ -374,12 +374,14 @@ def describe_watching(status: Status) -> str:
 
 
 def describe_freshness(source: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how current a live source is; nothing for the others."""
+    """Yield how current a live source is, and why any source is not up to date."""
     if source.get("synced_at"):
         yield f"complete as of {source['synced_at']}"
     if source.get("stale_reason"):
         since = f" since {source['stale_since']}" if source.get("stale_since") else ""
         yield clean(f"stale{since}: {source['stale_reason']}")
+    if source.get("failure"):
+        yield clean(f"not brought up to date: {source['failure']}")
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------

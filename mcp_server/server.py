@@ -296,14 +296,17 @@ def caller_of(context: Context[Any, Any]) -> Caller:
     )
 
 
-def serve_stdio(service: Service, wire: int) -> None:
-    """Speak MCP on stdin and on the open descriptor ``wire`` until the client closes them."""
+def serve_stdio(service: Service, heard: int, wire: int) -> None:
+    """Speak MCP on two open descriptors, what the client says and what it hears, until it closes them."""
     server = make_server(service)
 
     async def speak() -> None:
         service.admission.make_room()
-        with os.fdopen(wire, "w", encoding="utf-8") as out:
-            async with stdio_server(stdout=anyio.wrap_file(out)) as (read, write):
+        with (
+            os.fdopen(heard, encoding="utf-8", errors="replace") as lines,
+            os.fdopen(wire, "w", encoding="utf-8") as out,
+        ):
+            async with stdio_server(anyio.wrap_file(lines), anyio.wrap_file(out)) as (read, write):
                 await server.speak(read, write)
 
     anyio.run(speak)

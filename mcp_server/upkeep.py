@@ -64,6 +64,8 @@ def read_upkeep(
     jobs = {job.source: job for job in work.jobs if may_name(job.source)}
     letters = [letter for letter in work.letters if may_name(letter.source)]
     stalled = frozenset(job.source for job in jobs.values() if is_stalled(job, limits, now))
+    indexed = {state.name for state in manifest.sources}
+    never = {job.source for job in jobs.values() if job.is_due and job.attempts and job.source not in indexed}
     hung = describe_hung(state, main_dir)
     rolled_back = is_rolled_back(data_dir)
     failed = describe_failed_build(data_dir) if sees_all else ""  # it may name any source
@@ -71,7 +73,7 @@ def read_upkeep(
     full = (state.disk_full if state is not None else "") or describe_full_disk(main_dir)
     alarms = [
         *filter(None, [full, hung]),
-        *(describe_stalled(jobs[name]) for name in sorted(stalled)),
+        *(describe_stalled(jobs[name]) for name in sorted(stalled | never)),
         *([failed] if failed and not is_told else []),
         *failure_alarms(manifest, limits, may_name),
         *unreadable_alarms(data_dir, manifest, may_name),
@@ -178,15 +180,15 @@ def describe_letters(letters: list[Letter]) -> Iterator[str]:
 
 def describe_hung(state: WorkerState | None, data_dir: Path) -> str:
     """Return that a worker has stopped saying what it does; "" where all is well or none lives."""
-    from ingest.index.beacon import silent_s
+    from ingest.index.beacon import FETCHING, silent_s
 
     if state is None or state.disk_full:
         return ""
     seconds = silent_s(data_dir)
-    if seconds < (STUCK_S if state.stage else HUNG_S):  # a build may be silent for long
+    is_building = state.stage not in ("", FETCHING)
+    if seconds < (STUCK_S if is_building else HUNG_S):  # a build may be silent for long
         return ""
-    doing = f"in the middle of {state.stage} {state.source}".rstrip()
-    why = f"unless a very large remote is being fetched, it hangs {doing}" if state.stage else "it is stopped or hangs"
+    why = f"it hangs while {state.stage} {state.source}".rstrip() if is_building else "it is stopped or hangs"
     return (
         f"The worker (pid {state.pid}) has said nothing for {seconds:.0f} s: {why}, and changes are not indexed. "
         "End that process; its server starts another one."

@@ -14,6 +14,7 @@ from ingest.index.files import DISK_ERRNOS, disk_errors
 
 WORKER_LOCK = "worker.lock"
 STATE = "worker.json"
+FETCHING = "fetching"  # a stage in which the worker waits for other machines, and would build at once
 LOCK_TRIES = 5  # whoever asks whether a worker lives holds the lock for microseconds
 LOCK_WAIT_S = 0.02
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ingest import gitio
 from ingest.config import IndexConfig, SourceConfig
+from ingest.errors import SourceError
 from ingest.gitio import Mirror, Remote, Repository, TreeEntry
 from ingest.model import Entry, KnownFile, Skip, SourceInfo
 from ingest.sources.changes import Changes, walk_changes
@@ -52,16 +53,18 @@ def open_git(
     known: Mapping[str, KnownFile],
     previous: str = "",
     changes: Changes | None = None,
+    may_ask: bool = True,
     anew: bool = False,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return a repository's content now, and the mirror that it was read through.
 
     `previous` is the revision that `known` was taken at; it lets edited files be recognised after a move.
-    `changes`: where they are known, only they are looked at in the work tree. `anew`: make another mirror.
+    `changes`: where they are known, only they are looked at in the work tree. Not `may_ask`: a remote one is read as it
+    was fetched last. `anew`: make another mirror.
     Raises SourceError, GitError, MirrorDamaged.
     """
     if config.is_remote:
-        snapshot, mirror = _open_remote(config, info, data_dir, limits, known, anew, may_ask=changes is None)
+        snapshot, mirror = _open_remote(config, info, data_dir, limits, known, anew, may_ask=may_ask)
     else:
         snapshot, mirror = _open_local(config, info, data_dir, limits, known, anew, previous, changes)
     moves = find_moves(known, snapshot.entries) | _find_git_moves(mirror, previous, known, snapshot.entries)
@@ -110,9 +113,20 @@ def _open_remote(
     may_ask: bool,
 ) -> tuple[FileSnapshot, Mirror]:
     """Return the content of a remote repository, read from its mirror; not `may_ask`: as it was fetched last."""
-    remote = Remote(config.url, _authorize(config), config.token_env)
+    if not may_ask and not gitio.is_fetched(config.url, data_dir):
+        raise SourceError(f"{config.url} has not been fetched yet.")
+    remote = _remote(config)
     mirror = gitio.update_remote(remote, data_dir, config.ref, may_ask=may_ask, anew=anew)
     return replace(_open_commit(config, info, mirror, limits, known), location=str(mirror.path)), mirror
+
+
+def fetch_remote(config: SourceConfig, data_dir: Path) -> None:
+    """Bring the mirror of a remote repository up to it. Raises SourceError, GitError."""
+    gitio.update_remote(_remote(config), data_dir, config.ref)
+
+
+def _remote(config: SourceConfig) -> Remote:
+    return Remote(config.url, _authorize(config), config.token_env)
 
 
 def _authorize(config: SourceConfig) -> str:

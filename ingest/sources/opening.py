@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ingest.config import IndexConfig, SourceConfig, product_of
-from ingest.errors import MirrorDamaged
-from ingest.model import HISTORY_SUFFIX, KnownFile, Snapshot, SourceInfo
+from ingest.errors import MirrorDamaged, SourceError
+from ingest.model import HISTORY_SUFFIX, KnownFile, Snapshot, SourceInfo, hash_text
 from ingest.sources.changes import Changes
 from ingest.sources.designs import open_designs
 from ingest.sources.folder import open_folder
-from ingest.sources.git import open_git
+from ingest.sources.git import fetch_remote, open_git
 from ingest.sources.history import open_history
 from ingest.sources.tickets import open_tickets
+
+LOCKS = "fetching"  # folder in the data directory; a file per source that is fetched
 
 
 def source_infos(config: SourceConfig) -> list[SourceInfo]:
@@ -44,13 +49,62 @@ def open_snapshots(
     known: Callable[[str], Mapping[str, KnownFile]],
     previous: Callable[[str], str] = lambda name: "",
     changes: Callable[[str], Changes | None] = lambda name: None,
+    may_ask: bool = True,
 ) -> list[Snapshot]:
     """Read a source as it is now: one snapshot, and a second one of commits for git with history that may be new.
 
     `known` and `previous` say, by source name, what the parent generation holds and at which revision; `changes`,
-    where that is known, what changed since.
+    where that is known, what changed since. A source elsewhere is asked what is new, if it `may_ask` and no other
+    process does so now; else it is read as it was fetched last.
     Raises SourceError, GitError.
     """
+    open_as = partial(_open, config, data_dir=data_dir, limits=limits, known=known, previous=previous, changes=changes)
+    if not (config.is_away and may_ask):
+        return open_as(may_ask=False)
+    with alone(data_dir, config.name) as is_alone:
+        return open_as(may_ask=is_alone)
+
+
+def fetch_source(config: SourceConfig, data_dir: Path) -> None:
+    """Fetch what is new of a source elsewhere, for builds that may not ask. Raises SourceError, GitError."""
+    with alone(data_dir, config.name) as is_alone:
+        if not is_alone:
+            raise SourceError(f"Another process fetches source {config.name} now.")
+        if config.is_remote:
+            fetch_remote(config, data_dir)
+        else:
+            from ingest.sources.connectors import fetch_tickets  # here: few need what speaks HTTP
+
+            fetch_tickets(config, source_infos(config)[0], data_dir=data_dir)
+
+
+@contextmanager
+def alone(data_dir: Path, name: str) -> Iterator[bool]:
+    """Tell whether no other process fetches a source, and keep the others out meanwhile."""
+    folder = data_dir / LOCKS
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / f"{hash_text(name)[:16]}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _open(
+    config: SourceConfig,
+    *,
+    data_dir: Path,
+    limits: IndexConfig,
+    known: Callable[[str], Mapping[str, KnownFile]],
+    previous: Callable[[str], str],
+    changes: Callable[[str], Changes | None],
+    may_ask: bool,
+) -> list[Snapshot]:
     info, *history = source_infos(config)
     if config.type == "folder":
         seen = changes(info.name)
@@ -60,13 +114,18 @@ def open_snapshots(
     if config.is_live:
         from ingest.sources.connectors import open_connector  # here: few need what speaks HTTP
 
-        # A save of a file must not wait for a tracker: only a build that was asked for, or a start, goes there.
-        may_fetch = changes(info.name) is None
-        return [open_connector(config, info, data_dir=data_dir, may_fetch=may_fetch)]
+        return [open_connector(config, info, data_dir=data_dir, may_fetch=may_ask)]
     if config.type == "tickets":
         return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
     open_repository = partial(
-        _open_repository, config, data_dir=data_dir, limits=limits, known=known, previous=previous, changes=changes
+        _open_repository,
+        config,
+        data_dir=data_dir,
+        limits=limits,
+        known=known,
+        previous=previous,
+        changes=changes,
+        may_ask=may_ask,
     )
     try:
         return open_repository()
@@ -82,6 +141,7 @@ def _open_repository(
     known: Callable[[str], Mapping[str, KnownFile]],
     previous: Callable[[str], str],
     changes: Callable[[str], Changes | None],
+    may_ask: bool,
     anew: bool = False,
 ) -> list[Snapshot]:
     """Read a repository and its commits; `anew`: through another mirror."""
@@ -95,6 +155,7 @@ def _open_repository(
         known=known(info.name),
         previous=previous(info.name),
         changes=seen,
+        may_ask=may_ask,
         anew=anew,
     )
     if seen is not None:  # an event: the commits are as they were while the last one of them is

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -144,13 +145,16 @@ class Background:
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
 
     def _look(self) -> None:
-        from ingest.index.beacon import read_state  # here: it loads an engine, and `initialize` does not wait for that
+        # Here: it loads an engine, and `initialize` does not wait for that.
+        from ingest.index.beacon import FETCHING, read_state
 
         state = read_state(self._setup.data_dir)
+        generation = self._read_generation()
         if state is not None:
             self._error = state.error
             self._service.set_alarm("worker", "")
-            busy = state.stage not in ("", "checking")
+            # One that has said nothing yet is about to build what nobody has seen.
+            busy = state.stage not in ("", "checking", FETCHING) or not (generation or state.error)
             if not state.stage and self._child is not None and state.pid == self._child.pid:
                 self._restarts.see_idle(time.monotonic())
             self._service.set_building(Building(state.source, state.done, state.total) if busy else None, self._error)
@@ -161,9 +165,7 @@ class Background:
                 self._service.set_alarm("worker", f"{ended} Until another one runs, changes are not indexed.")
         self._restart()
         self._look_at_configuration()
-        try:
-            generation = self._service.generation()
-        except NotReady:
+        if not generation:
             return
         if generation != self._generation:
             self._service.warm()
@@ -172,6 +174,13 @@ class Background:
             self._start_calibration()
             self._is_littered = True
         self._trim()
+
+    def _read_generation(self) -> int:
+        """Return the generation that is served, 0 before there is one."""
+        try:
+            return self._service.generation()
+        except NotReady:
+            return 0
 
     def _look_at_configuration(self) -> None:
         """Say that the configuration was edited: this server goes on with what it read."""
@@ -306,11 +315,39 @@ def divert_stdout() -> int:
     return wire
 
 
+def divert_stdin() -> int:
+    """Return a descriptor on which the client is heard, until it closes its pipe or somebody presses Ctrl-C.
+
+    A thread that reads from a client that says nothing cannot be woken. So what it says is handed on through a pipe,
+    which Ctrl-C closes: then the server ends as if the client had gone. Another Ctrl-C ends it at once.
+    """
+    client, nothing = os.dup(0), os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)  # no child process shall take a message for its own
+    heard, hand_on = os.pipe()
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.dup2(nothing, hand_on)  # not closed: the thread would write into what is opened next under its number
+
+    def listen() -> None:
+        with suppress(OSError):  # the terminal was closed, or this server ends
+            while data := os.read(client, 65536):
+                while data:
+                    data = data[os.write(hand_on, data) :]
+        os.dup2(nothing, hand_on)
+
+    signal.signal(signal.SIGINT, end)
+    threading.Thread(target=listen, name="codecairn-listen", daemon=True).start()
+    return heard
+
+
 def serve_over_stdio(service: Service, wire: int) -> None:
     """Speak MCP on stdin and the client's pipe."""
     from mcp_server.server import serve_stdio
 
-    serve_stdio(service, wire)
+    if sys.stdin.isatty():
+        say("codecairn: waiting for an MCP client on standard input; Ctrl-C ends.")
+    serve_stdio(service, divert_stdin(), wire)
 
 
 def serve_over_http(service: Service, host: str, port: int) -> None:

@@ -45,6 +45,7 @@ def worker(
     setup = open_setup(root, config, data)
     if once:
         if not work_once(setup):
+            say_failures(setup)
             raise SystemExit(EXIT_ERROR)
         return
     work = make_worker(setup, watch=watch)
@@ -57,7 +58,7 @@ def worker(
 
 
 def work_once(setup: Setup) -> bool:
-    """Build what is due, unless others see to it; tell whether every build succeeded.
+    """Build what is due, unless others see to it; tell whether every source could be built.
 
     Only the process whose turn it is loads what a build needs: git runs dozens of hooks at once.
     """
@@ -72,6 +73,17 @@ def work_once(setup: Setup) -> bool:
         return work.run(once=True, held=lock)
     finally:
         lock.release()
+
+
+def say_failures(setup: Setup) -> None:
+    """Say on stderr which sources could not be brought up to date, and why."""
+    from ingest.index.jobs import read_work
+    from mcp_server.upkeep import describe_stalled
+
+    for domain in list_domains(setup):
+        for job in read_work(domain.data_dir).jobs:
+            if job.attempts:
+                say(f"codecairn: {describe_stalled(job)}")
 
 
 def is_due(setup: Setup) -> bool:
@@ -106,6 +118,7 @@ def make_worker(setup: Setup, *, watch: bool) -> Worker:
                 only=order.only,
                 seen=order.seen,
                 rehash=order.rehash,
+                may_ask=order.may_ask,
                 skip_failing=True,
             )
             drop_domains(old, list(domains.values()))

@@ -4,6 +4,8 @@ import base64
 import os
 import subprocess
 import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -13,6 +15,7 @@ from ingest.build import build_index
 from ingest.config import IndexConfig, SourceConfig, UpkeepConfig
 from ingest.errors import GitError, IndexStateError, SourceError
 from ingest.index import Index, jobs, status
+from ingest.index.beacon import FETCHING, read_state
 from ingest.model import Filters
 from ingest.worker import Target, Worker
 from tests.ingest.waiting import PATIENCE_S, wait_until
@@ -26,6 +29,8 @@ class GitHost:
 
     def __init__(self, root):
         self.requests, self.redirect, self.failing, self.fetches = [], "", False, 0
+        self.answers = threading.Event()  # until it is set, requests are taken and not answered
+        self.answers.set()
         host = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +38,7 @@ class GitHost:
                 path, _, query = self.path.partition("?")
                 service = query.removeprefix("service=") or path.rpartition("/")[2]
                 host.requests.append(service)
+                host.answers.wait(PATIENCE_S)
                 login = base64.b64decode(self.headers.get("Authorization", " ").partition(" ")[2]).decode()
                 if login.partition(":")[2] != TOKEN:
                     return self.reply(401, {})
@@ -83,6 +89,7 @@ class GitHost:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
+        self.answers.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -124,10 +131,15 @@ def build(tmp_path, *sources, **options):
     return build_index(sources, IndexConfig(workers=1), None, tmp_path / "data", now=NOW, **options)
 
 
-def names(tmp_path):
-    filters = Filters(groups=frozenset({"local"}), sources=frozenset({"shop"}))
+def names(tmp_path, source="shop"):
+    filters = Filters(groups=frozenset({"local"}), sources=frozenset({source}))
+    known = ("alpha", "beta", "gamma", "delta", "epsilon")
     with Index.open_current(tmp_path / "data") as index:
-        return {name for name in ("alpha", "beta", "gamma") if index.find_symbol(name, filters, loose=False)}
+        return {name for name in known if index.find_symbol(name, filters, loose=False)}
+
+
+def utc_now():
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @pytest.mark.req("I1", "I16")
@@ -269,19 +281,30 @@ def test_a_git_source_has_a_path_or_an_address(tmp_path):
         SourceConfig(name="shop", type="git")
 
 
-@pytest.mark.req("I1")
-def test_the_worker_asks_on_its_schedule_and_at_once_when_something_says_so(tmp_path, git, origin, host):
+@contextmanager
+def working(tmp_path, *sources, poll_s):
+    """A worker that watches the sources, and real builds."""
+
     def build_due(target, order):
-        return build(tmp_path, *target.sources, only=order.only, seen=order.seen, skip_failing=True)
+        options = {"only": order.only, "seen": order.seen, "may_ask": order.may_ask, "skip_failing": True}
+        return build(tmp_path, *target.sources, **options)
 
     data = tmp_path / "data"
-    upkeep = UpkeepConfig(poll_s=1)
-    worker = Worker(
-        data, [Target("", (remote(host),), data)], build_due, lambda: NOW, upkeep=upkeep, debounce_ms=20, watch=True
-    )
+    upkeep, targets = UpkeepConfig(poll_s=poll_s), [Target("", sources, data)]
+    worker = Worker(data, targets, build_due, utc_now, upkeep=upkeep, debounce_ms=20, watch=True)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:
+        yield data
+    finally:
+        worker.stop()
+        thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.req("I1")
+def test_the_worker_asks_on_its_schedule_and_at_once_when_something_says_so(tmp_path, git, origin, host):
+    with working(tmp_path, remote(host), poll_s=1) as data:
         assert wait_until(lambda: published(tmp_path) and names(tmp_path) == {"alpha"})
         push(git, origin, "beta", "Adds beta")
         assert wait_until(lambda: names(tmp_path) == {"alpha", "beta"})  # by a poll: nothing else says it
@@ -289,10 +312,53 @@ def test_the_worker_asks_on_its_schedule_and_at_once_when_something_says_so(tmp_
         with jobs.connect_jobs(data) as db:  # what a webhook does
             jobs.want(db, "shop", "webhook", NOW, priority=1)
         assert wait_until(lambda: names(tmp_path) == {"alpha", "beta", "gamma"})
-    finally:
-        worker.stop()
-        thread.join(PATIENCE_S)
-    assert not thread.is_alive()
+
+
+@pytest.mark.req("I1", "I4")
+def test_a_host_that_does_not_answer_holds_up_nobody_else(tmp_path, origin, host):
+    near = tmp_path / "near"
+    near.mkdir()
+    (near / "delta.py").write_text("def delta():\n    return 1\n")
+    code = SourceConfig(name="near", type="folder", path=near)
+    host.answers.clear()
+    with working(tmp_path, code, remote(host), poll_s=3600) as data:
+        assert wait_until(lambda: published(tmp_path) and names(tmp_path, "near") == {"delta"})
+        (near / "epsilon.py").write_text("def epsilon():\n    return 1\n")
+        assert wait_until(lambda: names(tmp_path, "near") == {"delta", "epsilon"})
+        assert wait_until(lambda: (state := read_state(data)) and (state.stage, state.source) == (FETCHING, "shop"))
+        assert jobs.read_work(data).jobs[0].attempts == 0, "it was not even asked for in the builds of the other"
+        by_hand = build(tmp_path, code, remote(host))  # waits for neither the host nor the worker
+        assert "has not been fetched yet" in by_hand.left_out["shop"]
+        host.answers.set()
+        assert wait_until(lambda: names(tmp_path) == {"alpha"})
+    assert names(tmp_path, "near") == {"delta", "epsilon"}
+
+
+@pytest.mark.req("I1", "I4")
+def test_what_is_pushed_while_a_host_is_asked_is_asked_for_again(tmp_path, git, origin, host):
+    with working(tmp_path, remote(host), poll_s=3600) as data:
+        assert wait_until(lambda: published(tmp_path) and names(tmp_path) == {"alpha"})
+        asked = len(host.requests)
+        host.answers.clear()
+        with jobs.connect_jobs(data) as db:
+            jobs.want(db, "shop", "webhook", utc_now())
+        assert wait_until(lambda: len(host.requests) > asked)
+        with jobs.connect_jobs(data) as db:
+            jobs.want(db, "shop", "webhook", utc_now())
+        asked = len(host.requests)
+        host.answers.set()
+        assert wait_until(lambda: len(host.requests) == asked + 3), "the rest of the first question, and a second one"
+
+
+@pytest.mark.req("I1", "I4")
+def test_a_host_that_fails_is_told_and_asked_again(tmp_path, origin, host):
+    host.redirect = "http://127.0.0.1:1/elsewhere"
+    with working(tmp_path, remote(host), poll_s=3600) as data:
+        assert wait_until(lambda: any("302" in job.reason for job in jobs.read_work(data).jobs))
+        host.redirect = ""
+        assert wait_until(lambda: published(tmp_path) and names(tmp_path) == {"alpha"})
+        (job,) = jobs.read_work(data).jobs
+        assert (job.attempts, job.reason) == (0, "")
 
 
 def published(tmp_path):

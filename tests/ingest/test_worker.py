@@ -225,7 +225,7 @@ def test_a_source_that_is_gone_does_not_hold_up_the_others(tmp_path, builds, cod
     make_worker(tmp_path, builds, *sources).run(once=True)
     other.rename(tmp_path / "elsewhere")
     (code / "beta.py").write_text("def beta():\n    return 2\n")
-    make_worker(tmp_path, builds, *sources).run(once=True)
+    assert not make_worker(tmp_path, builds, *sources).run(once=True)
     data = tmp_path / "data"
     assert names(data, "code", "other") == {"alpha", "beta", "gamma"}
     failing = {job.source: job for job in jobs.read_work(data).jobs}["other"]

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -64,3 +67,25 @@ def test_a_missing_source_is_named_to_those_only_who_may_see_it(service):
 )
 def test_a_missing_source_that_the_filters_leave_out_is_not_named(service, narrowed, codes):
     assert service.search(SearchRequest("SessionSigner", **narrowed), BOARD).degraded == codes
+
+
+@pytest.mark.req("S9")
+def test_a_timer_learns_which_source_could_not_be_indexed_and_so_does_the_status_at_once(service):
+    place = ["--root", str(service.setup.root), "--data", str(service.setup.data_dir)]
+
+    def run(*command):
+        return subprocess.run(
+            [sys.executable, "-m", "mcp_server.cli", *command, *place], capture_output=True, text=True
+        )
+
+    done = run("worker", "--once")
+    assert done.returncode == 1
+    assert re.search(r"codecairn: Source bugs waits .*gone\.json", done.stderr)
+    assert "Source code" not in done.stderr
+    assert re.search(r"alarm: Source bugs waits .*gone\.json", run("status").stdout)
+    (service.setup.root / "minutes").mkdir()
+    (service.setup.root / "gone.json").write_text('[{"number": 1, "title": "Late", "body": "x", "state": "OPEN"}]')
+    assert run("worker", "--once").returncode == 0
+    (service.setup.root / "gone.json").unlink()
+    assert run("worker", "--once").returncode == 1
+    assert re.search(r"- bugs .*\n.*not brought up to date: .*gone\.json", run("status").stdout)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -246,6 +247,32 @@ def test_a_worker_loads_the_vector_engine_before_the_first_change_needs_it(setup
             return any("lancedb" in Path(f"/proc/{pid}/maps").read_text() for pid in workers)
 
         assert wait_for(is_loaded)
+
+
+@pytest.mark.req("I1")
+def test_ctrl_c_ends_a_server_that_waits_for_its_client_and_its_worker(setup):
+    with StdioServer([*COMMAND, *arguments(setup)]) as server:
+        server.initialize()
+        assert wait_for(lambda: process_tree(server.process.pid)[1:])
+        workers = process_tree(server.process.pid)[1:]
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == 0
+        assert wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+
+
+@pytest.mark.req("I1")
+def test_while_a_first_build_is_about_to_begin_nobody_is_told_to_start_one(setup):
+    """Asked all the time from the first moment on: the worker takes a second or two to begin."""
+    with StdioServer([*COMMAND, *arguments(setup)]) as server:
+        server.initialize()
+        told = set()
+        for _ in range(2000):
+            text, is_error = server.call("search_code", {"query": "SessionSigner"})
+            if not is_error:
+                break
+            told.add(re.search(r"index_\w+", text)[0])
+            time.sleep(0.01)
+    assert told == {"index_building"}
 
 
 @pytest.mark.req("I1", "I4")

@@ -76,14 +76,12 @@ def open_connector(
 
     Raises SourceError if it holds nothing because nothing could be fetched.
     """
-    origin = f"{TICKET_VERSION} {config.type} {location_of(config)}"
-    spool = Spool(data_dir, info.name, origin, _digest)
-    meta = spool.meta()
-    if may_fetch or not (meta.get("synced_at") or meta.get("stale_since")):
-        meta = synchronise(config, info, spool, now or datetime.now(UTC))
+    spool = open_spool(config, info, data_dir)
+    meta = synchronise(config, info, spool, now or datetime.now(UTC)) if may_fetch else spool.meta()
     entries = tuple(Entry(key, digest, size) for key, digest, size in spool.hashes())
     if not entries and not meta.get("synced_at"):
-        raise SourceError(f"No ticket could be fetched for source {info.name}: {meta.get('reason', '')}")
+        reason = meta.get("reason") or "nobody asked for them yet."
+        raise SourceError(f"No ticket could be fetched for source {info.name}: {reason}")
     return ConnectorSnapshot(
         info=info,
         revision=hash_entries(entries),
@@ -93,6 +91,16 @@ def open_connector(
         spool=spool,
         places={entry.path: place for place, entry in enumerate(entries)},
     )
+
+
+def open_spool(config: SourceConfig, info: SourceInfo, data_dir: Path) -> Spool:
+    """Return what was fetched of a source."""
+    return Spool(data_dir, info.name, f"{TICKET_VERSION} {config.type} {location_of(config)}", _digest)
+
+
+def fetch_tickets(config: SourceConfig, info: SourceInfo, *, data_dir: Path) -> None:
+    """Fetch what is new, as far as the tracker lets; what keeps it from that is said where the spool is opened."""
+    synchronise(config, info, open_spool(config, info, data_dir), datetime.now(UTC))
 
 
 def location_of(config: SourceConfig) -> str:
