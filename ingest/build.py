@@ -17,11 +17,11 @@ from ingest.audit import BuildRecord, SourceChange, describe_actor, record_failu
 from ingest.chunking import CHUNKER_VERSION
 from ingest.config import IndexConfig, SourceConfig
 from ingest.embedding import Embedder
-from ingest.errors import Changing, GitError, IngestError, SourceError, WriterBusy
+from ingest.errors import Changing, GitError, IndexCorrupt, IngestError, SourceError, VectorUnavailable, WriterBusy
 from ingest.executor import Executor, open_executor
 from ingest.gitio import find_mirror
 from ingest.index import Index
-from ingest.index.generation import Publication, begin_publication
+from ingest.index.generation import Publication, begin_publication, quarantine
 from ingest.index.jobs import Letter, next_letter
 from ingest.index.schema import Manifest
 from ingest.index.spool import remove_spools
@@ -140,13 +140,24 @@ def build_index(
     """Bring the index up to the sources as they are now and publish the difference as one generation.
 
     A large first build publishes in parts: text and symbols as they come, then the vectors. Every build, a failed one
-    too, is a row of the audit trail. Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the last generation
+    too, is a row of the audit trail. One that meets damage takes what is damaged out of use and begins again, once.
+    Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the last generation
     stays.
     """
     request = Request(sources, index, embedder, data_dir, now, **options)
+    try:
+        return run_build(request)
+    except (IndexCorrupt, VectorUnavailable):
+        if not quarantine(data_dir):
+            raise
+        return run_build(request)  # on an intact generation, or anew
+
+
+def run_build(request: Request) -> BuildReport:
+    """Build once; a failure is a row of the audit trail. Raises as `build_index`, and for damage IndexStateError."""
     build = _Build(request)
     try:
-        with collecting_seldom(), open_executor(index, embedder) as executor:
+        with collecting_seldom(), open_executor(request.index, request.embedder) as executor:
             return build.run(executor)
     except WriterBusy:
         raise  # somebody else builds

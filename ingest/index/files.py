@@ -24,6 +24,7 @@ from ingest.index.stored import digest
 
 GENERATIONS = "gens"
 FILE_MANIFEST = "MANIFEST.json"
+DAMAGED_SUFFIX = ".damaged"  # of the manifest of a generation that was taken out of use
 TEXT_FOLDER = "tantivy"
 VECTOR_FOLDER = "lance"
 ROWS_FOLDER = "rows"
@@ -182,6 +183,19 @@ def read_file_manifest(folder: Path, expected_hash: str | None) -> FileManifest:
         return FileManifest(int(data["generation"]), files, data["logical"])
     except (ValueError, KeyError, TypeError) as error:
         raise IndexCorrupt(f"{path} cannot be parsed ({error}). Run `codecairn index`.") from error
+
+
+def take_out_of_use(folder: Path) -> None:
+    """Let nobody read a generation any more: without its manifest it is not opened, and built on by none."""
+    manifest = folder / FILE_MANIFEST
+    if manifest.exists():
+        manifest.rename(manifest.with_suffix(DAMAGED_SUFFIX))
+
+
+def is_out_of_use(folder: Path) -> bool:
+    """Tell whether a generation was found damaged before."""
+    manifest = folder / FILE_MANIFEST
+    return manifest.with_suffix(DAMAGED_SUFFIX).exists() and not manifest.exists()
 
 
 def verify_files(folder: Path, manifest: FileManifest, mode: Literal["fast", "full"]) -> None:

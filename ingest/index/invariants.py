@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.errors import IndexStateError
+from ingest.errors import IndexCorrupt, IndexStateError
 from ingest.index import control, files
 from ingest.index.control import LIVE, GenerationRow
 from ingest.index.rows import RowReader
@@ -22,10 +22,11 @@ SETTLE_ATTEMPTS = 3
 AUDIT = "audit"  # the rule that the hash chain of the trail holds: what is searched does not depend on it
 
 
-def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
+def check_invariants(data_dir: Path, deep: bool = True, *, older: bool = False) -> list[Violation]:
     """Return every broken promise of the pointed generation; `deep` also reads every id, row and file.
 
-    An index that was never published breaks none.
+    `older`: of the others that are kept too, but for those that were taken out of use. An index that was never
+    published breaks none.
     """
     try:
         if not control.is_created(data_dir):
@@ -35,7 +36,7 @@ def check_invariants(data_dir: Path, deep: bool = True) -> list[Violation]:
         return [Violation("control", str(error))]
     try:
         with control.translated(data_dir / control.CONTROL):
-            return list(_check(data_dir, connection, deep))
+            return list(_check(data_dir, connection, deep, older))
     except IndexStateError as error:
         return [Violation("W1", str(error))]
     finally:
@@ -46,16 +47,16 @@ def check_copy(data_dir: Path, copy: sqlite3.Connection) -> list[Violation]:
     """Return every broken promise of what a copy of control.db points at; the files lie in `data_dir`."""
     try:
         with control.translated(data_dir / control.CONTROL):
-            return list(_check(data_dir, copy, deep=True))
+            return list(_check(data_dir, copy, deep=True, older=False))
     except IndexStateError as error:
         return [Violation("W1", str(error))]
 
 
-def check_settled(data_dir: Path) -> list[Violation]:
+def check_settled(data_dir: Path, *, older: bool = False) -> list[Violation]:
     """Check deeply while others may publish: what is found counts only if the pointer stood still meanwhile."""
     for _ in range(SETTLE_ATTEMPTS):
         before = _pointed(data_dir)
-        violations = check_invariants(data_dir)
+        violations = check_invariants(data_dir, older=older)
         if not violations or _pointed(data_dir) == before:
             return violations
     return []  # it is published faster than it can be read; the next check has another chance
@@ -74,7 +75,7 @@ def _pointed(data_dir: Path) -> object:
         return str(error)
 
 
-def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool) -> Iterator[Violation]:
+def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool, older: bool) -> Iterator[Violation]:
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if deep else "ok"
     if damage != "ok":
         yield Violation("control", f"control.db is damaged: {damage}")
@@ -89,7 +90,20 @@ def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool) -> Iterat
     if pointed[0] not in rows or rows[pointed[0]].files_hash != pointed[1]:
         yield Violation("W1", f"the pointer names generation {pointed[0]}, which is not published")
         return
-    yield from _check_generation(data_dir, connection, rows[pointed[0]], deep)
+    yield from _check_readable(data_dir, connection, rows.pop(pointed[0]), deep)
+    for row in rows.values() if older else ():
+        if not files.is_out_of_use(files.generation_folder(data_dir, row.id)):
+            yield from _check_readable(data_dir, connection, row, deep)
+
+
+def _check_readable(
+    data_dir: Path, connection: sqlite3.Connection, row: GenerationRow, deep: bool
+) -> Iterator[Violation]:
+    """Check one generation; what keeps it from being read is its last violation."""
+    try:
+        yield from _check_generation(data_dir, connection, row, deep)
+    except IndexStateError as error:
+        yield Violation("W1", str(error))
 
 
 def _check_generation(
@@ -152,11 +166,11 @@ def _check_ids(
 
 
 def decode_source(data: bytes, row: GenerationRow) -> str | None:
-    """Return the source that a stored chunk names, None when the generation does not know it."""
+    """Return the source that a stored chunk names, None when it cannot be read or the generation does not know it."""
     sources = {state.name: state for state in row.manifest.sources}
     try:
         return decode_chunk(data, sources).source
-    except KeyError:
+    except IndexCorrupt:
         return None
 
 

@@ -620,7 +620,7 @@ class Index:
             return [int(row[0]) for row in db.execute(query, {"g": self.generation, "n": count})]
 
     def rows(self, ids: Sequence[int]) -> Rows:
-        """Return what ranking reads of chunks, in the order of the ids. An unknown id raises KeyError."""
+        """Return what ranking reads of chunks, in the order of the ids. Raises IndexCorrupt."""
         return self._ranking.rows(ids)
 
     def kind_of(self, source: str) -> str:

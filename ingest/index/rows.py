@@ -31,6 +31,7 @@ import numpy as np
 from ingest.errors import IndexCorrupt
 from ingest.index.listed import Records, Words
 from ingest.index.packed import FIELD, RECORD
+from ingest.index.stored import REMEDY
 from ingest.index.tokens import name_words, path_words, stem, token_hash
 from ingest.model import FileRow as FileRow
 from ingest.model import Packed
@@ -331,7 +332,7 @@ class Segment:
             raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> IndexCorrupt:
-        return IndexCorrupt(f"{self.path} cannot be read ({error}). Run `codecairn index`.")
+        return IndexCorrupt(f"{self.path} cannot be read ({error}). {REMEDY}")
 
     def find(self, ids: Ints) -> Ints:
         """Return the row of each id, -1 where this segment does not hold it."""
@@ -359,8 +360,11 @@ class Segment:
         if name == "tokens" and len(self._map) > READ_BYTES:
             return self._read_values(name, begin, lengths), lengths
         ends = np.cumsum(lengths)
-        picked = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + lengths, lengths)
-        return self._columns[name][picked], lengths
+        try:
+            picked = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + lengths, lengths)
+            return self._columns[name][picked], lengths
+        except (ValueError, IndexError, MemoryError) as error:  # lengths below 0 or beyond all that there is
+            raise self._unreadable(error) from error
 
     def _read_values(self, name: str, begin: Ints, lengths: Ints) -> Any:  # noqa: ANN401
         first, size = self._places[name][0], self._columns[name].itemsize
@@ -389,7 +393,10 @@ class Segment:
         if not text:
             return []
         fields = [record.split(FIELD) for record in text.split(RECORD)]
-        return [Definition(name, qualname, kind, int(line)) for name, qualname, kind, line in fields]
+        try:
+            return [Definition(name, qualname, kind, int(line)) for name, qualname, kind, line in fields]
+        except ValueError as error:
+            raise self._unreadable(error) from error
 
     def names(self, row: int) -> list[str]:
         """Return the names that a row defines."""
@@ -402,7 +409,10 @@ class Segment:
         return text.split(RECORD) if text else []
 
     def _text(self, name: str, row: int) -> str:
-        return self._bytes(name, row).decode("utf-8", "surrogatepass")
+        try:
+            return self._bytes(name, row).decode("utf-8", "surrogatepass")
+        except ValueError as error:
+            raise self._unreadable(error) from error
 
     def _bytes(self, name: str, row: int) -> bytes:
         starts, first = self._columns[f"{name}_at"], self._places[name][0]
@@ -410,7 +420,11 @@ class Segment:
         return self._map[start:end] if len(self._map) <= READ_BYTES else os.pread(self._file, end - start, start)
 
     def copy_to(self, columns: _Columns, live: Collection[int] | None) -> None:
-        """Append the rows, of some ids where given."""
+        """Append the rows, of some ids where given. Raises IndexCorrupt."""
+        with self._readable():
+            self._copy_to(columns, live)
+
+    def _copy_to(self, columns: _Columns, live: Collection[int] | None) -> None:
         starts, tokens, files = self._columns["tokens_at"].tolist(), self._columns["tokens"], self._documents()
         for row, chunk_id in enumerate(self._columns["ids"].tolist()):
             if live is None or chunk_id in live:
@@ -453,7 +467,7 @@ class RowReader:
         self._segments = [open_segment(path) for path in reversed(segment_files(folder))]
 
     def rows(self, ids: Sequence[int]) -> Rows:
-        """Return the rows of some chunks in this order. Raises KeyError for an id that no segment holds."""
+        """Return the rows of some chunks in this order. Raises IndexCorrupt for an id that no segment holds."""
         wanted = np.array(ids, dtype=np.int64)
         parts: list[Part] = []
         left = np.arange(len(ids))
@@ -466,7 +480,7 @@ class RowReader:
             if not len(left):
                 break
         if len(left):
-            raise KeyError(f"No segment holds a row of chunk {ids[left[0]]}.")
+            raise IndexCorrupt(f"No segment holds a row of chunk {ids[left[0]]}. {REMEDY}")
         return Rows(tuple(ids), parts)
 
     def dated(self) -> Iterator[FileRow]:

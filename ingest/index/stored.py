@@ -19,6 +19,7 @@ from ingest.model import FILES_HEADING, Chunk, Symbol
 HASH_BYTES = 16
 MODULUS = 1 << 128
 MORE = ("closed_at", "expires_at", "labels", "assignee", "author_role", "flags", "pii_class")  # where not empty
+REMEDY = "Run `codecairn doctor --deep`, then `codecairn index`."  # where only hashes tell what is damaged
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -71,6 +72,17 @@ class StoredPassage(NamedTuple):
 
 def decode_passage(data: bytes, kinds: Mapping[str, str]) -> StoredPassage:
     """Return the passage of a stored row without decoding the rest of it. `kinds`: source -> kind."""
+    try:
+        return _decode_passage(data, kinds)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> IndexCorrupt:
+    return IndexCorrupt(f"A stored chunk of the index cannot be read ({error!r}). {REMEDY}")
+
+
+def _decode_passage(data: bytes, kinds: Mapping[str, str]) -> StoredPassage:
     row = json.loads(data.decode("utf-8", "surrogatepass"))
     text = row[11].partition(FILES_HEADING)[0] if kinds[row[1]] == "commit" else row[11]
     pii = row[20].get("pii_class", "") if len(row) > 20 else ""
@@ -78,7 +90,14 @@ def decode_passage(data: bytes, kinds: Mapping[str, str]) -> StoredPassage:
 
 
 def decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
-    """Return the chunk of a stored row, with its source's kind, product, groups and trust."""
+    """Return the chunk of a stored row, with its source's kind, product, groups and trust. Raises IndexCorrupt."""
+    try:
+        return _decode_chunk(data, sources)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _damaged(error) from error
+
+
+def _decode_chunk(data: bytes, sources: Mapping[str, SourceState]) -> Chunk:
     row = json.loads(data.decode("utf-8", "surrogatepass"))
     source = sources[row[1]]
     more = row[20] if len(row) > 20 else {}

@@ -23,6 +23,7 @@ from ingest.index.names import clean, file_term, path_tails
 from ingest.index.recent import Record, is_scattered, read_recent
 from ingest.index.schema import TEXT_FIELDS
 from ingest.index.scored import ScoredChunks
+from ingest.index.stored import REMEDY
 from ingest.model import Packed
 
 WRITER_HEAP = 96_000_000  # one thread: 25k chunks make two or three segments; parents of worker pools stay small
@@ -74,7 +75,7 @@ def translate(error: Exception, folder: Path) -> Exception:
         return DiskFull(
             f"No space left for the text index in {folder}. Nothing was published; free some space and retry."
         )
-    return IndexCorrupt(f"The text index in {folder} cannot be used: {text[:300]}. Run `codecairn index`.")
+    return IndexCorrupt(f"The text index in {folder} cannot be used: {text[:300]}. {REMEDY}")
 
 
 def make_record(entry_path: str, packed: Packed, first: bool) -> Record:

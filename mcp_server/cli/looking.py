@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ingest.errors import ConfigError
+from ingest.errors import ConfigError, IndexStateError, WriterBusy
 from mcp_server.access import Domain, list_domains, local_principal
 from mcp_server.cli.common import (
     EXIT_ERROR,
@@ -24,7 +24,7 @@ from mcp_server.cli.common import (
     print_json,
 )
 from mcp_server.cli.configuring import compare_places, open_environment
-from mcp_server.config import Setup
+from mcp_server.config import Setup, is_read_only
 from mcp_server.keyring import read_keys
 from mcp_server.service import VERSION
 
@@ -44,7 +44,10 @@ def status(
 
 
 def doctor(
-    deep: Annotated[bool, typer.Option(help="Read every file of every generation.")] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(help="Read every file of every generation that is kept, and take what is damaged out of use."),
+    ] = False,
     diff: Annotated[
         tuple[str, str] | None, typer.Option(help="Instead compare two environments: settings, versions, packages.")
     ] = None,
@@ -116,14 +119,33 @@ def find_key_damage(setup: Setup) -> list[str]:
 
 
 def find_violations(setup: Setup, deep: bool) -> list[str]:
-    """Return what is wrong with the index; nothing for an index that does not exist yet."""
-    from ingest.index.invariants import check_invariants
+    """Return what is wrong with the index; nothing for an index that does not exist yet.
 
-    folders = [domain.data_dir for domain in list_domains(setup) if is_indexed(domain)]
+    `deep`: what is damaged is taken out of use, so that the next build does not go on with it.
+    """
+    from ingest.index.invariants import check_invariants, check_settled
+
+    found = []
+    for folder in [domain.data_dir for domain in list_domains(setup) if is_indexed(domain)]:
+        violations = check_settled(folder, older=True) if deep else check_invariants(folder, deep=False)
+        found += [describe_violation(str(violation), folder) for violation in violations]
+        if deep and violations and not is_read_only(folder):
+            found += take_damaged_out(folder)
+    return found
+
+
+def take_damaged_out(folder: Path) -> list[str]:
+    """Take the generations out of use whose files are damaged; return what to do then."""
+    from ingest.index.generation import quarantine
+
+    try:
+        damaged = quarantine(folder)
+    except (WriterBusy, IndexStateError) as error:
+        return [str(error)]
     return [
-        describe_violation(str(violation), folder)
-        for folder in folders
-        for violation in check_invariants(folder, deep=deep)
+        f"Generation {number} in {folder} is damaged and was taken out of use. Run `codecairn index`: it builds on "
+        "one that is intact, or anew."
+        for number in damaged
     ]
 
 

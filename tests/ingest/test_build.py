@@ -288,6 +288,39 @@ def test_what_an_event_says_is_not_all_where_the_parent_is_an_older_generation(t
     assert symbols(data, "new", seeing("other")) == [("other", "new.py")]
 
 
+def flip_byte(file, at):
+    """Damage a file and keep its size, in a copy: generations share files."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= 0xFF
+    file.unlink()
+    file.write_bytes(data)
+
+
+@pytest.mark.req("F18", "W6")
+@pytest.mark.parametrize(
+    ("pattern", "at", "edited"),
+    [
+        ("tantivy/*.term", -1, False),
+        ("tantivy/*.term", -1, True),
+        ("rows/*.bin", 2, False),
+        ("lance/*/_versions/*.manifest", -12, True),  # opened where there is something to write
+    ],
+)
+def test_damage_that_keeps_the_size_of_a_file_is_mended_by_the_next_build(
+    tmp_path, code, monkeypatch, pattern, at, edited
+):
+    monkeypatch.setattr("ingest.index.files.EAGER_BYTES", 0)  # as if they were large
+    data = tmp_path / "data"
+    build(data, folder(code), embedder=StaticEmbedder())
+    for file in list((data / "gens" / "1").glob(pattern)):
+        flip_byte(file, at)
+    if edited:
+        (code / "module_1.py").write_text("def changed():\n    return 1\n")
+    report = build(data, folder(code), embedder=StaticEmbedder())
+    assert (report.published, report.manifest.parent, report.chunks_written) == (True, None, 6)
+    assert check_invariants(data) == []
+
+
 @pytest.mark.req("I15")
 def test_other_chunking_reads_everything_again(tmp_path, code):
     data = tmp_path / "data"

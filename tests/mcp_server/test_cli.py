@@ -253,6 +253,20 @@ def test_status_and_doctor_name_a_damaged_index_instead_of_an_empty_one(codecair
     assert f"{what} {remedy} `codecairn index`" in problems
 
 
+@pytest.mark.req("F18")
+@pytest.mark.parametrize("pattern", ["tantivy/*.store", "lance/*.lance/data/*.lance"])
+def test_what_doctor_finds_damaged_is_built_again_by_index(codecairn, data_dir, pattern):
+    file = max((data_dir / "gens").glob(f"1/{pattern}"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    problems = codecairn("doctor", "--deep", code=1)
+    assert f"{file} does not match its hash in the manifest" in problems
+    assert f"Generation 1 in {data_dir} is damaged and was taken out of use. Run `codecairn index`" in problems
+    assert "published generation 2: " in codecairn("index")
+    assert "no problems found" in codecairn("doctor", "--deep")
+
+
 def test_doctor_says_what_to_do_about_a_broken_promise(codecairn, data_dir):
     with closing(sqlite3.connect(data_dir / "control.db")) as db, db:
         db.execute("UPDATE chunk SET shadowed = 1 WHERE rowid = 1")

@@ -15,8 +15,11 @@ import pytest
 from ingest.errors import DiskFull, IndexCorrupt, IndexEmpty, IndexStateError, VectorUnavailable
 from ingest.index import Index, control, generations, status
 from ingest.index.files import FILE_MANIFEST, read_file_manifest
+from ingest.index.generation import quarantine
 from ingest.index.invariants import check_invariants
 from ingest.index.jobs import Work, read_work
+from ingest.index.schema import SourceState
+from ingest.index.stored import decode_chunk, decode_passage
 from tests.ingest.index.support import EMBEDDER, publish, see
 
 FLIPS_PER_FILE = int(os.environ.get("FLIPS", "3"))
@@ -120,6 +123,27 @@ def test_no_intact_generation_is_an_error_and_the_next_build_starts_anew(tmp_pat
     manifest = publish(tmp_path, version(1))
     assert (manifest.generation, manifest.parent) == (2, None)
     assert check_invariants(tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"{}", b"[1]", b'[1, "gone"]', b'[1, "app", "a.py"]'])
+def test_a_stored_chunk_that_cannot_be_read_is_a_sentence(data: bytes) -> None:
+    state = SourceState("app", "code", "shop", (), "internal", "", "", 0, 0, {}, "")
+    for decode in (lambda: decode_chunk(data, {"app": state}), lambda: decode_passage(data, {"app": "code"})):
+        with pytest.raises(IndexCorrupt, match=r"stored chunk .*codecairn doctor --deep"):
+            decode()
+
+
+@pytest.mark.req("F18")
+def test_all_generations_that_are_kept_are_looked_at_but_those_out_of_use(intact: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(intact, copy)
+    for number, suffix in ((1, ".store"), (2, ".fast")):
+        flip_bit(next((copy / "gens" / str(number)).glob(f"tantivy/*{suffix}")), random.Random(3))
+    assert check_invariants(copy) == []
+    found = "; ".join(map(str, check_invariants(copy, older=True)))
+    assert "gens/1/" in found and "gens/2/" in found and "gens/3/" not in found
+    assert quarantine(copy) == [2, 1]
+    assert check_invariants(copy, older=True) == []
 
 
 @pytest.mark.req("F3", "K1")

@@ -68,7 +68,7 @@ def test_an_unknown_chunk_has_no_row(tmp_path):
     generation = publish(tmp_path, {"a.py": "x = 1"}).generation
     reader = RowReader(rows_folder(tmp_path, generation))
     assert not reader.holds([1, 2])
-    with pytest.raises(KeyError, match="chunk 1"):
+    with pytest.raises(IndexCorrupt, match="chunk 1"):
         reader.rows([1])
 
 
