@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,12 +50,21 @@ class BuildRecord:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the chain holds. `head` is the hash of its last row: noted elsewhere, it shows a trail that was cut."""
+    """Whether the chain holds. `head` is the hash of its last row: noted elsewhere, it shows a trail that was cut.
+
+    `unrecorded`: a generation that is published while no row says so, None where there is none.
+    """
 
     rows: int
     head: str
     broken_row: int | None
     has_expected: bool = True
+    unrecorded: int | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether nothing was changed or removed, as far as the trail itself shows."""
+        return self.broken_row is None and self.unrecorded is None
 
 
 def describe_actor() -> str:
@@ -78,14 +88,26 @@ def record_failure(data_dir: Path, record: BuildRecord, now: str) -> None:
             db.close()
 
 
-def show(data_dir: Path, path: str = "", limit: int = 100, event: str = "") -> list[AuditRow]:
-    """Return the newest rows, of one path or event where given. Raises IndexEmpty before the first build."""
+def show(data_dir: Path, path: str = "", limit: int = 100) -> list[AuditRow]:
+    """Return the newest rows of one document, or those of no single one: builds, roll backs, sources that went.
+
+    Raises IndexEmpty before the first build.
+    """
     _require(data_dir)
     db = control.connect(data_dir)
     try:
-        return control.read_audit(db, path, limit, event)
+        return control.read_audit(db, path, limit) if path else _read_events(db, limit)
     finally:
         db.close()
+
+
+def _read_events(db: sqlite3.Connection, limit: int) -> list[AuditRow]:
+    rows = db.execute(
+        "SELECT seq, at, generation, event, source, path, detail FROM audit"
+        " WHERE path = '' AND event <> 'published' ORDER BY seq DESC LIMIT ?",  # the row of its build says that too
+        (limit,),
+    )
+    return [AuditRow(*row) for row in rows]
 
 
 def verify(data_dir: Path, expected: str = "") -> Verdict:
@@ -96,9 +118,18 @@ def verify(data_dir: Path, expected: str = "") -> Verdict:
         rows, head = db.execute("SELECT count(*), coalesce(max(seq), 0) FROM audit").fetchone()
         last = db.execute("SELECT hash FROM audit WHERE seq = ?", (head,)).fetchone()
         held = not expected or db.execute("SELECT 1 FROM audit WHERE hash = ?", (expected,)).fetchone() is not None
-        return Verdict(int(rows), str(last[0]) if last else "", control.broken_audit_row(db), held)
+        broken = control.broken_audit_row(db)
+        return Verdict(int(rows), str(last[0]) if last else "", broken, held, _find_unrecorded(db))
     finally:
         db.close()
+
+
+def _find_unrecorded(db: sqlite3.Connection) -> int | None:
+    """Return the oldest kept generation of which no row says that it was published."""
+    recorded = "SELECT generation FROM audit WHERE event = 'published'"
+    found = db.execute(f"SELECT min(id) FROM generation WHERE state = 'published' AND id NOT IN ({recorded})")
+    number = found.fetchone()[0]
+    return None if number is None else int(number)
 
 
 def _require(data_dir: Path) -> None:

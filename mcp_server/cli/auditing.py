@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,41 +20,56 @@ from mcp_server.cli.common import (
     print_json,
 )
 
+if TYPE_CHECKING:
+    from ingest.audit import Verdict
+    from ingest.index.control import AuditRow
+
+CHANGED = "its record cannot be read: somebody changed it, see `codecairn audit verify`"
+
 app = typer.Typer(no_args_is_help=True, help="Show and verify the record of every build.")
 
 
 @app.command("show")
 def audit_show(
-    path: Annotated[str, typer.Argument(help="Path or key of one document; default: builds.")] = "",
+    path: Annotated[str, typer.Argument(help="Path or key of one document; default: builds and roll backs.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Newest rows.")] = 20,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show builds with trigger, who, revisions, counts and result, or everything that happened to one document.
+    """Show builds with trigger, who, revisions, counts and result, and roll backs; or all that befell one document.
 
     Example: `codecairn audit show src/session.py`
     """
     from ingest.audit import show
 
     setup = open_setup(root, config, data, reads=True)
-    rows = [
-        row for domain in list_domains(setup) for row in show(domain.data_dir, path, limit, "" if path else "build")
-    ]
+    rows = [(domain.name, row) for domain in list_domains(setup) for row in show(domain.data_dir, path, limit)]
     if not rows:
         fail(f"The audit trail has nothing on {path!r}. Give a path as `codecairn search` shows it.", EXIT_NOTHING)
-    for row in rows:
-        values = {"seq": row.seq, "at": row.at, "generation": row.generation, "event": row.event}
-        detail: Any = json.loads(row.detail) if row.event == "build" else row.detail
+    for name, row in rows:
+        record = read_build(row) if row.event == "build" else None
         if as_json:
-            print_json({**values, "source": row.source, "path": row.path, "detail": detail})
+            domain = {"domain": name} if name else {}
+            values = {"seq": row.seq, "at": row.at, "generation": row.generation, "event": row.event}
+            detail = row.detail if record is None else record
+            print_json({**domain, **values, "source": row.source, "path": row.path, "detail": detail})
         else:
             place = f"{row.source} {row.path}".strip()
-            text = describe_build(detail) if row.event == "build" else row.detail
-            print(
-                f"{row.seq} {row.at} generation {row.generation or '-'} {row.event} {place} {text}".replace("  ", " ")
-            )
+            text = row.detail if row.event != "build" else describe_build(record) if record is not None else CHANGED
+            line = f"{row.seq} {row.at} generation {row.generation or '-'} {row.event} {place} {text}"
+            print(f"{name} {line}".strip().replace("  ", " "))
+
+
+def read_build(row: AuditRow) -> dict[str, Any] | None:
+    """Return what a row says of a build, None where it says something else."""
+    try:
+        record = json.loads(row.detail)
+        describe_build(record)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return dict(record)
 
 
 def describe_build(record: dict[str, Any]) -> str:
@@ -94,12 +109,20 @@ def audit_verify(
     for name, verdict in verdicts.items():
         if as_json:
             values = {"rows": verdict.rows, "head": verdict.head, "broken_row": verdict.broken_row}
-            print_json({**({"domain": name} if name else {}), **values, "expected": verdict.has_expected})
-        elif verdict.broken_row is not None:
-            print(f"row {verdict.broken_row} breaks the chain: it or one before it was changed or removed")
+            values |= {"unrecorded_generation": verdict.unrecorded, "expected": verdict.has_expected}
+            print_json({**({"domain": name} if name else {}), **values})
         else:
-            print(f"{verdict.rows} rows, chain intact, head {verdict.head}")
+            print(f"{name}: {describe_verdict(verdict)}" if name else describe_verdict(verdict))
     if expect and not any(verdict.has_expected for verdict in verdicts.values()):
         fail(f"No row has the hash {expect[:64]!r}: the trail was cut or replaced since.")
-    if any(verdict.broken_row is not None for verdict in verdicts.values()):
+    if not all(verdict.holds for verdict in verdicts.values()):
         raise SystemExit(EXIT_ERROR)
+
+
+def describe_verdict(verdict: Verdict) -> str:
+    """Return one line on a trail."""
+    if verdict.broken_row is not None:
+        return f"row {verdict.broken_row} breaks the chain: it or one before it was changed or removed"
+    if verdict.unrecorded is not None:
+        return f"generation {verdict.unrecorded} is published, and no row says so: rows were removed"
+    return f"{verdict.rows} rows, chain intact, head {verdict.head}"

@@ -174,7 +174,9 @@ def test_indexes_of_before_stay_until_all_new_ones_are_published(two, run_build)
     assert former < two.domains()
     two.call("shop", "shop")
     assert json.loads(two("search", "of_shop", "--json").stdout)["hits"]
-    assert "chain intact" in two("audit", "verify").stdout
+    verified = two("audit", "verify").stdout.splitlines()
+    assert {line.partition(":")[0] for line in verified if "chain intact" in line} == former
+    assert {line.split()[0] for line in two("audit", "show").stdout.splitlines()} == former
     two.call("store", "shop")
     assert run_build(two)
     assert len(two.domains()) == 2 and not former & two.domains()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -197,6 +198,39 @@ def test_the_audit_trail_can_be_shown_and_verified(codecairn, tmp_path):
         db.execute("DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)")
         db.commit()
     assert "was cut or replaced" in codecairn("audit", "verify", "--expect", head, code=1)
+
+
+def change(data_dir, *statements):
+    with closing(sqlite3.connect(data_dir / "control.db")) as db, db:
+        for trigger in ("audit_no_update", "audit_no_delete"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.mark.req("I8")
+def test_the_audit_trail_shows_what_happened_beside_builds_and_by_whom(codecairn, data_dir, repository):
+    named = '[[source]]\nname = "{}"\ntype = "git"\npath = "."\ngroups = {}\n'
+    for name, groups in (("shop-repo", '["local", "team"]'), ("store", '["local"]')):
+        (repository / "codecairn.toml").write_text(named.format(name, groups))
+        codecairn("index")
+    codecairn("rollback")
+    lines = codecairn("audit", "show").splitlines()
+    assert [line.split()[4] for line in lines] == [
+        "rolled_back", "build", "source_removed", "source_removed", "build", "acl_changed", "acl_changed", "build"
+    ]  # fmt: skip
+    assert re.search(r"rolled_back from 3 to 2 by \S+@\S+ pid \d+$", lines[0])
+    change(data_dir, "UPDATE audit SET detail = 'nothing' WHERE event = 'build'")
+    assert codecairn("audit", "show").count("its record cannot be read: somebody changed it") == 3
+    assert json.loads(codecairn("audit", "show", "--json").splitlines()[1])["detail"] == "nothing"
+    assert "breaks the chain" in codecairn("audit", "verify", code=1)
+
+
+@pytest.mark.req("I8")
+def test_an_audit_trail_that_was_emptied_does_not_hold(codecairn, data_dir):
+    change(data_dir, "DELETE FROM audit")
+    assert "generation 1 is published, and no row says so: rows were removed" in codecairn("audit", "verify", code=1)
+    assert '"unrecorded_generation":1' in codecairn("audit", "verify", "--json", code=1)
 
 
 @pytest.fixture
