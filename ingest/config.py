@@ -62,7 +62,7 @@ class SourceConfig(Section):
             raise ValueError('pii_groups needs pii = "mark" or "mask": otherwise nobody knows which chunks it is about')
         if self.expires_days and self.type in CODE_TYPES:
             raise ValueError(f"a source of type {self.type} does not expire; expires_days is for tickets and designs")
-        if self.type != "git" and set(self.url) & set("@?#"):  # here, for settings are shown and stored as they are
+        if holds_secret(self.url, self.type):  # here, for settings are shown and stored as they are
             raise ValueError(
                 f"the url of a source of type {self.type} holds a user name, a password, a query or a fragment. Remove "
                 "it, and name the environment variable that holds the token in token_env"
@@ -105,6 +105,12 @@ class SourceConfig(Section):
     def is_polled(self) -> bool:
         """Tell whether nothing on this machine says when the content changes."""
         return self.is_away
+
+
+def holds_secret(url: str, kind: str) -> bool:
+    """Tell whether an address may hold a secret; the user of `ssh://git@host` and of `git@host:` is none."""
+    marks = "@?#" if kind != "git" or url.startswith("http") else "?#"
+    return not set(marks).isdisjoint(url) or bool(re.search("//[^@]*:[^@]*@", url))
 
 
 def product_of(source: SourceConfig) -> str:

@@ -270,6 +270,7 @@ def test_an_address_with_a_secret_is_refused_without_it(url):
 
 def test_the_short_address_of_ssh_is_offered_with_its_transport():
     for url in ("git@github.com:o/r.git", "git@github.com:/o/r.git"):
+        assert SourceConfig(name="shop", type="git", url=url).is_remote
         with pytest.raises(SourceError, match=r"Set `url` to ssh://git@github\.com/o/r\.git\."):
             gitio.check_remote(url)
 

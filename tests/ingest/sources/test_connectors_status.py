@@ -110,8 +110,11 @@ def test_a_source_that_does_not_say_where_its_content_is_is_a_sentence(
         'type = "github"\nrepo = "o/r"\nurl = "http://me:{secret}/x@127.0.0.1:{port}"',
         'type = "jira"\nproject = "X"\nurl = "http://127.0.0.1:{port}/?key={secret}"',
         'type = "designs"\npath = "designs"\nurl = "https://127.0.0.1:{port}/#{secret}"',
+        'type = "git"\nurl = "http://{secret}@127.0.0.1:{port}/r.git"',
+        'type = "git"\nurl = "ssh://git:{secret}@127.0.0.1:{port}/r.git"',
+        'type = "git"\nurl = "http://127.0.0.1:{port}/r.git?private_token={secret}"',
     ],
-    ids=["password", "password with a slash", "query", "fragment"],
+    ids=["password", "password with a slash", "query", "fragment", "git", "git by ssh", "git with a query"],
 )
 def test_an_address_that_holds_a_secret_is_refused_and_neither_shown_nor_stored(
     table: str, command: str, tmp_path: Path
