@@ -224,6 +224,9 @@ def test_the_audit_trail_shows_what_happened_beside_builds_and_by_whom(codecairn
     assert codecairn("audit", "show").count("its record cannot be read: somebody changed it") == 3
     assert json.loads(codecairn("audit", "show", "--json").splitlines()[1])["detail"] == "nothing"
     assert "breaks the chain" in codecairn("audit", "verify", code=1)
+    [warning] = json.loads(codecairn("backup", "b.tar", "--json"))["warnings"]
+    assert "breaks the hash chain" in warning
+    assert "serving generation 2" in codecairn("restore", "b.tar", "--data", "restored")
 
 
 @pytest.mark.req("I8")
