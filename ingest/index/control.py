@@ -338,21 +338,26 @@ def write_pointer(connection: sqlite3.Connection, generation: int, files_hash: s
 
 
 def read_generations(connection: sqlite3.Connection) -> list[GenerationRow]:
-    """Return the published generations, newest first."""
+    """Return the published generations, newest first, without those whose row cannot be read: they are lost."""
     columns = "id, parent, files_hash, content_hash, created_at, trigger, manifest"
-    return [
-        _generation(row)
-        for row in connection.execute(f"SELECT {columns} FROM generation WHERE state = 'published' ORDER BY id DESC")
-    ]
+    rows = connection.execute(f"SELECT {columns} FROM generation WHERE state = 'published' ORDER BY id DESC")
+    return [found for row in rows if (found := _generation(row)) is not None]
 
 
-def _generation(row: Sequence[Any]) -> GenerationRow:
+def published_numbers(connection: sqlite3.Connection) -> list[int]:
+    """Return the numbers of the published generations, newest first, also of those whose row cannot be read."""
+    rows = connection.execute("SELECT id FROM generation WHERE state = 'published' ORDER BY id DESC")
+    return [int(row[0]) for row in rows]
+
+
+def _generation(row: Sequence[Any]) -> GenerationRow | None:
     try:
         data = json.loads(row[6])
         sums = {name: (int(pair[0], 16), int(pair[1], 16)) for name, pair in data["sums"].items()}
-    except (ValueError, KeyError) as error:
-        raise IndexCorrupt(f"Generation {row[0]} has an unreadable row in {CONTROL}. Run `codecairn index`.") from error
-    return GenerationRow(row[0], row[1], row[2], row[3], row[4], row[5], manifest_from_dict(data["manifest"]), sums)
+        manifest = manifest_from_dict(data["manifest"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, IndexCorrupt):
+        return None
+    return GenerationRow(row[0], row[1], row[2], row[3], row[4], row[5], manifest, sums)
 
 
 def write_generation(

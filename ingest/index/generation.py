@@ -166,10 +166,11 @@ class Publication:
             with control.translated(data_dir / control.CONTROL):
                 self._recovered = recover_locked(data_dir, self._db)
                 failpoint("recovered")
+                self._newest = 0  # number of what is pointed at, or of the newest one where the pointer is damaged
                 self._pointed: GenerationRow | None = None
                 self._served: GenerationRow | None = None  # the newest intact one, whatever its embedder
                 self._base = self._find_parent()
-                self._number = max(control.next_generation(self._db), _highest_folder(data_dir) + 1)
+                self._number = max(control.next_generation(self._db), _highest_folder(data_dir) + 1, self._newest + 1)
         except BaseException:
             self._db.close()
             raise
@@ -193,14 +194,20 @@ class Publication:
         return self._base.manifest if self._base else None
 
     def _find_parent(self) -> GenerationRow | None:
-        """Return the pointed generation, or the newest intact older one with the same embedder and format."""
-        pointed = control.read_pointer(self._db)
-        if pointed is None:
-            return None
-        for row in control.read_generations(self._db):
-            if row.id == pointed[0]:
+        """Return the pointed generation, or the newest intact older one with the same embedder and format.
+
+        Where the pointer is damaged: the newest intact one of all.
+        """
+        rows = control.read_generations(self._db)
+        try:
+            pointed = control.read_pointer(self._db)
+            self._newest = pointed[0] if pointed else 0
+        except IndexCorrupt:
+            pointed, self._newest = None, max((row.id for row in rows), default=0)
+        for row in rows:
+            if pointed and row.id == pointed[0]:
                 self._pointed = row
-            if row.id > pointed[0] or row.manifest.format_version != FORMAT_VERSION:
+            if row.id > self._newest or row.manifest.format_version != FORMAT_VERSION:
                 continue
             folder = files.generation_folder(self._data_dir, row.id)
             try:
@@ -681,14 +688,13 @@ class Publication:
         return manifest
 
     def _is_current(self) -> bool:
-        pointed = control.read_pointer(self._db)
         base = self._base
         same_build = base is not None and (base.manifest.chunker, base.manifest.config_hash) == (
             self._options.chunker,
             self._options.config_hash,
         )
         same_state = base is not None and (base.manifest.complete or not self._complete)
-        return same_build and same_state and pointed is not None and base is not None and pointed[0] == base.id
+        return same_build and same_state and self.continues
 
     def _close_unchanged(self, now: str, describe: Callable[[str], str] | None) -> None:
         """Record stamps, finished work and the build itself; the parent stays."""
@@ -1071,7 +1077,7 @@ def collect_locked(data_dir: Path, db: sqlite3.Connection, keep: int) -> list[in
     pointed = control.read_pointer(db)
     if pointed is None:
         return []
-    numbers = [row.id for row in control.read_generations(db)]
+    numbers = control.published_numbers(db)
     previous = [number for number in numbers if number < pointed[0]][:keep]
     retained = {pointed[0], *previous} | {number for number in numbers if number > pointed[0]}
     retired = [number for number in numbers if number not in retained]
@@ -1211,6 +1217,9 @@ def status(data_dir: Path) -> IndexStatus:
         rows = control.read_generations(db)
         pointed = control.read_pointer(db)
         current = next((row for row in rows if pointed and row.id == pointed[0]), None)
+        if pointed is not None and current is None:
+            lost = f"{control.CONTROL} does not say what generation {pointed[0]} holds. Run `codecairn index`."
+            return IndexStatus(current=None, generations=tuple(rows), alarms=(lost,))
         if current is None:
             return IndexStatus(current=None, generations=tuple(rows))
         return IndexStatus(

@@ -88,7 +88,7 @@ def _check(data_dir: Path, connection: sqlite3.Connection, deep: bool, older: bo
         return
     rows = {row.id: row for row in control.read_generations(connection)}
     if pointed[0] not in rows or rows[pointed[0]].files_hash != pointed[1]:
-        yield Violation("W1", f"the pointer names generation {pointed[0]}, which is not published")
+        yield Violation("W1", f"the pointer names generation {pointed[0]}, which is not published or cannot be read")
         return
     yield from _check_readable(data_dir, connection, rows.pop(pointed[0]), deep)
     for row in rows.values() if older else ():

@@ -186,7 +186,8 @@ class Index:
             if pointer.read() == pointed:
                 break
             time.sleep(0.01 * attempt)  # the pointer moved on while we looked: a collector took what we read
-        raise IndexCorrupt(f"No generation in {data_dir} is intact. {failure}")
+        reason = failure or f"{control.CONTROL} lists none that can be read. Run `codecairn index`."
+        raise IndexCorrupt(f"No generation in {data_dir} is intact. {reason}")
 
     @classmethod
     def _open(

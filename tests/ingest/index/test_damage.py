@@ -189,6 +189,42 @@ def test_pointer_that_was_altered_is_not_followed(tmp_path: Path) -> None:
     assert [violation.rule for violation in check_invariants(tmp_path)] == ["W1"]
 
 
+@pytest.mark.req("F18", "W6")
+@pytest.mark.parametrize(
+    ("statement", "served", "parent"),
+    [
+        ("UPDATE generation SET manifest = 'x' WHERE id = 1", 3, 3),
+        ('UPDATE generation SET manifest = \'{"sums": {}, "manifest": []}\' WHERE id = 3', 2, 2),
+        ("UPDATE generation SET manifest = '[]'", None, None),
+        ("DELETE FROM generation WHERE id = 3", 2, 2),
+        ("DELETE FROM generation", None, None),
+        ("UPDATE pointer SET gen = 1", None, 3),
+        ("UPDATE pointer SET checksum = 'x'", None, 3),
+    ],
+)
+def test_a_damaged_row_of_control_db_keeps_nobody_from_building_again(
+    intact: Path, tmp_path: Path, statement: str, served: int | None, parent: int | None
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(intact, copy)
+    with closing(sqlite3.connect(copy / control.CONTROL)) as connection, connection:
+        connection.execute(statement)
+    if served is None:
+        with pytest.raises(IndexCorrupt, match="Run `codecairn index`"):
+            Index.open_current(copy)
+    else:
+        assert Index.open_current(copy).generation == served
+    if "pointer" not in statement:
+        lost = any("does not say what generation 3 holds. Run" in alarm for alarm in status(copy).alarms)
+        assert lost == (served != 3)
+    manifest = publish(copy, {"m1.py": "mended token"})
+    assert (manifest.generation, manifest.parent) == (4, parent)
+    assert check_invariants(copy) == []
+    for number in range(3):
+        publish(copy, {"m1.py": f"later {number}"})
+    assert sorted(int(path.name) for path in (copy / "gens").iterdir()) == [5, 6, 7]
+
+
 def test_control_db_that_is_no_database_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / control.CONTROL).write_bytes(b"hello " * 1000)
     with pytest.raises(IndexCorrupt, match=r"control\.db cannot be used .*run `codecairn index`"):
