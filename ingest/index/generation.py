@@ -1149,25 +1149,30 @@ def _writing(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _find_earlier(data_dir: Path, db: sqlite3.Connection, to: int | None) -> tuple[int, GenerationRow]:
-    """Return the pointed generation and the one to point at, whose files are as they were published."""
+    """Return the pointed generation and the one to point at: `to`, or the newest complete one before it that is intact.
+
+    Raises IndexEmpty where there is none, IndexCorrupt where all are damaged.
+    """
     pointed = control.read_pointer(db)
     if pointed is None:
         raise IndexEmpty("There is no generation to roll back to: nothing was published yet. Run `codecairn index`.")
     rows = {row.id: row for row in control.read_generations(db)}
-    older = [number for number, row in rows.items() if number < pointed[0] and row.manifest.complete]
-    target = to if to is not None else max(older, default=None)
-    if target is None:
-        raise IndexEmpty(
-            f"Nothing before generation {pointed[0]} is kept, so there is nothing to roll back to. Put the sources "
-            "back to what they were and run `codecairn index`, or restore a backup (`codecairn restore`)."
-        )
-    if target not in rows:
+    if to is not None and to not in rows:
         kept = ", ".join(map(str, sorted(rows)))
-        raise IndexEmpty(f"Generation {target} is not kept. Kept are: {kept}.")
-    row = rows[target]
-    folder = files.generation_folder(data_dir, target)
-    files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
-    return pointed[0], row
+        raise IndexEmpty(f"Generation {to} is not kept. Kept are: {kept}.")
+    older = [row for number, row in rows.items() if number < pointed[0] and row.manifest.complete]
+    failure: IndexCorrupt | None = None
+    for row in [rows[to]] if to is not None else older:
+        folder = files.generation_folder(data_dir, row.id)
+        try:
+            files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
+            return pointed[0], row
+        except IndexCorrupt as error:
+            failure = failure or error
+    raise failure or IndexEmpty(
+        f"Nothing before generation {pointed[0]} is kept, so there is nothing to roll back to. Put the sources "
+        "back to what they were and run `codecairn index`, or restore a backup (`codecairn restore`)."
+    )
 
 
 def quarantine(data_dir: Path) -> list[int]:

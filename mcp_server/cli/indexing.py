@@ -234,7 +234,9 @@ path = "."
 
 
 def rollback(
-    to: Annotated[int | None, typer.Option(help="Generation; default: the one before.")] = None,
+    to: Annotated[
+        int | None, typer.Option(help="Generation; default: the newest complete and intact one before.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -257,7 +259,8 @@ def rollback(
         if as_json:
             print_json({"generation": manifest.generation, "chunks": manifest.chunks})
         else:
-            print(f"serving generation {manifest.generation} ({chunks}); the next index run builds on it")
+            part = "" if manifest.complete else ", a part of a first build: not everything is in it"
+            print(f"serving generation {manifest.generation} ({chunks}{part}); the next index run builds on it")
     state = read_state(setup.data_dir)
     if state is not None and not as_json:
         print(

@@ -83,6 +83,22 @@ def test_rolling_back_to_a_damaged_generation_is_refused(tmp_path: Path) -> None
         assert index.generation == 2
 
 
+@pytest.mark.req("W8")
+def test_rollback_passes_over_a_damaged_generation_and_a_partial_one(tmp_path: Path) -> None:
+    publish(tmp_path, version(1), keep=9)
+    with open_publication(tmp_path, keep=9) as publication:
+        publication.begin_source(SOURCE, "r2", "/src")
+        publication.commit("", complete=False)
+    publish(tmp_path, version(2), keep=9)
+    publish(tmp_path, version(3), keep=9)
+    store = next((tmp_path / "gens" / "3").glob("tantivy/*.store"))
+    store.write_bytes(store.read_bytes()[::-1])
+    assert roll_back(tmp_path).generation == 1
+    with pytest.raises(IndexCorrupt, match="does not match its hash"):
+        roll_back(tmp_path, to=3)
+    assert not roll_back(tmp_path, to=2).complete  # named, so it was meant
+
+
 @pytest.mark.req("W7")
 def test_only_the_current_and_two_previous_generations_stay(tmp_path: Path) -> None:
     for number in range(1, 7):
