@@ -675,7 +675,11 @@ class Publication:
             self._open_writers()
             self._write_engines()
             manifest = self._manifest(now)
-            self._verify(manifest)
+            try:
+                self._verify(manifest)
+            except PublishRefused:
+                self._check_parent()
+                raise
             failpoint("after_verify")
             files_hash = self._write_file_manifest(manifest)
             self._smoke(smoke, manifest)
@@ -820,6 +824,12 @@ class Publication:
         if self._vectors is not None:
             self._verify_vector_counts(manifest, self._vectors)
         self._verify_ids(reader, manifest)
+
+    def _check_parent(self) -> None:
+        """Raise IndexCorrupt if it is the parent's files that are damaged."""
+        if self._base is not None:
+            folder = files.generation_folder(self._data_dir, self._base.id)
+            files.verify_files(folder, files.read_file_manifest(folder, self._base.files_hash), "full")
 
     def _verify_vector_counts(self, manifest: Manifest, vectors: VectorWriter) -> None:
         """Count all rows, and those of each touched source if there are several: one follows from the total."""

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tantivy
 from tantivy import Occur, Query
 
@@ -60,7 +61,7 @@ def translated(folder: Path) -> Iterator[None]:
     """Turn tantivy's exceptions into ours."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, TypeError, OverflowError) as error:  # the last two: of ids that are none
         raise translate(error, folder) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # raised by the Rust side on damaged files; it cannot be imported
@@ -196,7 +197,7 @@ class TextReader:
         with translated(self._folder):
             hits = self._searcher.search(query, limit, count=False).hits
             ids = self._searcher.fast_field_values("id", [address for _, address in hits])
-        return ScoredChunks(ids, [score for score, _ in hits])  # type: ignore[arg-type]
+            return ScoredChunks(ids, [score for score, _ in hits])  # type: ignore[arg-type]
 
     def ids_by_term(self, field: str, value: str, where: TextFilter, limit: int) -> list[int]:
         """Return the smallest chunk ids that carry a raw term."""
@@ -231,7 +232,7 @@ class TextReader:
             found = self._searcher.search(
                 restrict(query, where), limit, count=False, order_by_field="id", order=tantivy.Order.Asc
             ).hits
-            return [int(value) for value in self._searcher.fast_field_values("id", [a for _, a in found])]  # type: ignore[arg-type]
+            return self._read_ids([a for _, a in found])
 
     def document_frequency(self, field: str, term: str) -> int:
         """Return how many chunks hold a token."""
@@ -267,7 +268,7 @@ class TextReader:
             addresses = [a for _, a in self._searcher.search(query, len(chunk_ids), count=False).hits]
             ids = self._searcher.fast_field_values("id", addresses)
             values = [self._searcher.doc(address).get_first("stored") for address in addresses]
-        return {int(i): bytes(value) for i, value in zip(ids, values, strict=True) if value is not None}  # type: ignore[arg-type]
+            return {int(i): bytes(value) for i, value in zip(ids, values, strict=True) if value is not None}  # type: ignore[arg-type]
 
     def every(self) -> Iterator[tuple[int, bytes]]:
         """Yield (id, stored form) of every chunk, in no promised order."""
@@ -283,7 +284,11 @@ class TextReader:
         with translated(self._folder):
             total = max(1, self._searcher.num_docs)
             addresses = [a for _, a in self._searcher.search(Query.all_query(), total, count=False).hits]
-            return [int(value) for value in self._searcher.fast_field_values("id", addresses)]  # type: ignore[arg-type]
+            return self._read_ids(addresses)
+
+    def _read_ids(self, addresses: list[tantivy.DocAddress]) -> list[int]:
+        ids: list[int] = np.array(self._searcher.fast_field_values("id", addresses), dtype=np.int64).tolist()
+        return ids
 
 
 EVERYTHING = TextFilter(sources=None)

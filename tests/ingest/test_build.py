@@ -302,6 +302,8 @@ def flip_byte(file, at):
     [
         ("tantivy/*.term", -1, False),
         ("tantivy/*.term", -1, True),
+        ("tantivy/*.fast", 20, True),  # an id that is no id
+        ("tantivy/*.fast", 5, True),  # found by the checks of what is to be published
         ("rows/*.bin", 2, False),
         ("lance/*/_versions/*.manifest", -12, True),  # opened where there is something to write
     ],
