@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 import prompts
-from ingest.errors import EmbeddingError
+from ingest.errors import EmbeddingError, IndexCorrupt
 from ingest.model import Filters
 from ingest.redact import MASK, redact
 from ingest.untrusted import clean_text, find_flags
@@ -422,7 +422,7 @@ class _Visit:
             return entry.generation == index.generation
         try:
             chunks = index.chunks([cited.chunk_id for cited in entry.cited])
-        except KeyError:
+        except IndexCorrupt:
             return False
         for cited, chunk in zip(entry.cited, chunks, strict=True):
             if chunk.content_hash != cited.content_hash:

@@ -32,7 +32,7 @@ from ingest.index.names import clean, normalise_key, qualified
 from ingest.index.rows import Definition, FileRow, RowReader, Rows
 from ingest.index.schema import FORMAT_VERSION, SAID_FIELDS, Manifest, SourceState, SymbolHit
 from ingest.index.scored import ScoredChunks
-from ingest.index.stored import decode_chunk, manifest_from_dict
+from ingest.index.stored import REMEDY, decode_chunk, manifest_from_dict
 from ingest.index.text import TextFilter, TextReader
 from ingest.index.tokens import index_tokens, split_identifier, stem, token_stream, whole_word, words
 from ingest.languages.kinds import TYPE_KINDS
@@ -633,7 +633,7 @@ class Index:
         return self._sources[source].product
 
     def chunks(self, ids: Sequence[int]) -> list[Chunk]:
-        """Return chunks in the order of the ids. An id that the generation does not hold raises KeyError."""
+        """Return chunks in the order of the ids. Raises IndexCorrupt for an id that the generation does not hold."""
         with self._cache_lock:
             found = {i: self._cache[i] for i in ids if i in self._cache}
         missing = [i for i in dict.fromkeys(ids) if i not in found]
@@ -647,7 +647,7 @@ class Index:
         stored = self._text.stored(ids)
         absent = [i for i in ids if i not in stored]
         if absent:
-            raise KeyError(f"Generation {self.generation} holds no chunk {absent[0]}.")
+            raise IndexCorrupt(f"Generation {self.generation} holds no chunk {absent[0]}. {REMEDY}")
         return {i: decode_chunk(stored[i], self._sources) for i in ids}
 
     def _remember(self, chunks: Mapping[int, Chunk]) -> None:

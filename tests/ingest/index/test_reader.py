@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.errors import EmbedderMismatch, IndexEmpty, VectorUnavailable
+from ingest.errors import EmbedderMismatch, IndexCorrupt, IndexEmpty, VectorUnavailable
 from ingest.index import Index
 from ingest.index.globs import glob_pattern
 from ingest.index.vector import VectorFilter, search_table
@@ -294,7 +294,7 @@ def test_chunks_survive_storage_whole(tmp_path: Path) -> None:
         publication.commit(NOW)
     with Index.open_current(tmp_path) as index:
         assert index.chunks([chunk.id, chunk.id]) == [chunk, chunk]
-        with pytest.raises(KeyError, match="holds no chunk 5"):
+        with pytest.raises(IndexCorrupt, match="holds no chunk 5. Run `codecairn doctor --deep`"):
             index.chunks([5])
 
 
