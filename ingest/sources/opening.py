@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,11 +58,35 @@ def open_snapshots(
     process does so now; else it is read as it was fetched last.
     Raises SourceError, GitError.
     """
-    open_as = partial(_open, config, data_dir=data_dir, limits=limits, known=known, previous=previous, changes=changes)
-    if not (config.is_away and may_ask):
-        return open_as(may_ask=False)
-    with alone(data_dir, config.name) as is_alone:
-        return open_as(may_ask=is_alone)
+    with ExitStack() as stack:
+        if config.is_away and may_ask:
+            may_ask = stack.enter_context(alone(data_dir, config.name))
+        info, *history = source_infos(config)
+        if config.type == "folder":
+            seen = changes(info.name)
+            return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name), changes=seen)]
+        if config.type == "designs":
+            return [open_designs(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
+        if config.is_live:
+            from ingest.sources.connectors import open_connector  # here: few need what speaks HTTP
+
+            return [open_connector(config, info, data_dir=data_dir, may_fetch=may_ask)]
+        if config.type == "tickets":
+            return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
+        open_repository = partial(
+            _open_repository,
+            config,
+            data_dir=data_dir,
+            limits=limits,
+            known=known,
+            previous=previous,
+            changes=changes,
+            may_ask=may_ask,
+        )
+        try:
+            return open_repository()
+        except MirrorDamaged:  # what it is a copy of is there
+            return open_repository(anew=True)
 
 
 def fetch_source(config: SourceConfig, data_dir: Path) -> None:
@@ -93,44 +117,6 @@ def alone(data_dir: Path, name: str) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
-
-
-def _open(
-    config: SourceConfig,
-    *,
-    data_dir: Path,
-    limits: IndexConfig,
-    known: Callable[[str], Mapping[str, KnownFile]],
-    previous: Callable[[str], str],
-    changes: Callable[[str], Changes | None],
-    may_ask: bool,
-) -> list[Snapshot]:
-    info, *history = source_infos(config)
-    if config.type == "folder":
-        seen = changes(info.name)
-        return [open_folder(config, info, data_dir=data_dir, limits=limits, known=known(info.name), changes=seen)]
-    if config.type == "designs":
-        return [open_designs(config, info, data_dir=data_dir, limits=limits, known=known(info.name))]
-    if config.is_live:
-        from ingest.sources.connectors import open_connector  # here: few need what speaks HTTP
-
-        return [open_connector(config, info, data_dir=data_dir, may_fetch=may_ask)]
-    if config.type == "tickets":
-        return [open_tickets(config, info, data_dir=data_dir, known=known(info.name))]
-    open_repository = partial(
-        _open_repository,
-        config,
-        data_dir=data_dir,
-        limits=limits,
-        known=known,
-        previous=previous,
-        changes=changes,
-        may_ask=may_ask,
-    )
-    try:
-        return open_repository()
-    except MirrorDamaged:  # what it is a copy of is there
-        return open_repository(anew=True)
 
 
 def _open_repository(
