@@ -141,8 +141,7 @@ def build_index(
 
     A large first build publishes in parts: text and symbols as they come, then the vectors. Every build, a failed one
     too, is a row of the audit trail. One that meets damage takes what is damaged out of use and begins again, once.
-    Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the last generation
-    stays.
+    Raises SourceError, WriterBusy, PublishRefused, DiskFull; then the last generation stays.
     """
     request = Request(sources, index, embedder, data_dir, now, **options)
     try:

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from ingest.errors import EmbeddingError, IndexCorrupt, IndexEmpty, PublishRefused
 from ingest.index import control, files, jobs
@@ -209,9 +209,8 @@ class Publication:
                 self._pointed = row
             if row.id > self._newest or row.manifest.format_version != FORMAT_VERSION:
                 continue
-            folder = files.generation_folder(self._data_dir, row.id)
             try:
-                files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "fast")
+                folder = _verify_folder(self._data_dir, row, "fast")
                 TextReader(folder / files.TEXT_FOLDER)  # half a millisecond for both, as a reader opens them
                 RowReader(folder / files.ROWS_FOLDER)
             except IndexCorrupt:
@@ -828,8 +827,7 @@ class Publication:
     def _check_parent(self) -> None:
         """Raise IndexCorrupt if it is the parent's files that are damaged."""
         if self._base is not None:
-            folder = files.generation_folder(self._data_dir, self._base.id)
-            files.verify_files(folder, files.read_file_manifest(folder, self._base.files_hash), "full")
+            _verify_folder(self._data_dir, self._base, "full")
 
     def _verify_vector_counts(self, manifest: Manifest, vectors: VectorWriter) -> None:
         """Count all rows, and those of each touched source if there are several: one follows from the total."""
@@ -1173,9 +1171,8 @@ def _find_earlier(data_dir: Path, db: sqlite3.Connection, to: int | None) -> tup
     older = [row for number, row in rows.items() if number < pointed[0] and row.manifest.complete]
     failure: IndexCorrupt | None = None
     for row in [rows[to]] if to is not None else older:
-        folder = files.generation_folder(data_dir, row.id)
         try:
-            files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
+            _verify_folder(data_dir, row, "full")
             return pointed[0], row
         except IndexCorrupt as error:
             failure = failure or error
@@ -1202,12 +1199,18 @@ def quarantine(data_dir: Path) -> list[int]:
         lock.release()
 
 
-def _is_intact(data_dir: Path, row: GenerationRow) -> bool:
+def _verify_folder(data_dir: Path, row: GenerationRow, mode: Literal["fast", "full"]) -> Path:
+    """Return the folder of a generation whose files are as they were published. Raises IndexCorrupt."""
     folder = files.generation_folder(data_dir, row.id)
+    files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), mode)
+    return folder
+
+
+def _is_intact(data_dir: Path, row: GenerationRow) -> bool:
     try:
-        files.verify_files(folder, files.read_file_manifest(folder, row.files_hash), "full")
+        _verify_folder(data_dir, row, "full")
     except IndexCorrupt:
-        files.take_out_of_use(folder)
+        files.take_out_of_use(files.generation_folder(data_dir, row.id))
         return False
     return True
 
@@ -1255,8 +1258,7 @@ def _alarms(data_dir: Path, rows: Sequence[GenerationRow], current: GenerationRo
         yield f"Generation {current.id} is part of a first build that goes on, or was cut off: run `codecairn index`."
     if any(row.id > current.id for row in rows):
         yield f"Generation {current.id} is older than the newest published one: it was rolled back."
-    folder = files.generation_folder(data_dir, current.id)
     try:
-        files.verify_files(folder, files.read_file_manifest(folder, current.files_hash), "fast")
+        _verify_folder(data_dir, current, "fast")
     except IndexCorrupt as error:
         yield str(error)
